@@ -1,0 +1,524 @@
+"""Read digits from pictures with a trained network.
+
+TODO_HEADER
+"""
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from evaluate import compute_logits
+from files import (
+    ArgumentParser,
+    UserError,
+    check_writable,
+    command_line,
+    number,
+    one_line,
+    say,
+    sync_folder,
+)
+from model import NETWORKS, load_weights, pick_device, place
+from preprocess import PictureError, mnist_like, to_input
+
+WEIGHTS = "lenet5_model.pth"
+PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "lenet5.pth"
+PICTURES = "test_digits"
+FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error")
+REJECT_BELOW = 0.5  # confidence, for weights that do not bring a threshold of their own
+
+
+@dataclass
+class Result:
+    """What was read from one picture; `error` is set where nothing could be.
+
+    `prediction` is the class (a digit as int, another name as str), None if the
+    picture could not be read or the answer was refused (`reason` says why).
+    `probabilities` has one number a class, `top` the k likeliest classes with
+    theirs, `image` the 28×28 uint8 picture as the network saw it.
+    """
+
+    path: str | None = None
+    prediction: int | str | None = None
+    confidence: float | None = None
+    top: list[tuple[int | str, float]] | None = None
+    label: int | str | None = None
+    error: str | None = None
+    reason: str | None = None
+    probabilities: np.ndarray | None = field(default=None, repr=False)
+    image: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the prediction is the label; None where either is missing."""
+        if self.prediction is None or self.label is None:
+            return None
+        return self.prediction == self.label
+
+    def as_object(self) -> dict:
+        """The result as the object that `--format json` prints."""
+        values = {name: getattr(self, name) for name in FIELDS}
+        if self.reason is not None:
+            values["reason"] = self.reason
+        return values
+
+
+class ImageClassifier:
+    """Reads pictures with the network of a weights file.
+
+        classifier = ImageClassifier("lenet5_model.pth")
+        classifier.predict("digit.png")                  # 7
+        classifier.predict_batch(["a.png", "b.jpg"])     # two Results
+
+    Without a file: lenet5_model.pth, else the weights that come with the
+    project. `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many
+    classes `Result.top` holds. `reject`: whether to refuse what is blank or
+    less sure than 99 % of the validation images were.
+
+    Raises UserError for weights that cannot be used and a device that is not there.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | None = None,
+        *,
+        device: str = "auto",
+        arch: str | None = None,
+        invert: str = "auto",
+        top_k: int = 3,
+        reject: bool = False,
+    ):
+        self.device = pick_device(device)
+        self.net, self.metadata = load_weights(weights or default_weights(), arch)
+        place(self.net, self.device)
+        self.classes = [int(n) if n.isascii() and n.isdigit() else n for n in self.metadata["classes"]]
+        self.invert, self.top_k = invert, min(top_k, len(self.classes))
+        self.reject_below = self.metadata.get("reject_below", REJECT_BELOW) if reject else None
+
+    def predict(self, picture) -> int | str | None:
+        """The class of one picture: a path, a PIL image or an array.
+
+        Raises PictureError if it cannot be read; None if `reject` refuses it.
+        """
+        result = self.predict_batch([picture])[0]
+        if result.error is not None:
+            name = f"{result.path}: " if result.path else ""
+            raise PictureError(f"{name}{result.error}")
+        return result.prediction
+
+    def predict_batch(self, pictures: Iterable) -> list[Result]:
+        """One Result for each path, PIL image or array, in their order.
+
+        A picture that cannot be read has its `error` set, and the others are read.
+        """
+        results = [self.prepare(picture) for picture in pictures]
+        readable = [result for result in results if result.error is None]
+        if readable:
+            images = torch.from_numpy(np.stack([result.image for result in readable]))
+            for result, probabilities in zip(readable, self.probabilities(images), strict=True):
+                self.decide(result, probabilities)
+        return results
+
+    def prepare(self, picture) -> Result:
+        """A Result with the picture as the network will see it, or with the error."""
+        path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+        result = Result(path=path, label=None if path is None else self.label_of(path))
+        try:
+            result.image = mnist_like(picture, self.invert)
+        except PictureError as error:
+            result.error = str(error)
+        except MemoryError:
+            result.error = "this machine has not enough memory for it"
+        return result
+
+    def probabilities(self, images: torch.Tensor) -> np.ndarray:
+        """N×classes probabilities of N×28×28 uint8 pictures."""
+        inputs = to_input(images.to(self.device), self.metadata["mean"], self.metadata["std"])
+        return compute_logits(self.net, inputs).softmax(dim=1).numpy()
+
+    def decide(self, result: Result, probabilities: np.ndarray) -> None:
+        """Fill in what the probabilities say."""
+        order = np.argsort(-probabilities, kind="stable")[: self.top_k]
+        result.probabilities = probabilities
+        result.top = [(self.classes[i], float(probabilities[i])) for i in order]
+        result.prediction, result.confidence = result.top[0]
+        if self.reject_below is None:
+            return
+        if not result.image.any():
+            result.prediction, result.reason = None, "blank: there is no ink in the picture"
+        elif result.confidence < self.reject_below:
+            result.prediction = None
+            result.reason = f"unsure: confidence {result.confidence:.3f} is below {self.reject_below:.3f}"
+
+    def label_of(self, path: str) -> int | str | None:
+        """The true class where a name tells it: digit_N….png, or the folder that the file is in."""
+        name = re.match(r"digit_(\d)(?!\d)", os.path.basename(path))
+        folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
+        label = name[1] if name else folder
+        return next((c for c in self.classes if str(c) == label), None)
+
+
+def default_weights() -> str:
+    """lenet5_model.pth here, else the weights that come with the project; a line says which."""
+    if os.path.exists(WEIGHTS):
+        return WEIGHTS
+    say(f"no {WEIGHTS} here (python train.py makes it); using {PRETRAINED}")
+    return str(PRETRAINED)
+
+
+# ---------------------------------------------------------------- which pictures
+
+
+def walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
+    """The pictures in a folder and those below it, sorted by name at every level."""
+    with os.scandir(folder) as entries:
+        names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    for name, is_folder in names:
+        path = os.path.join(folder, name)
+        if is_folder:
+            yield from walk(path, extensions)
+        elif os.path.splitext(name)[1].lower() in extensions:
+            yield path
+
+
+def find_pictures(paths: Iterable[str]) -> Iterator[str]:
+    """Each path that is no folder, and for a folder each picture in it.
+
+    A file belongs to a folder's pictures if Pillow registers its extension.
+    Yields a folder's own name where it holds no picture or cannot be listed, so
+    that it gets its line like everything that cannot be read.
+    """
+    extensions = None
+    for path in paths:
+        if not os.path.isdir(path):
+            yield path
+            continue
+        if extensions is None:
+            extensions = frozenset(Image.registered_extensions())  # imports all of Pillow's readers
+        pictures = walk(path, extensions)
+        first = next(pictures, None)
+        if first is None:
+            yield path
+        else:
+            yield from itertools.chain([first], pictures)
+
+
+def listed_paths(source: str) -> Iterator[str]:
+    """The paths in a file, one a line, or on standard input for "-"."""
+    with contextlib.ExitStack() as stack:
+        if source == "-":
+            lines = sys.stdin.buffer
+        else:
+            try:
+                lines = stack.enter_context(open(source, "rb"))
+            except OSError as error:
+                raise UserError(f"cannot read {source}: {error.strerror}") from error
+        for line in lines:
+            path = os.fsdecode(line.rstrip(b"\r\n"))
+            if path:
+                yield path
+
+
+# ---------------------------------------------------------------- how results are shown
+
+
+class Report:
+    """Counts of what was read, for the total, the confusion list and the exit status."""
+
+    def __init__(self):
+        self.read = self.unreadable = self.refused = self.labelled = self.right = 0
+        self.misses: Counter = Counter()
+
+    def add(self, values: dict) -> None:
+        """Count one result, given as its object."""
+        if values["error"] is not None:
+            self.unreadable += 1
+            return
+        self.read += 1
+        self.refused += values["prediction"] is None
+        if values["correct"] is not None:
+            self.labelled += 1
+            self.right += values["correct"]
+            if not values["correct"]:
+                self.misses[values["label"], values["prediction"]] += 1
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.read:,} read" + (
+            f", {self.right:,} of {self.labelled:,} right ({100 * self.right / self.labelled:.2f} %)"
+            if self.labelled
+            else ""
+        ) + (f", {self.refused:,} refused" if self.refused else "") + (
+            f", {self.unreadable:,} could not be read" if self.unreadable else ""
+        )
+        for (label, prediction), count in sorted(self.misses.items(), key=lambda item: -item[1]):
+            yield f"  {label} read as {prediction}: {count:,}"
+
+
+class TableWriter:
+    """Results as a table for people; a path too long for its column is shown by its end."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.width = None
+
+    def write(self, results: list[Result]) -> None:
+        if self.width is None:
+            # The first batch decides the width; a terminal limits it to what leaves 80 columns.
+            longest = max(len(one_line(result.path)) for result in results)
+            self.width = max(7, min(longest, 42) if self.stream.isatty() else longest)
+            print(f"{'picture':{self.width}}  read  sure     second choice", file=self.stream)
+        for result in results:
+            path = one_line(result.path)
+            if len(path) > self.width and self.stream.isatty():
+                path = "…" + path[1 - self.width :]
+            print(f"{path:{self.width}}  {self.verdict(result)}".rstrip(), file=self.stream)
+
+    @staticmethod
+    def verdict(result: Result) -> str:
+        if result.error is not None:
+            return f"   -  not read: {one_line(result.error)}"
+        answer = "?" if result.prediction is None else result.prediction
+        second = f"{result.top[1][0]} ({100 * result.top[1][1]:.2f} %)" if len(result.top) > 1 else ""
+        mark = {True: "✓", False: f"✗ is {result.label}", None: ""}[result.correct]
+        note = mark if result.reason is None else result.reason.split(":")[0]
+        return f"{answer!s:>4}  {100 * result.confidence:6.2f} %  {second:14} {note}"
+
+
+class JsonWriter:
+    """One JSON object a line."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, results: list[Result]) -> None:
+        for result in results:
+            # ASCII only, so that a name that is not UTF-8 survives as an escape.
+            self.stream.write(json.dumps(result.as_object()) + "\n")
+
+
+class CsvWriter:
+    """The same fields as the JSON objects and the reason; `top` is written as JSON."""
+
+    def __init__(self, stream, header: bool = True):
+        self.writer = csv.DictWriter(stream, (*FIELDS, "reason"), lineterminator="\n")
+        if header:
+            self.writer.writeheader()
+
+    def write(self, results: list[Result]) -> None:
+        for result in results:
+            row = result.as_object()
+            row["top"] = None if row["top"] is None else json.dumps(row["top"])
+            self.writer.writerow(row)
+
+
+class PlotKeeper:
+    """The first wrong and the first other results, as many as one figure shows."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self.wrong: list[Result] = []
+        self.others: list[Result] = []
+        self.seen = 0
+
+    def add(self, results: list[Result]) -> None:
+        for result in results:
+            if result.image is None:
+                continue
+            self.seen += 1
+            chosen = self.wrong if result.correct is False else self.others
+            if len(chosen) < self.most:
+                chosen.append(result)
+
+    def draw(self, path: str) -> None:
+        """The pictures as the network saw them, with verdicts, the wrong ones first."""
+        import plots
+
+        shown = (self.wrong + self.others)[: self.most]
+        titles, colours = [], []
+        for result in shown:
+            answer = "?" if result.prediction is None else result.prediction
+            mark = {True: " ✓", False: f" ✗ is {result.label}", None: ""}[result.correct]
+            titles.append(f"{answer} {100 * result.confidence:.0f} %{mark}")
+            colours.append({True: plots.GREEN, False: plots.RED, None: plots.GREY}[result.correct])
+        heading = f"{len(shown):,} of {self.seen:,} pictures as the network sees them"
+        plots.picture_grid([r.image for r in shown], titles, colours, path, heading)
+
+
+# ---------------------------------------------------------------- an output file that is continued
+
+
+def read_done(path: str, format: str) -> tuple[list[dict], int]:
+    """The results in an output file, and the length in bytes up to which it is whole.
+
+    A last line that was cut off does not count. Raises UserError for a file that
+    holds something else, which is not to be overwritten.
+    """
+    if not os.path.exists(path) or not os.path.isfile(path):
+        return [], 0
+    with open(path, "rb") as file:
+        data = file.read()
+    whole = data[: data.rfind(b"\n") + 1]
+    try:
+        text = whole.decode("utf-8", "surrogateescape")
+        if format == "json":
+            rows = [json.loads(line) for line in text.splitlines()]
+        else:
+            rows = [from_csv(row) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
+        if not all(isinstance(row, dict) and all(name in row for name in FIELDS) for row in rows):
+            raise ValueError
+    except (ValueError, KeyError, csv.Error):
+        raise UserError(
+            f"{path} is there already and holds no {format} results; give another --output"
+        ) from None
+    return rows, len(whole)
+
+
+def from_csv(row: dict) -> dict:
+    """A row of an output file in CSV as the object it was made from."""
+    values = {name: value if value != "" else None for name, value in row.items()}
+    values["correct"] = {"True": True, "False": False, None: None}[values["correct"]]
+    return values
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def parse_arguments(argv):
+    parser = ArgumentParser(
+        prog="inference.py",
+        description="Read digits from pictures: files, or all in folders (test_digits).",
+    )
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="PICTURE|FOLDER", help="what to read (test_digits)")
+    add("--weights", metavar="FILE", help=f"({WEIGHTS}, else those in pretrained/)")
+    add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
+    add("--top-k", type=number(int, 1, 1000), default=3, help="choices in json and csv (3)")
+    add("--format", choices=["table", "json", "csv"], default="table", help="(table)")
+    add("--plot", metavar="FILE", help="draw the pictures as the network saw them, wrong ones first")
+    add("--batch-size", type=number(int, 1, 100_000), default=256, help="pictures at a time (256)")
+    add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(auto)")
+    add(
+        "--invert",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        help="yes: the ink is dark; no: it is bright (auto)",
+    )
+    add("--reject", action="store_true", help="refuse what is blank or unsure")
+    add("--output", metavar="FILE", help="write the results to a file, or go on with it")
+    add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
+    return parser.parse_args(argv)
+
+
+def wanted_paths(arguments) -> Iterator[str]:
+    """All that the command line asks to read."""
+    if arguments.files_from is not None:
+        return find_pictures(itertools.chain(arguments.paths, listed_paths(arguments.files_from)))
+    if not arguments.paths and not os.path.isdir(PICTURES):
+        raise UserError(f"there is no {PICTURES}/ here; make it with: python generate_test_digits.py")
+    return find_pictures(arguments.paths or [PICTURES])
+
+
+def batches(paths: Iterator[str], size: int) -> Iterator[list[str]]:
+    while batch := list(itertools.islice(paths, size)):
+        yield batch
+
+
+@contextlib.contextmanager
+def results_to(arguments, report: Report):
+    """A writer for the results, and the number of times each path was written before.
+
+    With `--output` it adds to that file, after what is already in it.
+    """
+    if arguments.output is None:
+        writers = {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}
+        yield writers[arguments.format](sys.stdout), Counter()
+        return
+    # A table cannot be read back, so a file of results is JSON unless CSV is asked for.
+    format = "csv" if arguments.format == "csv" else "json"
+    check_writable(arguments.output)
+    rows, length = read_done(arguments.output, format)
+    for row in rows:
+        report.add(row)
+    if rows:
+        say(f"{arguments.output} holds {len(rows):,} results; going on after them")
+    with open(arguments.output, "ab") as file:
+        if os.path.isfile(arguments.output):
+            file.truncate(length)
+        text = io.TextIOWrapper(
+            file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
+        )
+        yield (
+            JsonWriter(text) if format == "json" else CsvWriter(text, header=length == 0)
+        ), Counter(row["path"] for row in rows)
+        text.flush()
+        if os.path.isfile(arguments.output):
+            os.fsync(file.fileno())
+            sync_folder(os.path.dirname(os.path.realpath(arguments.output)))
+
+
+def score(classifier: ImageClassifier, arguments, report: Report, keeper: PlotKeeper | None) -> None:
+    """Read everything that is asked for, a batch at a time, and write each result once."""
+    with results_to(arguments, report) as (writer, done):
+        for batch in batches(wanted_paths(arguments), arguments.batch_size):
+            todo = []
+            for path in batch:
+                if done[path] > 0:
+                    done[path] -= 1
+                else:
+                    todo.append(path)
+            if not todo:
+                continue
+            results = classifier.predict_batch(todo)
+            writer.write(results)
+            for result in results:
+                report.add(result.as_object())
+                if result.error is not None and (arguments.format != "table" or arguments.output):
+                    say(f"not read: {result.path}: {result.error}")
+            if keeper is not None:
+                keeper.add(results)
+            sys.stdout.flush()
+
+
+@command_line
+def main(argv=None) -> int:
+    arguments = parse_arguments(argv)
+    if arguments.plot:
+        check_writable(arguments.plot)
+    classifier = ImageClassifier(
+        arguments.weights,
+        device=arguments.device,
+        arch=arguments.arch,
+        invert=arguments.invert,
+        top_k=max(arguments.top_k, 2 if arguments.format == "table" else 1),
+        reject=arguments.reject,
+    )
+    report = Report()
+    keeper = None
+    if arguments.plot:
+        keeper = PlotKeeper(most=60)
+    score(classifier, arguments, report, keeper)
+    # In json and csv, stdout holds results and nothing else.
+    total = sys.stdout if arguments.format == "table" else sys.stderr
+    for line in report.lines():
+        print(line, file=total)
+    if keeper is not None and keeper.seen:
+        keeper.draw(arguments.plot)
+        say(f"drawn: {arguments.plot}")
+    return 1 if report.unreadable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

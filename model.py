@@ -1,0 +1,314 @@
+"""The LeNet family, one class a network, and saving and loading their weights.
+
+    >>> import torch
+    >>> from model import LeNet5
+    >>> net = LeNet5()
+    >>> net(torch.zeros(1, 1, 32, 32)).shape
+    torch.Size([1, 10])
+    >>> sum(p.numel() for p in net.parameters())
+    61706
+
+The layers carry the names of the paper: LeCun, Bottou, Bengio, Haffner,
+"Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86(11),
+1998, section II.B. C is a convolution, S a subsampling, F a full connection,
+and the number counts the layers.
+"""
+
+import copy
+import io
+import math
+import os
+import warnings
+import zipfile
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from files import UserError, one_line, read_file, reason, say, write_file
+
+# The largest network of the family has 62,000 parameters, a quarter of a megabyte.
+LARGEST_WEIGHTS = 64 << 20  # bytes
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 as it is taught today: ReLU, max pooling, linear outputs.
+
+    N×1×32×32 float32 to N×10 logits; 61,706 trainable parameters.
+
+    From seed document 000. Differences from the paper's network: ReLU instead
+    of 1.7159·tanh(2x/3), max pooling without parameters instead of trainable
+    subsampling, C3 connected to all six maps of S2 (2,416 parameters, not
+    1,516), C5 as a full connection, which is the same function on 32×32, and
+    ten linear outputs (850 parameters) instead of distances to bitmaps.
+
+    `mean` and `std` are those of the pixels of MNIST's 60,000 training images,
+    scaled to [0, 1]: the network's input is (pixel - mean) / std.
+    """
+
+    arch = "lenet5"
+    mean, std = 0.1307, 0.3081
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.c1 = nn.Conv2d(1, 6, kernel_size=5)  # 156 parameters
+        self.c3 = nn.Conv2d(6, 16, kernel_size=5)  # 2,416
+        self.c5 = nn.Linear(16 * 5 * 5, 120)  # 48,120
+        self.f6 = nn.Linear(120, 84)  # 10,164
+        self.output = nn.Linear(84, num_classes)  # 850
+        self.apply(init_he)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # ReLU follows the pooling, where it has a quarter of the work: both keep
+        # the order of numbers, so max(relu(a), relu(b)) = relu(max(a, b)) exactly.
+        x = self.c1(x)  # N×6×28×28
+        x = F.relu(F.max_pool2d(x, 2))  # N×6×14×14   S2
+        x = self.c3(x)  # N×16×10×10
+        x = F.relu(F.max_pool2d(x, 2))  # N×16×5×5   S4
+        x = x.flatten(1)  # N×400
+        x = F.relu(self.c5(x))  # N×120
+        x = F.relu(self.f6(x))  # N×84
+        return self.output(x)  # N×10
+
+
+def init_he(module: nn.Module) -> None:
+    """He initialisation: weights from N(0, 2 / fan-in), biases 0.
+
+    A ReLU sets half of its inputs to zero and so halves the mean square of the
+    signal; the factor 2 makes up for it, and the signal keeps its size from
+    layer to layer (He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015,
+    equation 10). PyTorch's own default draws a sixth of that variance, and by
+    F6 the differences between pictures have shrunk accordingly.
+    """
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        nn.init.zeros_(module.bias)
+
+
+NETWORKS = {network.arch: network for network in (LeNet5,)}
+
+
+def build(name: str, num_classes: int = 10) -> nn.Module:
+    """A new network by its `--arch` name. Raises UserError for an unknown one."""
+    if name not in NETWORKS:
+        raise UserError(f"no network is called {name!r}; there are: {', '.join(NETWORKS)}")
+    return NETWORKS[name](num_classes)
+
+
+def count_parameters(net: nn.Module) -> int:
+    """How many numbers training may change."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device for a name: auto takes CUDA, else MPS, else the CPU.
+
+    Raises UserError for a device that this machine lacks.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns about drivers that nobody asked for
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next((kind for kind, found in there.items() if found), "cpu"))
+    if name not in there:
+        raise UserError(f"no device is called {name!r}; there are: auto, cpu, cuda, mps")
+    if not there[name]:
+        raise UserError(f"this machine has no {name} device; --device auto takes what is there")
+    return torch.device(name)
+
+
+def place(net: nn.Module, device: torch.device) -> nn.Module:
+    """The network on a device, in the memory layout in which its convolutions are fastest there.
+
+    channels_last halves the time of an evaluation on a CPU (benchmarks/README.md).
+    On MPS, where convolutions have given wrong results in it, the layout stays.
+    """
+    layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
+    return net.to(device=device, memory_format=layout)
+
+
+def default_metadata(net: nn.Module) -> dict:
+    """What a network's weights say of themselves when nobody knows more."""
+    return {
+        "arch": net.arch,
+        "mean": net.mean,
+        "std": net.std,
+        "classes": [str(i) for i in range(net.output.out_features)],
+    }
+
+
+def weights_with_metadata(net: nn.Module, **metadata) -> OrderedDict:
+    """A network's state dict on the CPU that carries its own description.
+
+    The description travels in `_metadata[""]`, where PyTorch keeps a module's
+    version: any program's `load_state_dict` accepts the file as it is.
+    `metadata` adds to or overrides `default_metadata`; it has to be made of
+    plain numbers, strings and lists, since `torch.load(weights_only=True)`
+    refuses all else.
+    """
+    original = net.state_dict()
+    weights = OrderedDict(
+        # A dense copy in the ordinary order: the same bytes from every device and layout.
+        (name, tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format))
+        for name, tensor in original.items()
+    )
+    weights._metadata = copy.deepcopy(original._metadata)
+    weights._metadata[""].update(default_metadata(net) | metadata)
+    return weights
+
+
+def to_bytes(value) -> bytes:
+    """What torch.save would write to a file."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def save_weights(path, net: nn.Module, **metadata) -> None:
+    """Write a network's weights to `path`, complete or not at all.
+
+    Raises UserError if the file cannot be written; the old one is then untouched.
+    """
+    write_file(path, to_bytes(weights_with_metadata(net, **metadata)))
+
+
+def load_weights(path, arch: str | None = None) -> tuple[nn.Module, dict]:
+    """The network that a weights file describes, on the CPU, and its metadata.
+
+    `arch`, where given, has to be the file's own architecture, and decides
+    where a file without metadata could be of several.
+
+    Raises UserError, in one line, for a file that is not there, is damaged, is
+    not weights, holds code, is of another network, or has a weight that is not
+    a finite number.
+    """
+    state = read_state_dict(path)
+    written = getattr(state, "_metadata", None)
+    written = written.get("") if isinstance(written, dict) else None
+    metadata = dict(written) if isinstance(written, dict) and "arch" in written else {}
+    state = without_wrapper(state)
+    if metadata:
+        check_metadata(path, metadata)
+        if arch not in (None, metadata["arch"]):
+            raise UserError(f"{path} holds weights of {metadata['arch']}, not of {arch}")
+    else:
+        metadata["arch"] = recognise(path, state, arch)
+    net = build(metadata["arch"], class_count(path, state, metadata))
+    wanted = net.state_dict()
+    if shapes(state) != shapes(wanted):
+        raise UserError(f"{path} is not of {net.arch}: {first_difference(state, wanted)}")
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} holds a value that is not a finite number")
+    net.load_state_dict(state)
+    return net, default_metadata(net) | metadata
+
+
+def read_state_dict(path) -> OrderedDict:
+    """The dictionary of tensors in a file, read without running any code in it."""
+    hint = "train.py writes weights that can be read"
+    if not os.path.exists(path):
+        raise UserError(f"there are no weights at {path}; make some with: python train.py")
+    data = read_file(path, LARGEST_WEIGHTS)
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        check_unpacked_size(path, data)
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch.load raises a dozen kinds for a file that is not its own
+        cause = str(error)
+        if "weights_only" in cause or "Unsupported" in cause:
+            raise UserError(
+                f"{path} holds more than tensors, numbers and text, perhaps code, "
+                f"and is not loaded; {hint}"
+            ) from error
+        raise UserError(f"{path} is not a weights file, or is damaged; {hint}") from error
+    if not isinstance(state, dict) or not state:
+        raise UserError(f"{path} holds no weights but {type(state).__name__}; {hint}")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise UserError(
+                f"{path} is not a plain state dict: {one_line(name)[:40]!r} is no tensor; {hint}"
+            )
+        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
+            raise UserError(f"{path}: {one_line(name)[:40]!r} is not a tensor of plain numbers")
+    return state
+
+
+def check_unpacked_size(path, data: bytes) -> None:
+    """Refuse a zip archive that grows beyond what weights need when it is unpacked."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path} is damaged: {reason(error)}") from error
+    if unpacked > LARGEST_WEIGHTS:
+        raise UserError(f"{path} unpacks to {unpacked:,} bytes, which no LeNet needs")
+
+
+def without_wrapper(state: OrderedDict) -> OrderedDict:
+    """Names without the prefix that torch.compile or DistributedDataParallel gives them."""
+    for prefix in ("_orig_mod.", "module."):
+        if all(name.startswith(prefix) for name in state):
+            state = OrderedDict((name.removeprefix(prefix), t) for name, t in state.items())
+    return state
+
+
+def shapes(state: dict) -> dict:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def first_difference(state: dict, wanted: dict) -> str:
+    """In words, the first tensor in which two state dicts differ."""
+    for name in wanted:
+        if name not in state:
+            return f"{name} is missing"
+        if state[name].shape != wanted[name].shape:
+            return f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
+    extra = next(name for name in state if name not in wanted)
+    return f"{one_line(extra)[:40]} does not belong to it"
+
+
+def class_count(path, state: dict, metadata: dict) -> int:
+    """The number of classes: as many as the last layer has outputs."""
+    last = list(state.values())[-1]
+    outputs = last.shape[0] if last.dim() else 0
+    if "classes" in metadata and len(metadata["classes"]) != outputs:
+        raise UserError(f"{path} names {len(metadata['classes'])} classes for {outputs} outputs")
+    # The bound keeps a hostile file from asking for a layer of any size.
+    return outputs if 1 <= outputs <= 10_000 else 10
+
+
+def recognise(path, state: dict, arch: str | None) -> str:
+    """The architecture of weights without metadata, from names and shapes alone."""
+    number = class_count(path, state, {})
+    fitting = [name for name in NETWORKS if shapes(state) == shapes(build(name, number).state_dict())]
+    if arch is None and len(fitting) > 1:
+        raise UserError(f"{path} could be of {' or '.join(fitting)}: say which with --arch")
+    if arch is None and not fitting:
+        raise UserError(f"{path} does not say what network it is of, and its shapes fit none of ours")
+    name = fitting[0] if arch is None else arch
+    say(f"{path} does not say what it is: assuming {name} and its own normalisation")
+    return name
+
+
+def check_metadata(path, metadata: dict) -> None:
+    """Raise UserError unless the metadata can be relied upon."""
+
+    def is_number(value) -> bool:
+        return type(value) in (int, float) and math.isfinite(value)
+
+    if metadata["arch"] not in NETWORKS:
+        raise UserError(f"{path} is of {one_line(metadata['arch'])[:40]!r}, which is not known here")
+    for name in ("mean", "std"):
+        if name in metadata and not is_number(metadata[name]):
+            raise UserError(f"{path}: its {name} is not a number")
+    if metadata.get("std", 1.0) <= 0:
+        raise UserError(f"{path}: its std is {metadata['std']}, which is not above 0")
+    classes = metadata.get("classes", [])
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise UserError(f"{path}: its classes are not a list of names")

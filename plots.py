@@ -1,0 +1,144 @@
+"""Every figure of the project; the only file that imports matplotlib.
+
+Figures are drawn off screen and saved complete or not at all. Colours are those
+of Okabe and Ito, which colour-blind people can tell apart; lines differ in
+their marks too.
+"""
+
+import io
+import math
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from files import write_file
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
+RUN_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY)
+RUN_MARKS = "os^Dv<>P"
+MOST_PICTURES = 60  # that one figure of verdicts shows
+
+
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    """A figure of so many hundreds of pixels."""
+    figure = Figure(figsize=(width, height), dpi=100, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path) -> None:
+    """Write a figure as PNG. Raises UserError if the file cannot be written."""
+    buffer = io.BytesIO()
+    # Without the version of matplotlib in it, the same figure is the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_file(path, buffer.getvalue())
+
+
+def column(history: list[dict], name: str) -> tuple[list, list]:
+    """The epochs in which a figure was measured, and the figure."""
+    rows = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
+    return [epoch for epoch, _ in rows], [value for _, value in rows]
+
+
+def mark_every(history: list[dict]) -> int:
+    return max(1, len(history) // 20)
+
+
+def training_curves(history: list[dict], path, title: str, best_epoch: int | None) -> None:
+    """Loss, accuracy and learning rate against the epoch, in three panels."""
+    # Redrawn every epoch, so its margins are given: to work them out would double the time.
+    figure = new_figure(12, 4, layout=None)
+    figure.suptitle(title, fontsize=11)
+    loss, accuracy, rate = figure.subplots(1, 3)
+    figure.subplots_adjust(left=0.06, right=0.985, top=0.84, bottom=0.13, wspace=0.24)
+    lines = (("train", BLUE, "o"), ("val", ORANGE, "s"), ("test", GREEN, "^"))
+    names = {"train": "training", "val": "validation", "test": "test"}
+    style = {"markersize": 5, "linewidth": 1.6, "markevery": mark_every(history)}
+    for part, colour, mark in lines:
+        for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
+            epochs, values = column(history, f"{part}_{quantity}")
+            if quantity == "accuracy":
+                values = [100 * value for value in values]
+            if epochs:
+                axes.plot(epochs, values, color=colour, marker=mark, label=names[part], **style)
+    loss.set(title="Loss", ylabel="cross-entropy")
+    decimal_log_scale(loss)
+    accuracy.set(title="Accuracy", ylabel="% right", ylim=accuracy_limits(history))
+    if best_epoch is not None:
+        accuracy.axvline(best_epoch, color=GREY, linestyle=":", label="weights kept")
+    loss.legend()
+    accuracy.legend(loc="lower right")
+    epochs, values = column(history, "lr")
+    rate.plot(epochs, values, color=RED, marker="D", **style)
+    rate.set(title="Learning rate", ylabel="at the end of the epoch")
+    rate.yaxis.set_major_formatter("{x:g}")
+    for axes in (loss, accuracy, rate):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    save(figure, path)
+
+
+def decimal_log_scale(axes) -> None:
+    """A logarithmic y axis marked 0.02, 0.05, 0.1: easier to read than powers, and to draw."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def accuracy_limits(history: list[dict]) -> tuple[float, float]:
+    """Axis limits in % from the evaluations alone: the first epoch's training is far below them."""
+    measured = column(history, "val_accuracy")[1] + column(history, "test_accuracy")[1]
+    low, high = 100 * min(measured), 100 * max(measured)
+    margin = max(0.15, (high - low) / 5)
+    return max(0, low - margin), min(100, high + margin)
+
+
+def run_comparison(runs: dict[str, list[dict]], path) -> None:
+    """Loss and accuracy of several runs over each other; solid is validation, dotted training."""
+    figure = new_figure(15, 6.4)
+    loss, accuracy = figure.subplots(1, 2)
+    for i, (name, history) in enumerate(runs.items()):
+        colour, mark = RUN_COLOURS[i % len(RUN_COLOURS)], RUN_MARKS[i % len(RUN_MARKS)]
+        held_out = "val" if column(history, "val_accuracy")[0] else "test"
+        for axes, quantity, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+            for part, line in (("train", ":"), (held_out, "-")):
+                epochs, values = column(history, f"{part}_{quantity}")
+                axes.plot(
+                    epochs,
+                    [factor * value for value in values],
+                    line,
+                    color=colour,
+                    marker=mark if line == "-" else None,
+                    markersize=5,
+                    markevery=mark_every(history),
+                    label=name if line == "-" else None,
+                )
+    loss.set(title="Loss (dotted: training)", ylabel="cross-entropy")
+    decimal_log_scale(loss)
+    accuracy.set(title="Accuracy (solid: validation, or test without it)", ylabel="% right")
+    for axes in (loss, accuracy):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
+    save(figure, path)
+
+
+def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
+    """Gray pictures (N×H×W, 0 to 255) in a grid, each with a title in a colour."""
+    columns = min(10, max(1, len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    figure = new_figure(max(5.0, 1.3 * columns), 1.75 * rows + 0.5)
+    figure.suptitle(heading)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, picture, title, colour in zip(grid.flat, pictures, titles, colours, strict=False):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(title, color=colour, fontsize=9)
+    save(figure, path)

@@ -1,0 +1,286 @@
+"""Any picture to what the network was trained on: ink bright, centred as in MNIST.
+
+MNIST's digits were made in three steps: the ink's bounding box was scaled to
+fit 20×20 pixels with its aspect ratio kept, the box was put into 28×28 so that
+the centre of mass of the ink is in the middle, and ink is bright on a black
+background (Bottou et al., 1994; LeCun et al., 1998, section III.A). A picture
+from anywhere goes through the same steps here, and MNIST's own pictures come
+out as they went in.
+
+    open_picture   a file to a PIL image
+    to_gray        any mode, orientation, transparency or depth to 8-bit gray
+    find_ink       paper level, polarity, noise: how much each pixel is ink
+    centre_digit   bounding box to 20×20, centre of mass to the middle of 28×28
+    mnist_like     all of these
+    to_input       a batch of 28×28 pictures to the network's N×1×32×32 input
+"""
+
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageFilter, ImageOps
+
+from files import UserError, reason
+
+SIDE = 28  # of an MNIST picture, in pixels
+DIGIT_SIDE = 20  # the longer side of a digit's bounding box in it
+MIDDLE = 14.0  # where MNIST has the centre of mass: 14.0 ± 0.5 in all 60,000 training images
+INK = 253.0  # gray level of MNIST's saturated strokes: the median over its training images
+PADDING = 2  # 28×28 to the 32×32 of the paper (section II.B), on each side
+
+WORKING_SIDE = 512  # larger pictures are reduced to this before the digit is looked for
+BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
+BOX_LEVEL = 0.2  # of the strongest ink: what belongs to the bounding box
+
+
+class PictureError(UserError):
+    """A picture that cannot be read; the message says why."""
+
+
+class Ink(NamedTuple):
+    """How much each pixel of a picture is ink, and what was found on the way."""
+
+    amount: np.ndarray  # H×W float32, gray levels away from the paper, 0 where it is paper
+    paper: float  # gray level of the background, 0 to 255
+    dark: bool  # whether the ink is darker than the paper
+
+
+def open_picture(source) -> Image.Image:
+    """A PIL image from a path, an array or a PIL image, not yet of any fixed mode.
+
+    An array is H×W, H×W×3 or H×W×4 (axes of length 1 aside): integers and
+    booleans as they are, floating point numbers in [0, 1] or [0, 255].
+    Raises PictureError for what is not a picture.
+    """
+    if isinstance(source, Image.Image):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return open_file(Path(source))
+    return from_array(source)
+
+
+def open_file(path: Path) -> Image.Image:
+    """The first picture in a file."""
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise PictureError("it is a folder, not a picture")
+        if not stat.S_ISREG(mode):  # reading a device or a pipe might never end
+            raise PictureError("it is not a regular file")
+        if os.stat(path).st_size == 0:
+            raise PictureError("the file is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about files that it reads all the same
+            image = Image.open(path)
+            if image.format in ("JPEG", "MPO"):
+                # A photograph is decoded at a half, a quarter or an eighth of its size
+                # where that leaves all the pixels that are looked at below.
+                image.draft("L", (2 * WORKING_SIDE, 2 * WORKING_SIDE))
+            image.load()
+        return image
+    except PictureError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise PictureError("it is not a picture that Pillow can read") from None
+    except Exception as error:  # Pillow's many readers raise many kinds for a damaged file
+        raise PictureError(reason(error)) from error
+
+
+def from_array(values) -> Image.Image:
+    """A PIL image from an array. Raises PictureError if its shape or values are no picture's."""
+    array = np.asarray(values)
+    if array.ndim > 2:
+        channels_last = array.shape[-1] in (3, 4)
+        array = array.squeeze(tuple(i for i, n in enumerate(array.shape[:-1]) if n == 1))
+        array = array if channels_last and array.ndim == 3 else array.squeeze()
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
+        raise PictureError(f"an array of shape {np.shape(values)} is no picture")
+    if array.size == 0:
+        raise PictureError("the array is empty")
+    if array.dtype.kind not in "buif":
+        raise PictureError(f"an array of {array.dtype} is no picture")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise PictureError("the array holds values that are not finite numbers")
+    if np.asarray(values).dtype.kind in "bf" and array.min() >= 0 and array.max() <= 1:
+        array = array * 255
+    elif array.max() > 255 or array.min() < 0:
+        array = stretch(array)
+    return Image.fromarray(array.round().astype(np.uint8))
+
+
+def to_gray(image: Image.Image) -> Image.Image:
+    """A picture of any mode as 8-bit gray ("L"), upright, without transparency.
+
+    16-bit and floating point pictures are stretched between their darkest and
+    brightest pixel, since `convert("L")` would clip them.
+    """
+    if image.getexif().get(0x0112, 1) != 1:  # 0x0112: how the camera was held
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "L" and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(stretch(np.asarray(image, dtype=np.float64)).astype(np.uint8))
+    if image.has_transparency_data:
+        return without_transparency(image.convert("RGBA").convert("LA"))
+    if image.mode == "LAB":
+        return image.getchannel("L")  # lightness is what we want, and Pillow converts no LAB
+    return image.convert("L")
+
+
+def stretch(values: np.ndarray) -> np.ndarray:
+    """Values of any range mapped linearly to 0 ... 255, for which a constant becomes 0."""
+    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    low, high = values.min(), values.max()
+    return (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
+
+
+def without_transparency(image: Image.Image) -> Image.Image:
+    """An "LA" picture laid on a background that makes sense for it.
+
+    A drawing may keep its shape in the transparency alone: all its opaque
+    pixels have about one level. Then the opacity is the ink. Otherwise (a
+    label with transparent corners, say) the background goes on in the level
+    that most opaque pixels have.
+    """
+    gray, alpha = image.split()
+    opaque = alpha.point(lambda value: 255 if value > 127 else 0)
+    count = np.asarray(gray.histogram(mask=opaque), dtype=np.float64).cumsum()
+    if count[-1] == 0:  # nothing in it can be seen
+        return Image.new("L", image.size, 0)
+    low, median, high = np.searchsorted(count, count[-1] * np.array([0.05, 0.5, 0.95]))
+    if high - low < 32 and np.asarray(opaque).min() == 0:
+        return alpha
+    return Image.composite(gray, Image.new("L", image.size, int(median)), alpha)
+
+
+def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
+    """How far each pixel of an H×W picture (0 to 255) is from the paper, on the ink's side.
+
+    The paper's level is the median of the border. With `invert="auto"` the ink
+    is on the side with more energy (the sum of the squared deviations, in which
+    noise on both sides cancels out); `"yes"` says that the ink is dark, `"no"`
+    that it is bright. What lies within the noise of the border is not ink.
+    """
+    width = max(1, min(gray.shape) // 28)
+    middle = gray[width:-width, width:-width] if min(gray.shape) > 2 * width else gray[:0]
+    border = np.concatenate(
+        [gray[:width].ravel(), gray[-width:].ravel(), gray[:, :width].ravel(), gray[:, -width:].ravel()]
+    )
+    paper = float(np.median(border))
+    # 1.4826 times the median absolute deviation is the standard deviation of normal noise.
+    noise = 1.4826 * float(np.median(np.abs(border - paper)))
+    if noise > 0 and min(middle.shape) > 2:
+        image = Image.fromarray(gray.astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
+        gray = np.asarray(image)
+    deviation = gray.astype(np.float32) - paper
+    bright, dark = np.maximum(deviation, 0), np.maximum(-deviation, 0)
+    if invert == "auto":
+        is_dark = float(np.square(dark).sum()) > float(np.square(bright).sum())
+    else:
+        is_dark = invert == "yes"
+    amount = dark if is_dark else bright
+    amount[amount < 3 * noise] = 0
+    if amount.size and amount.max() < BLANK_CONTRAST:
+        amount[:] = 0
+    return Ink(amount, paper, is_dark)
+
+
+def bounding_box(amount: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Left, top, right, bottom of the ink (right and bottom exclusive), or None if there is none."""
+    mask = amount > BOX_LEVEL * amount.max()
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def centre_digit(amount: np.ndarray) -> np.ndarray:
+    """Ink of any size as MNIST has it: 28×28 uint8, all 0 where there is no ink.
+
+    The longer side of the bounding box becomes 20 pixels, and the centre of
+    mass comes to within half a pixel of the middle.
+    """
+    box = bounding_box(amount)
+    if box is None:
+        return np.zeros((SIDE, SIDE), np.uint8)
+    left, top, right, bottom = box
+    scale = DIGIT_SIDE / max(right - left, bottom - top)
+    size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
+    if scale == 1:
+        digit = amount[top:bottom, left:right]
+    else:
+        image = Image.fromarray(amount)
+        digit = np.asarray(image.resize(size, Image.Resampling.HAMMING, box=box))
+    strong = digit[digit > digit.max() / 2]
+    digit = np.clip(digit * (INK / np.percentile(strong, 90)), 0, 255)
+    return put_in_middle(digit)
+
+
+def put_in_middle(digit: np.ndarray) -> np.ndarray:
+    """A digit of at most 20×20 in 28×28 uint8, moved by whole pixels so that its mass is central."""
+    height, width = digit.shape
+    mass = digit.sum()
+    row = (digit.sum(1) @ np.arange(height)) / mass
+    column = (digit.sum(0) @ np.arange(width)) / mass
+    top = min(max(round(MIDDLE - row), 0), SIDE - height)
+    left = min(max(round(MIDDLE - column), 0), SIDE - width)
+    picture = np.zeros((SIDE, SIDE), np.uint8)
+    picture[top : top + height, left : left + width] = np.rint(digit)
+    return picture
+
+
+def mnist_like(source, invert: str = "auto") -> np.ndarray:
+    """A picture from anywhere as MNIST would have it: 28×28 uint8, ink bright.
+
+    `source` is a path, a PIL image or an array (see `open_picture`); `invert`
+    is "auto", "yes" (the ink is dark) or "no" (the ink is bright). A blank
+    picture gives zeros only. Raises PictureError for what cannot be read.
+    """
+    image = to_gray(open_picture(source))
+    if min(image.size) == 0:
+        raise PictureError("the picture has no pixels")
+    ink = find_ink(np.asarray(reduced(image)), invert)
+    box = bounding_box(ink.amount)
+    if box is not None and max(image.size) > WORKING_SIDE:
+        # A small digit on a large sheet: look again, from near.
+        close = image.crop(with_margin(box, image.size, ink.amount.shape))
+        if max(close.size) < max(image.size) / 2:
+            ink = find_ink(np.asarray(reduced(close)), "yes" if ink.dark else "no")
+    return centre_digit(ink.amount)
+
+
+def reduced(image: Image.Image) -> Image.Image:
+    """The picture with each k×k pixels averaged, its longer side at most WORKING_SIDE."""
+    factor = -(-max(image.size) // WORKING_SIDE)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def with_margin(box, size, working_shape) -> tuple[int, int, int, int]:
+    """A box in a reduced picture as a box in the full one, half as large again all round."""
+    factor = -(-max(size) // WORKING_SIDE)
+    margin = max(box[2] - box[0], box[3] - box[1]) // 2 + 2
+    left, top = max(0, box[0] - margin), max(0, box[1] - margin)
+    right, bottom = min(working_shape[1], box[2] + margin), min(working_shape[0], box[3] + margin)
+    return left * factor, top * factor, min(size[0], right * factor), min(size[1], bottom * factor)
+
+
+def to_input(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+    """N×28×28 uint8 pictures as the network's N×1×32×32 float32 input, on the same device.
+
+    Pixels are scaled to [0, 1], padded with background by 2 on each side and
+    normalised: (pixel - mean) / std. The one way in for training and inference.
+    """
+    scaled = images * (1 / (255 * std)) - mean / std
+    return F.pad(scaled, (PADDING,) * 4, value=-mean / std).unsqueeze(1)
+
+
+def to_pixels(inputs: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+    """The opposite of `to_input`'s normalisation: N×1×H×W floats to N×H×W in [0, 1]."""
+    return inputs.squeeze(1).mul(std).add(mean).clamp(0, 1)

@@ -1,0 +1,736 @@
+"""Train LeNet-5 on MNIST.
+
+TODO_HEADER
+"""
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from dataset import AUGMENTATIONS, Augmentation, load_mnist, random_affine, split, warp
+from evaluate import Evaluation, evaluate, rejection_threshold
+from files import (
+    INTERRUPTED,
+    TERMINATED,
+    ArgumentParser,
+    UserError,
+    check_writable,
+    command_line,
+    make_folder,
+    number,
+    read_file,
+    read_json,
+    reason,
+    say,
+    write_file,
+)
+from model import (
+    NETWORKS,
+    build,
+    count_parameters,
+    load_weights,
+    pick_device,
+    place,
+    save_weights,
+    to_bytes,
+    weights_with_metadata,
+)
+from preprocess import to_input
+
+RUNS = "runs"
+COMPARISON_PLOT = "runs_comparison.png"
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "lr",
+    "seconds",
+)
+DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
+LARGEST_CHECKPOINT = 1 << 30  # bytes
+
+# A recipe is a named set of defaults; a flag on the command line wins.
+RECIPES = {
+    "default": {
+        "arch": "lenet5",
+        "dataset": "mnist",
+        "data_dir": "data",
+        "epochs": 10,
+        "batch_size": 256,
+        "lr": 8e-3,
+        "optimizer": "adam",
+        "scheduler": "onecycle",
+        "augment": "affine",
+        "val_size": 5000,
+        "seed": 0,
+        "device": "auto",
+        "init_from": None,
+        "output": "lenet5_model.pth",
+        "plot": "training_results.png",
+        "max_steps": None,
+        "dry_run": False,
+    },
+}
+
+
+# ---------------------------------------------------------------- the training itself
+
+
+def one_cycle(progress: float, warm_up: float = 0.2) -> float:
+    """Share of the peak learning rate after `progress` (0 to 1) of all steps.
+
+    Rises as half a cosine from 1/25 to 1 during the first fifth, then falls as
+    half a cosine to nearly 0 (Smith and Topin, "Super-Convergence", 2018).
+    """
+    if progress < warm_up:
+        return 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * progress / warm_up)) / 2
+    return max(1e-5, (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2)
+
+
+SCHEDULES = {
+    "onecycle": one_cycle,
+    "cosine": lambda progress: max(1e-5, (1 + math.cos(math.pi * progress)) / 2),
+    "step": lambda progress: 0.1 ** ((progress >= 0.5) + (progress >= 0.75)),
+    "constant": lambda progress: 1.0,
+}
+
+OPTIMIZERS = {
+    # fused: one pass over all parameters in place of several for each tensor.
+    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, fused=True),
+    "adamw": lambda parameters, lr: torch.optim.AdamW(
+        parameters, lr=lr, weight_decay=0.01, fused=True
+    ),
+    "sgd": lambda parameters, lr: torch.optim.SGD(
+        parameters, lr=lr, momentum=0.9, nesterov=True, fused=True
+    ),
+}
+
+
+class Tally:
+    """Loss and hits of an epoch so far, kept on the device until somebody asks."""
+
+    def __init__(self, device: torch.device, values=(0.0, 0.0, 0.0)):
+        # float32, since MPS knows no float64; hits and images stay exact up to 2^24.
+        self.values = torch.tensor(values, dtype=torch.float32, device=device)
+
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        hits = (logits.argmax(dim=1) == labels).sum()
+        count = torch.full_like(loss, len(labels))
+        self.values += torch.stack([loss * len(labels), hits.to(loss.dtype), count])
+
+    def result(self) -> tuple[float, float]:
+        """Mean loss and accuracy (0 to 1)."""
+        loss, hits, count = self.values.tolist()
+        return loss / count, hits / count
+
+
+class EpochPlan:
+    """What one epoch does, drawn before it begins: the order of images and their distortions."""
+
+    def __init__(self, inputs, augmentation: Augmentation | None, generator: torch.Generator):
+        count, side = len(inputs), inputs.shape[-1]
+        self.order = torch.randperm(count, generator=generator).to(inputs.device)
+        self.maps = None
+        if augmentation is not None:
+            maps = random_affine(count, augmentation, side, generator)
+            self.maps = maps.to(inputs.device)
+
+
+def train_epoch(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    plan: EpochPlan,
+    batch_size: int,
+    *,
+    first_step: int = 0,
+    tally: Tally | None = None,
+    before_step=lambda step: True,
+) -> tuple[int, Tally]:
+    """One pass over N×1×32×32 inputs and their labels, in batches.
+
+    `before_step(step)` is called before each step, sets the learning rate if it
+    likes, and ends the epoch by returning False. Returns the number of the step
+    at which the epoch ended and the running loss and hits, from which, given
+    back as `first_step` and `tally`, the same epoch goes on.
+    """
+    net.train()
+    tally = tally or Tally(inputs.device)
+    for step in range(first_step, math.ceil(len(inputs) / batch_size)):
+        if not before_step(step):
+            return step, tally
+        rows = slice(step * batch_size, (step + 1) * batch_size)
+        index = plan.order[rows]
+        batch, targets = inputs[index], labels[index]
+        if plan.maps is not None:
+            batch = warp(batch, plan.maps[rows])
+        logits = net(batch)
+        loss = F.cross_entropy(logits, targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        tally.add(loss.detach(), logits.detach(), targets)
+    return math.ceil(len(inputs) / batch_size), tally
+
+
+# ---------------------------------------------------------------- a run and its folder
+
+
+class Data:
+    """The images of a run as network inputs on its device, each part with its labels."""
+
+    def __init__(self, settings: dict, device: torch.device):
+        images = load_mnist(settings["data_dir"])
+        network = NETWORKS[settings["arch"]]
+        train, val = split(images.train_labels, settings["val_size"], settings["seed"])
+        test = torch.arange(len(images.test_labels))
+        if settings["dry_run"]:
+            train = train[: DRY_STEPS * settings["batch_size"]]
+            val, test = val[:DRY_IMAGES], test[:DRY_IMAGES]
+
+        def part(all_images, all_labels, index):
+            inputs = to_input(all_images[index].to(device), network.mean, network.std)
+            return inputs, all_labels[index].to(device)
+
+        self.classes = images.classes
+        self.train = part(images.train_images, images.train_labels, train)
+        self.val = part(images.train_images, images.train_labels, val)
+        self.test = part(images.test_images, images.test_labels, test)
+
+
+class Run:
+    """A training run: its settings, its folder, and all that changes while it goes on."""
+
+    def __init__(self, settings: dict, folder: Path, device: torch.device):
+        self.settings, self.folder, self.device = settings, folder, device
+        torch.manual_seed(settings["seed"])
+        self.net = place(first_weights(settings), device)
+        self.optimizer = OPTIMIZERS[settings["optimizer"]](self.net.parameters(), settings["lr"])
+        self.generator = torch.Generator().manual_seed(settings["seed"])
+        self.history: list[dict] = []
+        self.best: dict | None = None  # epoch, weights and metadata of the best epoch so far
+        self.step = 0  # optimiser steps done in all
+        self.step_in_epoch = 0
+        self.tally: list[float] | None = None  # of an epoch that was interrupted
+        self.seconds = 0.0  # of an epoch that was interrupted
+        self.finished = False
+
+    # What a checkpoint holds beside the states of network, optimiser and generators.
+    PLAIN = ("history", "best", "step", "step_in_epoch", "tally", "seconds", "finished")
+
+    def save_checkpoint(self, generator_state: torch.Tensor) -> None:
+        """Write all that --resume needs. `generator_state` is that before the epoch was drawn."""
+        state = {name: getattr(self, name) for name in self.PLAIN}
+        state["net"] = self.net.state_dict()
+        state["optimizer"] = self.optimizer.state_dict()
+        state["generator"] = generator_state
+        state["torch_generator"] = torch.get_rng_state()
+        write_file(self.folder / "checkpoint.pth", to_bytes(state))
+
+    def load_checkpoint(self) -> bool:
+        """Take up the run where its checkpoint is; False if none was written yet."""
+        path = self.folder / "checkpoint.pth"
+        if not path.exists():
+            return False
+        data = read_file(path, LARGEST_CHECKPOINT)
+        try:
+            state = torch.load(io.BytesIO(data), map_location=self.device, weights_only=True)
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.generator.set_state(state["generator"].cpu())
+            torch.set_rng_state(state["torch_generator"].cpu())
+            for name in self.PLAIN:
+                setattr(self, name, state[name])
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise UserError(
+                f"{path} is damaged ({reason(error)}); delete it to start the run over"
+            ) from error
+        return True
+
+    def steps_per_epoch(self, data: Data) -> int:
+        return math.ceil(len(data.train[0]) / self.settings["batch_size"])
+
+    def total_steps(self, data: Data) -> int:
+        epochs = self.settings["epochs"]
+        epochs = min(epochs, DRY_EPOCHS) if self.settings["dry_run"] else epochs
+        return min(epochs * self.steps_per_epoch(data), self.settings["max_steps"] or sys.maxsize)
+
+
+def first_weights(settings: dict) -> nn.Module:
+    """The network that a run starts from: freshly initialised, or from `--init-from`."""
+    if settings["init_from"] is None:
+        return build(settings["arch"])
+    return load_weights(settings["init_from"], settings["arch"])[0]
+
+
+class Stop:
+    """Turns Ctrl-C and SIGTERM into a request that the training loop answers between steps.
+
+    Outside of `patient` blocks the signal ends the script at once; a second one
+    always does.
+    """
+
+    STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+
+    def __init__(self):
+        self.requested: int | None = None
+        self.is_patient = False
+
+    def handle(self, number, frame) -> None:
+        if not self.is_patient or self.requested is not None:
+            raise UserError("stopped before anything was to be saved", self.STATUS[number])
+        self.requested = number
+
+    @property
+    def status(self) -> int:
+        return self.STATUS[self.requested]
+
+    @contextlib.contextmanager
+    def patient(self):
+        self.is_patient = True
+        try:
+            yield
+        finally:
+            self.is_patient = False
+
+    @contextlib.contextmanager
+    def installed(self):
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may handle signals
+            return
+        before = {number: signal.signal(number, self.handle) for number in self.STATUS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def fit(run: Run, data: Data, stop: Stop) -> int:
+    """Train until the run's last step or a signal; the exit status.
+
+    After every epoch the checkpoint, the metrics, the figure and, if they are
+    the best so far, the weights are on the disk.
+    """
+    total, per_epoch = run.total_steps(data), run.steps_per_epoch(data)
+    schedule, peak = SCHEDULES[run.settings["scheduler"]], run.settings["lr"]
+    augmentation = AUGMENTATIONS[run.settings["augment"]]
+    batch_size = run.settings["batch_size"]
+    while run.step < total:
+        epoch = run.step // per_epoch + 1
+        started = time.perf_counter() - run.seconds
+        generator_state = run.generator.get_state()
+        plan = EpochPlan(data.train[0], augmentation, run.generator)
+        first_step, done_before = run.step_in_epoch, run.step - run.step_in_epoch
+        tally = None if run.tally is None else Tally(run.device, run.tally)
+        epochs = math.ceil(total / per_epoch)
+        with tqdm(
+            total=min(per_epoch, total - done_before),
+            initial=first_step,
+            desc=f"epoch {epoch}/{epochs}",
+            leave=False,
+            disable=None,  # silent in a pipe
+        ) as bar:
+
+            def before_step(step: int, bar=bar, done_before=done_before) -> bool:
+                if stop.requested is not None or done_before + step >= total:
+                    return False
+                lr = peak * schedule((done_before + step) / total)
+                for group in run.optimizer.param_groups:
+                    group["lr"] = lr
+                bar.update()
+                return True
+
+            run.step_in_epoch, tally = train_epoch(
+                run.net,
+                run.optimizer,
+                *data.train,
+                plan,
+                batch_size,
+                first_step=first_step,
+                tally=tally,
+                before_step=before_step,
+            )
+        run.step = done_before + run.step_in_epoch
+        if stop.requested is not None and run.step < min(total, done_before + per_epoch):
+            run.tally, run.seconds = tally.values.tolist(), time.perf_counter() - started
+            run.save_checkpoint(generator_state)
+            return stop.status
+        finish_epoch(run, data, epoch, tally, started)
+        run.step_in_epoch, run.tally, run.seconds = 0, None, 0.0
+        run.finished = run.step >= total
+        run.save_checkpoint(run.generator.get_state())
+        write_outputs(run)
+        print(epoch_line(run.history[-1], epochs), flush=True)
+        if stop.requested is not None and not run.finished:
+            return stop.status
+    return 0
+
+
+def finish_epoch(run: Run, data: Data, epoch: int, tally: Tally, started: float) -> None:
+    """Evaluate, add a row to the history, and keep the weights if they are the best so far."""
+    row = dict.fromkeys(COLUMNS)
+    row["epoch"], row["lr"] = epoch, run.optimizer.param_groups[0]["lr"]
+    row["train_loss"], row["train_accuracy"] = tally.result()
+    if not math.isfinite(row["train_loss"]):
+        kept = f"the weights of epoch {run.best['epoch']} are kept" if run.best else "nothing is kept"
+        raise UserError(
+            f"the loss is no longer a finite number in epoch {epoch}; {kept}; "
+            f"try a smaller --lr than {run.settings['lr']:g}",
+            status=1,
+        )
+    val = evaluate(run.net, *data.val) if len(data.val[0]) else None
+    test = evaluate(run.net, *data.test)
+    if val is not None:
+        row["val_loss"], row["val_accuracy"] = val.loss, val.accuracy
+    row["test_loss"], row["test_accuracy"] = test.loss, test.accuracy
+    row["seconds"] = time.perf_counter() - started
+    run.history.append(row)
+    if is_better(row, run.best and run.history[run.best["epoch"] - 1]):
+        run.best = {
+            "epoch": epoch,
+            "weights": weights_with_metadata(run.net),
+            "metadata": describe(run, data, row, val),
+        }
+
+
+def is_better(row: dict, best: dict | None) -> bool:
+    """Whether an epoch's weights are to be kept: by validation accuracy, then validation loss.
+
+    Without validation images the last epoch's are. The test set decides nothing.
+    """
+    if best is None or row["val_accuracy"] is None:
+        return True
+    return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
+
+
+def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
+    """What the weights say of themselves: plain numbers, strings and lists."""
+    metadata = {
+        "classes": data.classes,
+        "test_accuracy": row["test_accuracy"],
+        "epoch": row["epoch"],
+        "torch": str(torch.__version__),  # a subclass of str, which weights_only refuses
+    }
+    for name in ("dataset", "recipe", "epochs", "seed", "val_size"):
+        metadata[name] = run.settings[name]
+    if val is not None:
+        metadata["val_accuracy"] = val.accuracy
+        metadata["reject_below"] = rejection_threshold(val.logits)
+    return metadata
+
+
+# ---------------------------------------------------------------- what a run writes
+
+
+def write_outputs(run: Run) -> None:
+    """Metrics, figure and best weights, from the run's history alone."""
+    write_file(run.folder / "metrics.csv", metrics_csv(run.history).encode())
+    draw_training(run)
+    if not run.settings["dry_run"]:
+        save_weights(run.settings["output"], best_network(run), **run.best["metadata"])
+
+
+def best_network(run: Run) -> nn.Module:
+    """The network with the best weights so far, on the CPU."""
+    net = build(run.settings["arch"], len(run.best["metadata"]["classes"]))
+    net.load_state_dict(run.best["weights"])
+    return net
+
+
+def draw_training(run: Run) -> None:
+    # matplotlib takes half a second to import, which --help and an error need not wait for.
+    from plots import training_curves
+
+    title = f"{run.settings['arch']} on {run.settings['dataset']}: {run.folder.name}"
+    training_curves(run.history, run.settings["plot"], title, run.best["epoch"])
+
+
+def metrics_csv(history: list[dict]) -> str:
+    """A row an epoch; accuracies from 0 to 1; what was not measured is left empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "seconds": round(row["seconds"], 3)} for row in history)
+    return text.getvalue()
+
+
+def percent(share: float | None) -> str:
+    return "   -   " if share is None else f"{100 * share:5.2f} %"
+
+
+def epoch_line(row: dict, epochs: int) -> str:
+    """One epoch in at most 80 columns."""
+    width = len(str(epochs))
+    return (
+        f"epoch {row['epoch']:{width}}/{epochs}  loss {row['train_loss']:.4f}"
+        f"  train {percent(row['train_accuracy'])}  val {percent(row['val_accuracy'])}"
+        f"  test {percent(row['test_accuracy'])}  lr {row['lr']:.1e}  {row['seconds']:.1f} s"
+    )
+
+
+def new_folder(settings: dict) -> Path:
+    """A folder of its own for a run, also for two that start in the same second."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings['arch']}-seed{settings['seed']}"
+    make_folder(RUNS)
+    for i in range(1, 1000):
+        folder = Path(RUNS, name if i == 1 else f"{name}-{i}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot make the folder {folder}: {reason(error)}") from error
+        return folder
+    raise UserError(f"there are a thousand runs called {name} already")
+
+
+def write_config(settings: dict, folder: Path, device: torch.device) -> None:
+    config = {
+        **settings,
+        "device_used": str(device),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
+        "machine": platform.platform(),
+    }
+    write_file(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def make_parser() -> ArgumentParser:
+    """Flags without defaults, so that those which were given can be told apart."""
+    parser = ArgumentParser(
+        prog="train.py",
+        description="Train LeNet-5; without flags: 10 epochs on MNIST.",
+        argument_default=None,
+    )
+    defaults = RECIPES["default"]
+    add = parser.add_argument
+    add("--arch", choices=list(NETWORKS), help="the network (lenet5)")
+    add("--recipe", choices=list(RECIPES), help="a named set of defaults for the flags below")
+    add("--dataset", choices=["mnist"], help="what to learn (mnist)")
+    add("--data-dir", metavar="DIR", help="where data sets are kept (data)")
+    add("--epochs", type=number(int, 1, 100_000), help=f"({defaults['epochs']})")
+    add("--batch-size", type=number(int, 1, 60_000), help=f"({defaults['batch_size']})")
+    add("--lr", type=number(float, 1e-9, 1e6), help=f"peak learning rate ({defaults['lr']})")
+    add("--optimizer", choices=list(OPTIMIZERS), help=f"({defaults['optimizer']})")
+    add("--scheduler", choices=list(SCHEDULES), help=f"({defaults['scheduler']})")
+    add("--augment", choices=list(AUGMENTATIONS), help=f"({defaults['augment']})")
+    add(
+        "--val-size",
+        type=number(int, 0, 59_999),
+        help="training images held out to choose the best epoch (5000); 0 keeps the last epoch",
+    )
+    add("--seed", type=number(int, 0, 2**63 - 1), help="of weights, split, order, distortions (0)")
+    add("--device", choices=["auto", "cpu", "cuda", "mps"], help="(auto: cuda, else mps, else cpu)")
+    add("--resume", metavar="RUN", help="go on with a run, by its folder or name")
+    add("--init-from", metavar="WEIGHTS", help="start from these weights")
+    add("--output", metavar="FILE", help="the trained weights (lenet5_model.pth)")
+    add("--plot", metavar="FILE", help="the training curves (training_results.png)")
+    add("--max-steps", type=number(int, 1), help="end after so many optimiser steps")
+    add("--dry-run", action="store_true", default=None, help="a few steps; no weights are written")
+    add("--compare", nargs="*", metavar="RUN", help="compare finished runs instead (all in runs/)")
+    return parser
+
+
+def settle(given: dict) -> dict:
+    """All settings of a run from the flags that were given."""
+    recipe = given.get("recipe", "default")
+    settings = {**RECIPES["default"], **RECIPES[recipe], "recipe": recipe, **given}
+    if "init_from" in given and "arch" not in given:
+        settings["arch"] = load_weights(given["init_from"])[0].arch
+    return settings
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def run_folder(name: str) -> Path:
+    """The folder of a run given by its folder or its name. Raises UserError if it is no run."""
+    for folder in (Path(name), Path(RUNS, name)):
+        if (folder / "config.json").is_file():
+            return folder
+    raise UserError(f"{name} is no run: no config.json in it, nor in {Path(RUNS, name)}")
+
+
+def settings_of(folder: Path, given: dict) -> dict:
+    """The settings in a run's config.json, checked as if they had been typed as flags.
+
+    Raises UserError where `given` has another value.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
+    typed = []
+    for name in (*RECIPES["default"], "recipe"):
+        if name not in config:
+            raise UserError(f"{path} lacks {name!r}; it was not written by train.py")
+        if config[name] is True:
+            typed.append(flag(name))
+        elif config[name] not in (None, False):
+            typed.append(f"{flag(name)}={config[name]}")
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as complaint:
+            parsed = vars(make_parser().parse_args(typed))
+    except SystemExit:
+        raise UserError(f"{path} was changed: {complaint.getvalue().strip()}") from None
+    settings = {name: parsed[name] for name in (*RECIPES["default"], "recipe")}
+    settings["dry_run"] = bool(settings["dry_run"])
+    for name, value in given.items():
+        if settings[name] != value:
+            raise UserError(
+                f"{flag(name)} {value} differs from the run's own: {settings[name]}; "
+                f"leave it out, or start a new run"
+            )
+    return settings
+
+
+def load_run(given: dict) -> tuple[Run, Data]:
+    """A new run, or the one to resume, with its data, ready for `fit`."""
+    name = given.pop("resume", None)
+    folder = None if name is None else run_folder(name)
+    settings = settle(given) if folder is None else settings_of(folder, given)
+    device = pick_device(settings["device"])
+    if not settings["dry_run"]:
+        check_writable(settings["output"])
+    check_writable(settings["plot"])
+    data = Data(settings, device)
+    if folder is None:
+        folder = new_folder(settings)
+        if settings["dry_run"] and os.path.exists(settings["plot"]):
+            settings["plot"] = str(folder / "training_results.png")
+        write_config(settings, folder, device)
+    run = Run(settings, folder, device)
+    if name is not None:
+        found = run.load_checkpoint()
+        print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
+    return run, data
+
+
+def print_start(run: Run, data: Data) -> None:
+    settings = run.settings
+    print(
+        f"{settings['arch']}, {count_parameters(run.net):,} parameters, on {run.device}; "
+        f"{len(data.train[0]):,} training, {len(data.val[0]):,} validation, "
+        f"{len(data.test[0]):,} test images"
+    )
+
+
+def print_summary(run: Run, data: Data, started: float) -> None:
+    """What came out, where it is, and what to do next."""
+    net = place(best_network(run), run.device)
+    row = run.history[run.best["epoch"] - 1]
+    training = evaluate(net, *data.train)
+    chosen = "by validation accuracy" if row["val_accuracy"] is not None else "the last one"
+    print(f"kept epoch         {row['epoch']}, {chosen}")
+    print(f"test accuracy      {percent(row['test_accuracy'])} of {len(data.test[0]):,} images")
+    print(f"training accuracy  {percent(training.accuracy)} of {len(data.train[0]):,} images, undistorted")
+    print(f"time               {time.perf_counter() - started:.1f} s")
+    if run.settings["dry_run"]:
+        print("weights            none: this was a dry run")
+    else:
+        print(f"weights            {run.settings['output']}")
+    print(f"curves             {run.settings['plot']}")
+    print(f"run                {run.folder}")
+    if run.settings["dry_run"]:
+        print("next               python train.py")
+    elif run.settings["output"] == RECIPES["default"]["output"]:
+        print("next               python inference.py")
+    else:
+        print(f"next               python inference.py --weights {run.settings['output']}")
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """The rows of a run's metrics.csv as numbers, None where a field is empty."""
+    path = folder / "metrics.csv"
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_file(path, 1 << 26).decode())))
+        history = [{c: float(row[c]) if row[c] else None for c in COLUMNS} for row in rows]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not a metrics file: {reason(error)}") from error
+    if not history or any(row["epoch"] is None for row in history):
+        raise UserError(f"{path} has no epochs in it")
+    return history
+
+
+def compare_runs(names: list[str], plot: str) -> int:
+    """Print the best figures of several runs side by side and draw their curves over each other."""
+    from plots import run_comparison
+
+    folders = [run_folder(name) for name in names]
+    if not names:
+        folders = sorted(p.parent for p in Path(RUNS).glob("*/config.json"))
+    runs, status = {}, 0
+    for folder in folders:
+        try:
+            runs[folder.name] = read_metrics(folder)
+        except UserError as error:
+            say(f"left out: {error}")
+            status = 1
+    if not runs:
+        raise UserError(f"there is no run with metrics to compare in {RUNS}/; make one: python train.py")
+    width = max(len("run"), *map(len, runs))
+    print(f"{'run':{width}}  epochs  best  {'val':>7}  {'test':>7}  {'train':>7}  seconds")
+    for name, history in runs.items():
+        best = history[0]
+        for row in history[1:]:
+            best = row if is_better(row, best) else best
+        print(
+            f"{name:{width}}  {len(history):6}  {best['epoch']:4.0f}  {percent(best['val_accuracy'])}"
+            f"  {percent(best['test_accuracy'])}  {percent(best['train_accuracy'])}"
+            f"  {sum(row['seconds'] for row in history):7.1f}"
+        )
+    run_comparison(runs, plot)
+    print(f"curves: {plot}")
+    return status
+
+
+@command_line
+def main(argv=None) -> int:
+    started = time.perf_counter()
+    given = {k: v for k, v in vars(make_parser().parse_args(argv)).items() if v is not None}
+    if "compare" in given:
+        return compare_runs(given["compare"], given.get("plot", COMPARISON_PLOT))
+    stop = Stop()
+    with stop.installed():
+        run, data = load_run(given)
+        print_start(run, data)
+        try:
+            with stop.patient():
+                if run.finished:
+                    write_outputs(run)
+                status = fit(run, data, stop)
+        except UserError as error:
+            # What was done so far is on the disk, so this is "partly done".
+            hint = f"; to go on: python train.py --resume {run.folder}" if run.step else ""
+            raise UserError(f"{error}{hint}", error.status if error.status > 2 else 1) from error
+        if status:
+            say(f"stopped and saved; to go on: python train.py --resume {run.folder}")
+            return status
+        print_summary(run, data, started)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
