@@ -14,7 +14,6 @@ import functools
 import gzip
 import io
 import math
-import os
 import shutil
 import subprocess
 import tarfile
@@ -23,7 +22,6 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -303,9 +301,7 @@ def warp(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     # The same as F.affine_grid, which takes five times as long for small images.
     points = pixel_centres(height, width, images.device)
     grid = (points @ maps.reshape(count * 2, 3).T).reshape(height, width, count, 2)
-    return F.grid_sample(
-        images, grid.permute(2, 0, 1, 3), padding_mode="border", align_corners=False
-    )
+    return F.grid_sample(images, grid.permute(2, 0, 1, 3), padding_mode="border", align_corners=False)
 
 
 @functools.lru_cache(maxsize=8)

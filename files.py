@@ -232,8 +232,8 @@ def download(url: str, limit: int, timeout: float = 15.0) -> bytes:
 
     Raises UserError with the reason, in words, of whatever went wrong.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "lenet5"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "lenet5"})
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             data = answer.read(limit + 1)
     except urllib.error.HTTPError as error:

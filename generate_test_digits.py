@@ -92,6 +92,16 @@ def default_face() -> Face:
     return load_face(folder / "DejaVuSans.ttf")
 
 
+def is_symbol_font(path: str) -> bool:
+    """Whether a font has something else in a digit's place, as its own name for the glyph tells."""
+    from matplotlib.ft2font import FT2Font
+
+    font = FT2Font(path)
+    name = font.get_glyph_name(font.get_char_index(ord("1"))).lower()
+    # "one", "one.lf", "oneoldstyle", "uni0031"; names with a number in them tell nothing.
+    return not name.startswith("one") and not any(c.isdigit() for c in name)
+
+
 def installed_faces() -> list[Face]:
     """Every face on this machine that draws the ten digits, sorted by name, each once."""
     # This import looks through the machine's fonts, so it waits until somebody asks for them.
@@ -102,7 +112,10 @@ def installed_faces() -> list[Face]:
     for path in sorted(map(str, [*font_manager.findSystemFonts(), *bundled])):
         try:
             face = load_face(path)
-        except UserError:
+            usable = not is_symbol_font(path)
+        except (UserError, RuntimeError):  # RuntimeError: of matplotlib's reader
+            usable = False
+        if not usable:
             unusable += 1
             continue
         faces.setdefault((face.family, face.style), face)
@@ -307,9 +320,7 @@ def png(picture: Image.Image) -> bytes:
 
 
 def parse_arguments(argv) -> tuple:
-    parser = ArgumentParser(
-        prog="generate_test_digits.py", description="Draw test digits as PNG files."
-    )
+    parser = ArgumentParser(prog="generate_test_digits.py", description="Draw test digits as PNG files.")
     parser.add_argument("--output", default="test_digits", help="folder for the pictures")
     parser.add_argument(
         "--size", type=number(int, 8, 4096), default=SIZE, help=f"side in pixels ({SIZE})"
@@ -349,8 +360,9 @@ def main(argv=None) -> int:
         check_writable(arguments.sheet)
     # The ten pictures of the bare command are named by their digit alone.
     simple = not (arguments.fonts or arguments.styles or arguments.per_digit)
+    drawings = plan(faces, styles, arguments.per_digit, arguments.seed)
     pictures = {}
-    for drawing in plan(faces, styles, arguments.per_digit, arguments.seed):
+    for drawing in drawings:
         picture = drawing.draw(arguments.size, arguments.seed)
         name = f"digit_{drawing.digit}" if simple else drawing.name
         write_file(os.path.join(arguments.output, f"{name}.png"), png(picture))
@@ -359,8 +371,7 @@ def main(argv=None) -> int:
             pictures[drawing] = picture.resize((64, 64), Image.Resampling.LANCZOS)
     if arguments.sheet:
         write_file(arguments.sheet, png(contact_sheet(pictures)))
-    count = 10 if simple else len(plan(faces, styles, arguments.per_digit, arguments.seed))
-    print(f"{count:,} pictures in {arguments.output}")
+    print(f"{len(drawings):,} pictures in {arguments.output}")
     if arguments.sheet:
         print(f"contact sheet: {arguments.sheet}")
     print(f"next: python inference.py {arguments.output}")

@@ -161,7 +161,9 @@ class ImageClassifier:
             result.prediction, result.reason = None, "blank: there is no ink in the picture"
         elif result.confidence < self.reject_below:
             result.prediction = None
-            result.reason = f"unsure: confidence {result.confidence:.3f} is below {self.reject_below:.3f}"
+            result.reason = (
+                f"unsure: {result.confidence:.3f} sure, which is below {self.reject_below:.3f}"
+            )
 
     def label_of(self, path: str) -> int | str | None:
         """The true class where a name tells it: digit_N….png, or the folder that the file is in."""
@@ -184,8 +186,12 @@ def default_weights() -> str:
 
 def walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
     """The pictures in a folder and those below it, sorted by name at every level."""
-    with os.scandir(folder) as entries:
-        names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError:
+        yield folder  # whoever opens it learns the reason
+        return
     for name, is_folder in names:
         path = os.path.join(folder, name)
         if is_folder:
@@ -256,14 +262,17 @@ class Report:
                 self.misses[values["label"], values["prediction"]] += 1
 
     def lines(self) -> Iterator[str]:
-        yield f"{self.read:,} read" + (
-            f", {self.right:,} of {self.labelled:,} right ({100 * self.right / self.labelled:.2f} %)"
-            if self.labelled
-            else ""
-        ) + (f", {self.refused:,} refused" if self.refused else "") + (
-            f", {self.unreadable:,} could not be read" if self.unreadable else ""
-        )
-        for (label, prediction), count in sorted(self.misses.items(), key=lambda item: -item[1]):
+        """The total, then a line for each kind of miss, the commonest first."""
+        parts = [f"{self.read:,} read"]
+        if self.labelled:
+            share = 100 * self.right / self.labelled
+            parts.append(f"{self.right:,} of {self.labelled:,} right ({share:.2f} %)")
+        if self.refused:
+            parts.append(f"{self.refused:,} refused")
+        if self.unreadable:
+            parts.append(f"{self.unreadable:,} could not be read")
+        yield ", ".join(parts)
+        for (label, prediction), count in self.misses.most_common():
             yield f"  {label} read as {prediction}: {count:,}"
 
 
@@ -461,8 +470,9 @@ def results_to(arguments, report: Report):
             file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
         )
         yield (
-            JsonWriter(text) if format == "json" else CsvWriter(text, header=length == 0)
-        ), Counter(row["path"] for row in rows)
+            (JsonWriter(text) if format == "json" else CsvWriter(text, header=length == 0)),
+            Counter(row["path"] for row in rows),
+        )
         text.flush()
         if os.path.isfile(arguments.output):
             os.fsync(file.fileno())
@@ -485,7 +495,8 @@ def score(classifier: ImageClassifier, arguments, report: Report, keeper: PlotKe
             writer.write(results)
             for result in results:
                 report.add(result.as_object())
-                if result.error is not None and (arguments.format != "table" or arguments.output):
+                # A table on the terminal has said it; a file or a pipe has not.
+                if result.error is not None and (arguments.output or not sys.stdout.isatty()):
                     say(f"not read: {result.path}: {result.error}")
             if keeper is not None:
                 keeper.add(results)

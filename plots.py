@@ -133,7 +133,7 @@ def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
     """Gray pictures (N×H×W, 0 to 255) in a grid, each with a title in a colour."""
     columns = min(10, max(1, len(pictures)))
     rows = math.ceil(len(pictures) / columns)
-    figure = new_figure(max(5.0, 1.3 * columns), 1.75 * rows + 0.5)
+    figure = new_figure(max(5.0, 1.3 * columns), 1.5 * rows + 0.5)
     figure.suptitle(heading)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:

@@ -15,6 +15,7 @@ out as they went in.
     to_input       a batch of 28×28 pictures to the network's N×1×32×32 input
 """
 
+import math
 import os
 import stat
 import warnings
@@ -37,6 +38,7 @@ PADDING = 2  # 28×28 to the 32×32 of the paper (section II.B), on each side
 WORKING_SIDE = 512  # larger pictures are reduced to this before the digit is looked for
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 BOX_LEVEL = 0.2  # of the strongest ink: what belongs to the bounding box
+FRINGE = 2  # pixels of 28×28 around the box in which fainter ink is kept
 
 
 class PictureError(UserError):
@@ -70,7 +72,8 @@ def open_file(path: Path) -> Image.Image:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise PictureError("it is a folder, not a picture")
+            os.listdir(path)  # a folder that cannot be listed says so itself
+            raise PictureError("it is a folder, and no picture was found in it")
         if not stat.S_ISREG(mode):  # reading a device or a pipe might never end
             raise PictureError("it is not a regular file")
         if os.stat(path).st_size == 0:
@@ -212,28 +215,47 @@ def centre_digit(amount: np.ndarray) -> np.ndarray:
         return np.zeros((SIDE, SIDE), np.uint8)
     left, top, right, bottom = box
     scale = DIGIT_SIDE / max(right - left, bottom - top)
-    size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
+    width, height = (max(1, round(side * scale)) for side in (right - left, bottom - top))
+    # The fringe in pixels of the picture, and a frame of background in which it has room.
+    across, down = FRINGE * (right - left) / width, FRINGE * (bottom - top) / height
+    frame = math.ceil(max(across, down))
+    framed = np.pad(amount, frame)
+    left, top, right, bottom = (
+        frame + left - across,
+        frame + top - down,
+        frame + right + across,
+        frame + bottom + down,
+    )
     if scale == 1:
-        digit = amount[top:bottom, left:right]
+        digit = framed[int(top) : int(bottom), int(left) : int(right)]
     else:
-        image = Image.fromarray(amount)
-        digit = np.asarray(image.resize(size, Image.Resampling.HAMMING, box=box))
+        digit = np.asarray(
+            Image.fromarray(framed).resize(
+                (width + 2 * FRINGE, height + 2 * FRINGE),
+                Image.Resampling.HAMMING,
+                box=(left, top, right, bottom),
+            )
+        )
     strong = digit[digit > digit.max() / 2]
     digit = np.clip(digit * (INK / np.percentile(strong, 90)), 0, 255)
     return put_in_middle(digit)
 
 
 def put_in_middle(digit: np.ndarray) -> np.ndarray:
-    """A digit of at most 20×20 in 28×28 uint8, moved by whole pixels so that its mass is central."""
+    """A digit of at most 24×24 in 28×28 uint8, moved by whole pixels so that its mass is central.
+
+    The digit's box stays inside; its fringe may be cut off.
+    """
     height, width = digit.shape
     mass = digit.sum()
     row = (digit.sum(1) @ np.arange(height)) / mass
     column = (digit.sum(0) @ np.arange(width)) / mass
-    top = min(max(round(MIDDLE - row), 0), SIDE - height)
-    left = min(max(round(MIDDLE - column), 0), SIDE - width)
-    picture = np.zeros((SIDE, SIDE), np.uint8)
+    side = SIDE + 2 * FRINGE  # room for the fringe, cut off below
+    top = min(max(round(MIDDLE - row) + FRINGE, 0), side - height)
+    left = min(max(round(MIDDLE - column) + FRINGE, 0), side - width)
+    picture = np.zeros((side, side), np.uint8)
     picture[top : top + height, left : left + width] = np.rint(digit)
-    return picture
+    return picture[FRINGE:-FRINGE, FRINGE:-FRINGE].copy()
 
 
 def mnist_like(source, invert: str = "auto") -> np.ndarray:
@@ -250,7 +272,7 @@ def mnist_like(source, invert: str = "auto") -> np.ndarray:
     box = bounding_box(ink.amount)
     if box is not None and max(image.size) > WORKING_SIDE:
         # A small digit on a large sheet: look again, from near.
-        close = image.crop(with_margin(box, image.size, ink.amount.shape))
+        close = image.crop(from_near(box, image.size))
         if max(close.size) < max(image.size) / 2:
             ink = find_ink(np.asarray(reduced(close)), "yes" if ink.dark else "no")
     return centre_digit(ink.amount)
@@ -258,17 +280,26 @@ def mnist_like(source, invert: str = "auto") -> np.ndarray:
 
 def reduced(image: Image.Image) -> Image.Image:
     """The picture with each k×k pixels averaged, its longer side at most WORKING_SIDE."""
-    factor = -(-max(image.size) // WORKING_SIDE)
+    factor = reduction(image.size)
     return image.reduce(factor) if factor > 1 else image
 
 
-def with_margin(box, size, working_shape) -> tuple[int, int, int, int]:
-    """A box in a reduced picture as a box in the full one, half as large again all round."""
-    factor = -(-max(size) // WORKING_SIDE)
-    margin = max(box[2] - box[0], box[3] - box[1]) // 2 + 2
-    left, top = max(0, box[0] - margin), max(0, box[1] - margin)
-    right, bottom = min(working_shape[1], box[2] + margin), min(working_shape[0], box[3] + margin)
-    return left * factor, top * factor, min(size[0], right * factor), min(size[1], bottom * factor)
+def reduction(size: tuple[int, int]) -> int:
+    """By what whole number a picture of this size is reduced."""
+    return math.ceil(max(size) / WORKING_SIDE)
+
+
+def from_near(box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A box in a reduced picture as a box in the full one, with half its side around it."""
+    left, top, right, bottom = box
+    margin = max(right - left, bottom - top) // 2 + 2
+    factor = reduction(size)
+    return (
+        max(0, left - margin) * factor,
+        max(0, top - margin) * factor,
+        min(size[0], (right + margin) * factor),
+        min(size[1], (bottom + margin) * factor),
+    )
 
 
 def to_input(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:

@@ -52,6 +52,7 @@ from model import (
 from preprocess import to_input
 
 RUNS = "runs"
+PARTS = ("train", "val", "test")
 COMPARISON_PLOT = "runs_comparison.png"
 COLUMNS = (
     "epoch",
@@ -115,9 +116,7 @@ SCHEDULES = {
 OPTIMIZERS = {
     # fused: one pass over all parameters in place of several for each tensor.
     "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, fused=True),
-    "adamw": lambda parameters, lr: torch.optim.AdamW(
-        parameters, lr=lr, weight_decay=0.01, fused=True
-    ),
+    "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01, fused=True),
     "sgd": lambda parameters, lr: torch.optim.SGD(
         parameters, lr=lr, momentum=0.9, nesterov=True, fused=True
     ),
@@ -282,6 +281,9 @@ def first_weights(settings: dict) -> nn.Module:
     return load_weights(settings["init_from"], settings["arch"])[0]
 
 
+STOP_STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+
+
 class Stop:
     """Turns Ctrl-C and SIGTERM into a request that the training loop answers between steps.
 
@@ -289,20 +291,18 @@ class Stop:
     always does.
     """
 
-    STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
-
     def __init__(self):
         self.requested: int | None = None
         self.is_patient = False
 
     def handle(self, number, frame) -> None:
         if not self.is_patient or self.requested is not None:
-            raise UserError("stopped before anything was to be saved", self.STATUS[number])
+            raise UserError("stopped before anything was to be saved", STOP_STATUS[number])
         self.requested = number
 
     @property
     def status(self) -> int:
-        return self.STATUS[self.requested]
+        return STOP_STATUS[self.requested]
 
     @contextlib.contextmanager
     def patient(self):
@@ -317,7 +317,7 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may handle signals
             return
-        before = {number: signal.signal(number, self.handle) for number in self.STATUS}
+        before = {number: signal.signal(number, self.handle) for number in STOP_STATUS}
         try:
             yield
         finally:
@@ -475,16 +475,17 @@ def metrics_csv(history: list[dict]) -> str:
 
 
 def percent(share: float | None) -> str:
-    return "   -   " if share is None else f"{100 * share:5.2f} %"
+    return "  -  %" if share is None else f"{100 * share:5.2f} %"
 
 
 def epoch_line(row: dict, epochs: int) -> str:
     """One epoch in at most 80 columns."""
     width = len(str(epochs))
+    accuracy = {part: percent(row[f"{part}_accuracy"]).replace(" %", "%") for part in PARTS}
     return (
         f"epoch {row['epoch']:{width}}/{epochs}  loss {row['train_loss']:.4f}"
-        f"  train {percent(row['train_accuracy'])}  val {percent(row['val_accuracy'])}"
-        f"  test {percent(row['test_accuracy'])}  lr {row['lr']:.1e}  {row['seconds']:.1f} s"
+        + "".join(f"  {part} {accuracy[part]}" for part in PARTS)
+        + f"  lr {row['lr']:.0e}  {row['seconds']:.1f}s"
     )
 
 
@@ -645,7 +646,7 @@ def print_summary(run: Run, data: Data, started: float) -> None:
     chosen = "by validation accuracy" if row["val_accuracy"] is not None else "the last one"
     print(f"kept epoch         {row['epoch']}, {chosen}")
     print(f"test accuracy      {percent(row['test_accuracy'])} of {len(data.test[0]):,} images")
-    print(f"training accuracy  {percent(training.accuracy)} of {len(data.train[0]):,} images, undistorted")
+    print(f"training accuracy  {percent(training.accuracy)} of {len(data.train[0]):,} images")
     print(f"time               {time.perf_counter() - started:.1f} s")
     if run.settings["dry_run"]:
         print("weights            none: this was a dry run")
@@ -681,13 +682,12 @@ def compare_runs(names: list[str], plot: str) -> int:
     folders = [run_folder(name) for name in names]
     if not names:
         folders = sorted(p.parent for p in Path(RUNS).glob("*/config.json"))
-    runs, status = {}, 0
+    runs = {}
     for folder in folders:
-        try:
+        if (folder / "metrics.csv").exists():
             runs[folder.name] = read_metrics(folder)
-        except UserError as error:
-            say(f"left out: {error}")
-            status = 1
+        else:
+            say(f"left out: {folder} has finished no epoch")
     if not runs:
         raise UserError(f"there is no run with metrics to compare in {RUNS}/; make one: python train.py")
     width = max(len("run"), *map(len, runs))
@@ -703,7 +703,7 @@ def compare_runs(names: list[str], plot: str) -> int:
         )
     run_comparison(runs, plot)
     print(f"curves: {plot}")
-    return status
+    return 0
 
 
 @command_line

@@ -1,0 +1,73 @@
+"""What the measurements share: the machine's description, result files, training runs."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean, stdev
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "results"
+sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
+
+from files import write_file  # noqa: E402  (after the path is set)
+
+
+def machine() -> dict:
+    """The processor, the number of cores and the versions that a figure depends on."""
+    import numpy
+    import PIL
+    import torch
+
+    processor = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0].split(":")[1].strip() if names else processor
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "pillow": PIL.__version__,
+    }
+
+
+def load(name: str) -> dict:
+    """A result file's content, or an empty one to begin with."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {"machine": machine(), "rows": []}
+
+
+def save(name: str, results: dict) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    write_file(RESULTS / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
+
+
+def run_training(flags: list[str]) -> tuple[list[dict], str]:
+    """The rows of metrics.csv and the output of one `python train.py` in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(ROOT / "train.py"), "--data-dir", str(ROOT / "data"), *flags]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(flags)}: {done.stderr}")
+        with open(next(Path(folder, "runs").glob("*/metrics.csv"))) as file:
+            rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+    return rows, done.stdout
+
+
+def best_row(rows: list[dict]) -> dict:
+    """The epoch that train.py keeps: by validation accuracy, then validation loss."""
+    return max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+
+
+def spread(values: list[float]) -> str:
+    """Mean and sample deviation in percent."""
+    deviation = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):.2f}{deviation} %"

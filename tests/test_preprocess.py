@@ -1,0 +1,304 @@
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+import preprocess
+from preprocess import (
+    PictureError,
+    bounding_box,
+    centre_digit,
+    find_ink,
+    mnist_like,
+    to_gray,
+    to_input,
+    to_pixels,
+)
+
+PIXEL = 1 / 28
+
+
+def seven(size=(120, 160), ink=0, paper=255, width=14, mode="L"):
+    """A drawn 7, off the centre of its sheet."""
+    image = Image.new("L", size, paper)
+    draw = ImageDraw.Draw(image)
+    w, h = size
+    points = [(0.2 * w, 0.15 * h), (0.7 * w, 0.15 * h), (0.4 * w, 0.8 * h)]
+    draw.line(points, fill=ink, width=width, joint="curve")
+    return image.convert(mode)
+
+
+def distance(a, b):
+    """Mean absolute difference of two 28×28 pictures, as a share of full ink."""
+    return np.abs(a.astype(float) - b.astype(float)).mean() / 255
+
+
+def png(image, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    buffer.seek(0)
+    return Image.open(buffer)
+
+
+def test_mnists_own_pictures_come_out_as_they_went_in(mnist):
+    images = mnist.train_images[::20].numpy()  # 3,000 of them; test images choose nothing
+    ours = np.stack([mnist_like(png(Image.fromarray(image))) for image in images])
+    difference = np.abs(ours.astype(int) - images)
+    # Exact but for the contrast of pictures whose strokes are not quite saturated,
+    # and two in a thousand with faint pixels far from the rest.
+    assert np.mean(difference.max((1, 2)) <= 12) > 0.995
+    assert difference.mean() < 0.1
+
+
+def test_accuracy_on_mnist_does_not_move(mnist, pretrained):
+    from evaluate import evaluate
+
+    net, metadata = pretrained
+    accuracy = []
+    images = mnist.test_images
+    ours = torch.from_numpy(np.stack([mnist_like(image) for image in images.numpy()]))
+    for pictures in (images, ours):
+        inputs = to_input(pictures, metadata["mean"], metadata["std"])
+        accuracy.append(evaluate(net, inputs, mnist.test_labels).accuracy)
+    assert abs(accuracy[0] - accuracy[1]) < 0.0005  # DESIGN: 0.05 points
+
+
+def test_what_comes_out_is_made_like_mnist():
+    picture = mnist_like(seven())
+    assert picture.shape == (28, 28)
+    assert picture.dtype == np.uint8
+    left, top, right, bottom = bounding_box(picture.astype(np.float32))
+    assert max(right - left, bottom - top) == 20
+    rows, columns = np.mgrid[:28, :28]
+    assert (picture * rows).sum() / picture.sum() == pytest.approx(14, abs=0.51)
+    assert (picture * columns).sum() / picture.sum() == pytest.approx(14, abs=0.51)
+    assert picture.max() >= 250
+    assert max(picture[0].max(), picture[-1].max()) < 10
+
+
+@given(
+    x=st.integers(-15, 15),
+    y=st.integers(-15, 15),
+    dark=st.booleans(),
+    contrast=st.integers(60, 255),
+)
+@settings(max_examples=60, deadline=None)
+def test_place_polarity_and_contrast_do_not_matter(x, y, dark, contrast):
+    reference = mnist_like(seven())
+    paper, ink = (255, 255 - contrast) if dark else (0, contrast)
+    image = seven(ink=ink, paper=paper)
+    moved = image.transform(image.size, Image.Transform.AFFINE, (1, 0, -x, 0, 1, -y), fillcolor=paper)
+    # Rounding to gray levels and whole pixels is all that may differ.
+    assert distance(mnist_like(moved), reference) < 0.004
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.5, 2, 5, 20])
+def test_size_does_not_matter(factor):
+    image = seven(size=(240, 320), width=30)
+    size = (round(240 * factor), round(320 * factor))
+    scaled = image.resize(size, Image.Resampling.LANCZOS)
+    assert distance(mnist_like(scaled), mnist_like(image)) < 0.03
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I", "F"])
+def test_modes(mode):
+    assert distance(mnist_like(seven(mode=mode)), mnist_like(seven())) < 0.002
+
+
+def test_lab():
+    image = Image.merge(
+        "LAB", [seven(), Image.new("L", (120, 160), 128), Image.new("L", (120, 160), 128)]
+    )
+    assert distance(mnist_like(image), mnist_like(seven())) < 0.002
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_depth_of_16_bits_and_more(kind):
+    # Twelve bits in sixteen: the brightest pixel is far below the largest number.
+    values = np.asarray(seven()).astype(kind) * 16
+    image = Image.fromarray(values)
+    assert distance(mnist_like(image), mnist_like(seven())) < 0.002
+
+
+@pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 0), (200, 30, 30)])
+@pytest.mark.parametrize("ink", [0, 255, 128])
+def test_a_drawing_on_a_transparent_sheet(ground, ink):
+    # Whatever colour hides under the transparency, and whatever the ink's.
+    image = Image.new("RGBA", (120, 160), (*ground, 0))
+    image.paste((ink, ink, ink, 255), mask=seven(ink=255, paper=0))
+    assert distance(mnist_like(png(image)), mnist_like(seven())) < 0.004
+
+
+def test_a_label_with_transparent_corners():
+    sheet = Image.new("L", (160, 200), 0)
+    ImageDraw.Draw(sheet).rounded_rectangle((0, 0, 159, 199), 40, fill=255)
+    label = Image.new("L", (160, 200), 240)
+    label.paste(seven(paper=240), (20, 20))
+    label.putalpha(sheet)
+    assert distance(mnist_like(png(label)), mnist_like(seven())) < 0.01
+
+
+def test_transparency_in_a_palette():
+    image = seven().convert("P")
+    image.info["transparency"] = 255
+    assert distance(mnist_like(png(image, transparency=255)), mnist_like(seven())) < 0.01
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_way_the_camera_was_held(orientation):
+    image = seven()
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,  # the camera's 6 means: to be shown turned clockwise
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }.get(orientation)
+    stored = image if turn is None else image.transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    stored.save(buffer, "JPEG", exif=exif, quality=95)
+    buffer.seek(0)
+    assert distance(mnist_like(Image.open(buffer)), mnist_like(image)) < 0.02
+
+
+def test_a_large_photograph_is_decoded_smaller_and_read_the_same(tmp_path):
+    seven(size=(3000, 4000), width=300).save(tmp_path / "a.jpg", quality=90)
+    assert max(preprocess.open_picture(tmp_path / "a.jpg").size) < 4000
+    assert distance(mnist_like(tmp_path / "a.jpg"), mnist_like(seven(size=(300, 400), width=30))) < 0.02
+
+
+def test_a_small_digit_on_a_large_sheet():
+    sheet = Image.new("L", (4000, 3000), 250)
+    sheet.paste(seven(size=(60, 80), paper=250, width=7), (3100, 700))
+    assert distance(mnist_like(sheet), mnist_like(seven(size=(60, 80), width=7))) < 0.03
+
+
+def test_ten_thousand_pixels_square():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow's warning about size is not for the user
+        image = seven(size=(10_000, 10_000), width=900)
+        assert distance(mnist_like(image), mnist_like(seven(size=(1000, 1000), width=90))) < 0.02
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3), (3, 3), (10_000, 1)])
+def test_tiny_and_flat_pictures_do_not_crash(size):
+    rng = np.random.default_rng(0)
+    for values in (np.zeros(size[::-1]), rng.random(size[::-1])):
+        assert mnist_like(values).shape == (28, 28)
+
+
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_a_blank_picture_is_all_background(level):
+    assert not mnist_like(np.full((40, 30), level, np.uint8)).any()
+    noise = np.random.default_rng(0).integers(-2, 3, (40, 30)) + min(max(level, 3), 252)
+    assert not mnist_like(noise.astype(np.uint8)).any()
+
+
+def test_invert_says_which_side_is_ink():
+    dark = seven()
+    assert distance(mnist_like(dark, "yes"), mnist_like(dark)) == 0
+    assert not mnist_like(dark, "no").any()  # nothing is brighter than the paper
+    assert distance(mnist_like(seven(ink=255, paper=0), "no"), mnist_like(dark)) < 0.002
+
+
+def test_noise_does_not_move_the_box():
+    rng = np.random.default_rng(0)
+    levels = 30 + np.asarray(seven()) * (200 / 255) + rng.normal(0, 15, (160, 120))
+    noisy = levels.clip(0, 255).astype(np.uint8)
+    assert distance(mnist_like(noisy), mnist_like(seven())) < 0.03
+
+
+def test_arrays():
+    image = np.asarray(seven())
+    reference = mnist_like(image)
+    rgb = np.stack([image] * 3, axis=-1)
+    for same in (image / 255, image.astype(np.float32), image[None], rgb, rgb / 255, image[..., None]):
+        assert distance(mnist_like(same), reference) < 0.002
+    assert distance(mnist_like(image < 128), reference) < 0.002
+    assert distance(mnist_like(torch.from_numpy(image.copy())), reference) == 0
+    for bad in (np.zeros((2, 3, 4, 5)), np.zeros(5), np.zeros((0, 5)), np.array([["a"]]), None):
+        with pytest.raises(PictureError):
+            mnist_like(bad)
+    with pytest.raises(PictureError, match="not finite"):
+        mnist_like(np.full((5, 5), np.nan))
+
+
+def test_find_ink_against_a_direct_computation():
+    gray = np.full((20, 20), 200, np.uint8)
+    gray[5:15, 8:12] = 40
+    ink = find_ink(gray)
+    assert ink.dark
+    assert ink.paper == 200
+    assert np.array_equal(ink.amount, 200.0 - gray)
+
+
+def test_centre_digit_keeps_the_aspect():
+    amount = np.zeros((100, 100), np.float32)
+    amount[10:90, 40:60] = 200  # 80 high, 20 wide: 20×5 afterwards
+    left, top, right, bottom = bounding_box(centre_digit(amount).astype(np.float32))
+    assert (right - left, bottom - top) == (5, 20)
+
+
+def test_to_gray_leaves_a_gray_picture_alone():
+    image = seven()
+    assert to_gray(image) is image
+
+
+def test_to_input_and_back():
+    images = torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8)
+    inputs = to_input(images, 0.1307, 0.3081)
+    assert inputs.shape == (5, 1, 32, 32)
+    assert inputs.dtype == torch.float32
+    by_hand = (images[3, 10, 20].item() / 255 - 0.1307) / 0.3081
+    assert inputs[3, 0, 12, 22].item() == pytest.approx(by_hand, abs=1e-6)
+    background = -0.1307 / 0.3081
+    assert inputs[:, :, :2].flatten().tolist() == pytest.approx([background] * 5 * 2 * 32)
+    pixels = to_pixels(inputs, 0.1307, 0.3081)[:, 2:-2, 2:-2]
+    assert torch.equal((pixels * 255).round().to(torch.uint8), images)
+
+
+BAD_FILES = {
+    "empty.png": (b"", "the file is empty"),
+    "text.png": (b"this is no picture\n", "not a picture"),
+    "cut.png": (None, "truncated|cut off|broken"),
+    "idx.jpg": (b"\x00\x00\x08\x03" + bytes(100), "not a picture"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files(tmp_path, name):
+    content, message = BAD_FILES[name]
+    if content is None:
+        seven(size=(200, 200)).save(tmp_path / "whole.png")
+        whole = (tmp_path / "whole.png").read_bytes()
+        content = whole[: len(whole) * 2 // 3]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PictureError, match=message):
+        mnist_like(tmp_path / name)
+
+
+def test_what_is_no_file(tmp_path):
+    with pytest.raises(PictureError, match="No such file"):
+        mnist_like(tmp_path / "none.png")
+    with pytest.raises(PictureError, match="folder"):
+        mnist_like(tmp_path)
+    with pytest.raises(PictureError, match="not a regular file"):
+        mnist_like("/dev/zero")
+    with pytest.raises(PictureError, match="null"):
+        mnist_like("a\0b.png")
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    seven(size=(100, 100)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)  # an error above twice this
+    with pytest.raises(PictureError, match="bomb"):
+        mnist_like(tmp_path / "a.png")

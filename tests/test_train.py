@@ -1,0 +1,496 @@
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import train
+from dataset import AUGMENTATIONS
+from model import LeNet5, build, load_weights, save_weights
+from tests.conftest import ROOT, assert_one_error_line, run_script
+from train import COLUMNS, SCHEDULES, EpochPlan, Tally, main, train_epoch
+
+DATA = ["--data-dir", str(ROOT / "data")]
+SHORT = [*DATA, "--max-steps", "25", "--device", "cpu"]  # less than an epoch, even of fewer images
+
+pytestmark = pytest.mark.usefixtures("fewer_images")
+
+
+@pytest.fixture
+def fewer_images(monkeypatch, mnist):
+    """The first 12,000 training and 2,000 test images: an epoch of 28 steps in place of 215."""
+    few = mnist._replace(
+        train_images=mnist.train_images[:12_000],
+        train_labels=mnist.train_labels[:12_000],
+        test_images=mnist.test_images[:2_000],
+        test_labels=mnist.test_labels[:2_000],
+    )
+    monkeypatch.setattr(train, "load_mnist", lambda folder: few)
+
+
+def runs():
+    return sorted(Path("runs").iterdir()) if os.path.isdir("runs") else []
+
+
+def weights(path="lenet5_model.pth"):
+    return Path(path).read_bytes()
+
+
+def metrics(folder):
+    with open(folder / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+# ------------------------------------------------------------ the parts
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_stay_between_zero_and_the_peak(name):
+    shares = [SCHEDULES[name](step / 1000) for step in range(1000)]
+    assert all(0 < share <= 1 for share in shares)
+    assert max(shares) == pytest.approx(1, abs=1e-3)
+    assert shares[-1] <= shares[500]
+
+
+def test_one_cycle_rises_for_a_fifth_and_then_falls():
+    shares = [train.one_cycle(step / 1000) for step in range(1001)]
+    assert shares[0] == 1 / 25
+    assert max(range(1001), key=shares.__getitem__) == 200
+    assert shares[:201] == sorted(shares[:201])
+    assert shares[200:] == sorted(shares[200:], reverse=True)
+    assert shares[-1] < 1e-4
+
+
+@pytest.mark.parametrize("name", train.OPTIMIZERS)
+def test_every_optimiser_learns_a_batch_by_heart(name):
+    torch.manual_seed(0)
+    net, x, y = LeNet5(), torch.randn(32, 1, 32, 32), torch.randint(0, 10, (32,))
+    optimizer = train.OPTIMIZERS[name](net.parameters(), 2e-3 if name != "sgd" else 2e-2)
+    for _ in range(80):
+        loss = F.cross_entropy(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1  # guessing has ln 10 = 2.3
+
+
+def test_an_epoch_is_the_loop_that_a_tutorial_writes():
+    """Against a direct loop with its own order of images, loss and counting."""
+    torch.manual_seed(0)
+    x, y = torch.randn(70, 1, 32, 32), torch.randint(0, 10, (70,))
+    ours, theirs = LeNet5(), LeNet5()
+    theirs.load_state_dict(ours.state_dict())
+    plan = EpochPlan(x, None, torch.Generator().manual_seed(5))
+    optimizer = torch.optim.SGD(ours.parameters(), lr=0.01)
+    steps, tally = train_epoch(ours, optimizer, x, y, plan, 32)
+    assert steps == 3  # 32 + 32 + 6 images: the last ones count too
+
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.01)
+    losses, hits = [], 0
+    order = torch.randperm(70, generator=torch.Generator().manual_seed(5))
+    for index in (order[:32], order[32:64], order[64:]):
+        logits = theirs(x[index])
+        loss = F.cross_entropy(logits, y[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses += [loss.item()] * len(index)
+        hits += (logits.argmax(1) == y[index]).sum().item()
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+    assert tally.result() == pytest.approx((sum(losses) / 70, hits / 70), rel=1e-5)
+
+
+def test_an_epoch_in_two_parts_is_the_whole_epoch():
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 1, 32, 32), torch.randint(0, 10, (64,))
+    results = []
+    for cut in (None, 2):
+        torch.manual_seed(1)
+        net = LeNet5()
+        optimizer = train.OPTIMIZERS["adam"](net.parameters(), 1e-3)
+        plan = EpochPlan(x, AUGMENTATIONS["affine"], torch.Generator().manual_seed(5))
+        step, tally = train_epoch(
+            net, optimizer, x, y, plan, 16, before_step=lambda step, cut=cut: step != cut
+        )
+        if cut:
+            assert step == cut
+            tally = Tally(x.device, tally.values.tolist())
+            step, tally = train_epoch(net, optimizer, x, y, plan, 16, first_step=step, tally=tally)
+        results.append((step, tally.result(), [p.detach().clone() for p in net.parameters()]))
+    (step_a, tally_a, net_a), (step_b, tally_b, net_b) = results
+    assert (step_a, tally_a) == (step_b, tally_b) == (4, tally_a)
+    assert all(torch.equal(p, q) for p, q in zip(net_a, net_b, strict=True))
+
+
+def test_the_best_epoch_is_chosen_by_validation_alone():
+    def row(accuracy, loss, test):
+        return {"val_accuracy": accuracy, "val_loss": loss, "test_accuracy": test}
+
+    assert train.is_better(row(0.9, 1, 0), None)
+    assert train.is_better(row(0.91, 9, 0.1), row(0.90, 1, 0.9))
+    assert not train.is_better(row(0.90, 1, 0.9), row(0.91, 9, 0.1))
+    assert train.is_better(row(0.9, 0.5, 0), row(0.9, 0.6, 1))
+    assert not train.is_better(row(0.9, 0.6, 1), row(0.9, 0.6, 0))
+    assert train.is_better(row(None, None, 0), row(None, None, 1))  # without validation, the last
+
+
+def test_an_epoch_line_fits_a_terminal():
+    row = dict.fromkeys(COLUMNS, 0.12345) | {"epoch": 10, "lr": 8e-8, "seconds": 12.34}
+    assert len(train.epoch_line(row, 10)) <= 80
+    assert "val   -  %" in train.epoch_line(row | {"val_accuracy": None}, 10)
+
+
+# ------------------------------------------------------------ whole runs
+
+
+def test_a_short_run_leaves_everything_and_learns(workdir, capsys):
+    assert main([*SHORT, "--seed", "3"]) == 0
+    out = capsys.readouterr().out
+    (folder,) = runs()
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["seed"], config["arch"], config["max_steps"]) == (3, "lenet5", 25)
+    (row,) = metrics(folder)
+    assert tuple(row) == COLUMNS
+    assert row["epoch"] == "1"
+    assert float(row["test_accuracy"]) > 0.8  # after 25 steps; guessing has 0.1
+    assert abs(float(row["val_accuracy"]) - float(row["test_accuracy"])) < 0.03
+    _, metadata = load_weights("lenet5_model.pth")
+    assert metadata["test_accuracy"] == float(row["test_accuracy"])
+    assert metadata["classes"] == list("0123456789")
+    assert 0.1 < metadata["reject_below"] < 1
+    state = torch.load("lenet5_model.pth", weights_only=True)
+    LeNet5().load_state_dict(state)
+    assert Image.open("training_results.png").size[0] >= 1000
+    for words in (
+        "epoch 1/1",
+        "test accuracy",
+        "training accuracy",
+        "time",
+        "lenet5_model.pth",
+        "training_results.png",
+        str(folder),
+        "python inference.py",
+    ):
+        assert words in out
+    assert not list(Path().glob(".*"))
+
+
+def test_what_is_written_is_what_evaluation_finds(workdir, mnist):
+    """The accuracy in metrics.csv, from the saved weights, by a computation of its own."""
+    assert main(SHORT) == 0
+    net, _ = load_weights("lenet5_model.pth")
+    x = F.pad((mnist.test_images[:2_000].float() / 255 - 0.1307) / 0.3081, (2,) * 4, value=-0.1307 / 0.3081)
+    with torch.no_grad():
+        hits = (net(x[:, None]).argmax(1) == mnist.test_labels[:2_000]).sum().item()
+    assert float(metrics(runs()[0])[0]["test_accuracy"]) == pytest.approx(hits / 2_000, abs=6e-4)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(workdir):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert main([*SHORT, "--max-steps", "8", "--seed", seed, "--output", name]) == 0
+    assert weights("a") == weights("b") != weights("c")
+    a, b, _ = (metrics(folder)[0] for folder in runs())
+    a.pop("seconds"), b.pop("seconds")
+    assert a == b
+    assert len(runs()) == 3  # also within one second
+
+
+def without_seconds(folder):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in metrics(folder)]
+
+
+TWO_EPOCHS = [*DATA, "--epochs", "2", "--val-size", "2000", "--device", "cpu"]  # of 40 steps each
+
+
+@pytest.mark.parametrize("stop_at", [3, 39, 40, 41, 79])
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, monkeypatch, stop_at):
+    """Bit for bit, wherever the signal came: weights, figures, and the next random numbers."""
+    assert main([*TWO_EPOCHS, "--output", "whole.pth"]) == 0
+    original, calls = train.warp, []
+
+    def warp_and_stop(images, maps):
+        calls.append(1)
+        if len(calls) == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(images, maps)
+
+    monkeypatch.setattr(train, "warp", warp_and_stop)
+    assert main([*TWO_EPOCHS, "--output", "part.pth"]) == 143
+    monkeypatch.setattr(train, "warp", original)
+    whole, part = runs()
+    assert main(["--resume", part.name]) == 0
+    assert weights("whole.pth") == weights("part.pth")
+    assert without_seconds(whole) == without_seconds(part)
+    assert len(runs()) == 2
+
+
+def start_run(*flags, cwd):
+    command = [sys.executable, str(ROOT / "train.py"), *DATA, *flags]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(workdir, number, status):
+    process = start_run("--epochs", "50", cwd=workdir)
+    wait_for(lambda: runs() and (runs()[0] / "metrics.csv").exists(), process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert err.splitlines()[-1] == f"stopped and saved; to go on: python train.py --resume {runs()[0]}"
+    assert "Traceback" not in err
+    load_weights("lenet5_model.pth")
+    assert main(["--resume", str(runs()[0]), "--epochs", "3"]) == 2  # another number of epochs
+
+
+def test_a_signal_before_the_first_step_ends_cleanly(workdir, monkeypatch, capsys):
+    original = train.load_mnist
+
+    def load_and_stop(folder):
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(folder)
+
+    monkeypatch.setattr(train, "load_mnist", load_and_stop)
+    assert main(SHORT) == 130
+    assert capsys.readouterr().err.count("\n") == 1
+    assert runs() == []
+
+
+def test_a_killed_run_goes_on(workdir):
+    process = start_run("--epochs", "2", "--val-size", "2000", cwd=workdir)
+    wait_for(lambda: runs() and (runs()[0] / "checkpoint.pth").exists(), process)
+    process.kill()
+    process.wait()
+    assert main(["--resume", runs()[0].name, "--epochs", "2"]) == 0
+    assert [row["epoch"] for row in metrics(runs()[0])] == ["1", "2"]
+
+
+def test_resume_without_a_checkpoint_starts_over(workdir):
+    assert main([*SHORT, "--output", "a.pth"]) == 0
+    (folder,) = runs()
+    first = weights("a.pth")
+    (folder / "checkpoint.pth").unlink()
+    (folder / "metrics.csv").unlink()
+    assert main(["--resume", str(folder)]) == 0
+    assert weights("a.pth") == first
+    assert len(metrics(folder)) == 1
+
+
+def test_resuming_a_finished_run_writes_its_outputs_again(workdir, capsys):
+    assert main(SHORT) == 0
+    before = weights(), without_seconds(runs()[0])
+    for name in ("lenet5_model.pth", "training_results.png", runs()[0] / "metrics.csv"):
+        os.unlink(name)
+    assert main(["--resume", runs()[0].name, *SHORT]) == 0
+    assert (weights(), without_seconds(runs()[0])) == before
+    assert os.path.exists("training_results.png")
+
+
+def test_resume_refuses_other_flags_and_what_is_no_run(workdir, capsys):
+    assert main(SHORT) == 0
+    name = runs()[0].name
+    os.makedirs("runs/empty")
+    cases = [
+        ([name, "--lr", "0.5"], "--lr 0.5 differs from the run's own: 0.008"),
+        ([name, "--seed", "9"], "--seed 9 differs"),
+        ([name, "--output", "x.pth"], "--output x.pth differs"),
+        (["missing"], "missing is no run"),
+        (["runs/empty"], "runs/empty is no run"),
+    ]
+    for flags, words in cases:
+        assert main(["--resume", *flags]) == 2
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is not a JSON file"),
+        ("[]", "should hold one JSON object"),
+        ("{}", "lacks 'arch'"),
+        (("epochs", -3), "was changed"),
+        (("optimizer", "magic"), "was changed"),
+        (("lr", [1]), "was changed"),
+        (("output", "/missing/x.pth"), "there is no folder"),
+    ],
+)
+def test_a_config_edited_by_hand(workdir, capsys, content, words):
+    assert main(SHORT) == 0
+    path = runs()[0] / "config.json"
+    if isinstance(content, tuple):
+        content = json.dumps(json.loads(path.read_text()) | {content[0]: content[1]})
+    path.write_text(content)
+    assert main(["--resume", runs()[0].name]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("damage", [b"", b"hello", "half", "others"])
+def test_a_damaged_checkpoint_is_one_line(workdir, capsys, damage):
+    assert main(SHORT) == 0
+    path = runs()[0] / "checkpoint.pth"
+    if damage == "half":
+        damage = path.read_bytes()[: path.stat().st_size // 2]
+    if damage == "others":
+        save_weights("w.pth", LeNet5())
+        damage = weights("w.pth")
+    path.write_bytes(damage)
+    assert main(["--resume", runs()[0].name]) == 2
+    assert "delete it to start the run over" in capsys.readouterr().err
+
+
+def test_dry_run_is_short_and_overwrites_nothing(workdir, capsys):
+    Path("lenet5_model.pth").write_bytes(b"precious")
+    Path("training_results.png").write_bytes(b"precious")
+    start = time.monotonic()
+    assert main([*DATA, "--dry-run"]) == 0
+    assert time.monotonic() - start < 30
+    assert weights() == weights("training_results.png") == b"precious"
+    (folder,) = runs()
+    assert len(metrics(folder)) == train.DRY_EPOCHS
+    out = capsys.readouterr().out
+    assert "1,280 training, 1,000 validation, 1,000 test images" in out
+    assert "none: this was a dry run" in out
+    os.unlink("lenet5_model.pth")
+    assert main([*DATA, "--dry-run", "--epochs", "1", "--val-size", "0"]) == 0
+    assert not os.path.exists("lenet5_model.pth")
+
+
+def test_without_validation_the_last_weights_are_kept(workdir):
+    assert main([*SHORT, "--val-size", "0", "--max-steps", "12"]) == 0
+    (row,) = metrics(runs()[0])
+    assert (row["val_loss"], row["val_accuracy"]) == ("", "")
+    assert "reject_below" not in load_weights("lenet5_model.pth")[1]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--optimizer", "sgd", "--scheduler", "cosine", "--augment", "none", "--lr", "0.05"],
+        ["--optimizer", "adamw", "--scheduler", "step", "--augment", "affine-strong"],
+        ["--scheduler", "constant", "--batch-size", "1000", "--lr", "0.002"],
+    ],
+)
+def test_every_choice_of_a_flag_trains(workdir, flags):
+    assert main([*SHORT, *flags]) == 0
+    assert float(metrics(runs()[0])[0]["test_accuracy"]) > 0.6
+
+
+def test_init_from_goes_on_from_weights(workdir):
+    torch.manual_seed(7)
+    net = build("lenet5")
+    save_weights("w.pth", net)
+    # At a vanishing learning rate the weights stay what they were.
+    assert main([*SHORT, "--max-steps", "1", "--lr", "1e-9", "--init-from", "w.pth"]) == 0
+    trained, _ = load_weights("lenet5_model.pth")
+    torch.testing.assert_close(trained.c3.weight, net.c3.weight, atol=1e-6, rtol=0)
+
+
+def test_a_diverging_run_stops_and_keeps_what_it_has(workdir, capsys):
+    flags = [*SHORT, "--optimizer", "sgd", "--scheduler", "constant", "--lr", "1e6"]
+    assert main(flags) == 1
+    err = capsys.readouterr().err
+    assert "no longer a finite number in epoch 1" in err
+    assert "smaller --lr" in err
+    assert not os.path.exists("lenet5_model.pth")
+
+
+def test_a_full_disk_at_the_end_loses_nothing(workdir, capsys):
+    """/dev/full is a disk without room."""
+    assert main([*SHORT, "--plot", "/dev/full"]) == 1
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "the disk is full" in err
+    assert f"python train.py --resume {runs()[0]}" in err
+    assert (runs()[0] / "checkpoint.pth").exists()
+
+
+def test_wrong_usage_is_one_line_and_status_2(workdir):
+    Path("w.pth").write_bytes(b"not weights")
+    cases = [
+        (["--epochs", "0"], "--epochs"),
+        (["--epochs", "ten"], "not a whole number"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--lr", "-1"], "--lr"),
+        (["--lr", "nan"], "--lr"),
+        (["--val-size", "60000"], "--val-size"),
+        (["--val-size", "12000"], "cannot hold out 12,000 of 12,000"),
+        (["--seed", "-1"], "--seed"),
+        (["--arch", "lenet6"], "--arch"),
+        (["--recipe", "soup"], "--recipe"),
+        (["--dataset", "cats"], "--dataset"),
+        (["--augment", "magic"], "--augment"),
+        (["--device", "tpu"], "--device"),
+        (["--init-from", "w.pth"], "w.pth is not a weights file"),
+        (["--init-from", "missing.pth"], "there are no weights at missing.pth"),
+        (["--output", "missing/w.pth"], "there is no folder"),
+        (["--plot", "."], "it is a folder"),
+                (["--compare", "missing"], "missing is no run"),
+        (["--compare"], "no run with metrics"),
+        (["surplus"], "surplus"),
+    ]
+    if not torch.cuda.is_available():
+        cases.append((["--device", "cuda"], "this machine has no cuda device"))
+    for flags, words in cases:
+        with pytest.MonkeyPatch.context() as patch:
+            from io import StringIO
+
+            patch.setattr(sys, "stderr", StringIO())
+            try:
+                status = main([*DATA, *flags] if "--data-dir" not in flags else flags)
+            except SystemExit as error:  # of argparse
+                status = error.code
+            text = sys.stderr.getvalue()
+        assert status == 2, flags
+        assert_one_error_line(text, words)
+        assert len(text.splitlines()) == 1
+    assert runs() == []
+
+
+def test_in_a_pipe_there_is_no_progress_bar(workdir):
+    done = run_script("train.py", *SHORT, "--max-steps", 3, cwd=workdir)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "\r" not in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_comparing_runs(workdir, capsys):
+    for seed in ("1", "2"):
+        assert main([*SHORT, "--max-steps", "5", "--seed", seed]) == 0
+    capsys.readouterr()
+    assert main(["--compare"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    for folder, line in zip(runs(), table[1:], strict=False):
+        best = metrics(folder)[0]
+        assert line.startswith(folder.name)
+        assert f"{100 * float(best['val_accuracy']):.2f} %" in line
+        assert f"{100 * float(best['test_accuracy']):.2f} %" in line
+        assert len(line) <= 80
+    assert Image.open("runs_comparison.png").size[0] >= 1000
+    assert main(["--compare", runs()[0].name, "--plot", "one.png"]) == 0
+    assert os.path.exists("one.png")
+    (runs()[0] / "metrics.csv").write_text("epoch,loss\n1,x\n")
+    assert main(["--compare"]) == 2
+    assert "is not a metrics file" in capsys.readouterr().err
+
+
+def test_metrics_are_plain_numbers(workdir):
+    assert main([*SHORT, "--max-steps", "4"]) == 0
+    (row,) = train.read_metrics(runs()[0])
+    assert all(math.isfinite(value) for value in row.values())
