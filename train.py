@@ -589,7 +589,7 @@ def settings_of(folder: Path, given: dict) -> dict:
             raise UserError(f"{path} lacks {name!r}; it was not written by train.py")
         if config[name] is True:
             typed.append(flag(name))
-        elif config[name] not in (None, False):
+        elif config[name] is not None and config[name] is not False:
             typed.append(f"{flag(name)}={config[name]}")
     try:
         with contextlib.redirect_stderr(io.StringIO()) as complaint:
@@ -630,12 +630,9 @@ def load_run(given: dict) -> tuple[Run, Data]:
 
 
 def print_start(run: Run, data: Data) -> None:
-    settings = run.settings
-    print(
-        f"{settings['arch']}, {count_parameters(run.net):,} parameters, on {run.device}; "
-        f"{len(data.train[0]):,} training, {len(data.val[0]):,} validation, "
-        f"{len(data.test[0]):,} test images"
-    )
+    counts = [f"{len(images):,}" for images, _ in (data.train, data.val, data.test)]
+    print(f"{run.settings['arch']}: {count_parameters(run.net):,} parameters, on {run.device}")
+    print("images: {} to train on, {} to validate, {} to test".format(*counts), flush=True)
 
 
 def print_summary(run: Run, data: Data, started: float) -> None:
