@@ -52,7 +52,7 @@ def training_curves(history: list[dict], path, title: str, best_epoch: int | Non
     figure = new_figure(12, 4, layout=None)
     figure.suptitle(title, fontsize=11)
     loss, accuracy, rate = figure.subplots(1, 3)
-    figure.subplots_adjust(left=0.06, right=0.985, top=0.84, bottom=0.13, wspace=0.24)
+    figure.subplots_adjust(left=0.06, right=0.985, top=0.84, bottom=0.13, wspace=0.28)
     lines = (("train", BLUE, "o"), ("val", ORANGE, "s"), ("test", GREEN, "^"))
     names = {"train": "training", "val": "validation", "test": "test"}
     style = {"markersize": 5, "linewidth": 1.6, "markevery": mark_every(history)}
