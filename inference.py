@@ -49,6 +49,7 @@ WEIGHTS = "lenet5_model.pth"
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "lenet5.pth"
 PICTURES = "test_digits"
 FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error")
+MOST_PICTURES = 60  # in the figure of --plot
 REJECT_BELOW = 0.5  # confidence, for weights that do not bring a threshold of their own
 
 
@@ -347,8 +348,7 @@ class CsvWriter:
 class PlotKeeper:
     """The first wrong and the first other results, as many as one figure shows."""
 
-    def __init__(self, most: int):
-        self.most = most
+    def __init__(self):
         self.wrong: list[Result] = []
         self.others: list[Result] = []
         self.seen = 0
@@ -359,14 +359,14 @@ class PlotKeeper:
                 continue
             self.seen += 1
             chosen = self.wrong if result.correct is False else self.others
-            if len(chosen) < self.most:
+            if len(chosen) < MOST_PICTURES:
                 chosen.append(result)
 
     def draw(self, path: str) -> None:
         """The pictures as the network saw them, with verdicts, the wrong ones first."""
         import plots
 
-        shown = (self.wrong + self.others)[: self.most]
+        shown = (self.wrong + self.others)[:MOST_PICTURES]
         titles, colours = [], []
         for result in shown:
             answer = "?" if result.prediction is None else result.prediction
@@ -528,9 +528,7 @@ def main(argv=None) -> int:
         reject=arguments.reject,
     )
     report = Report()
-    keeper = None
-    if arguments.plot:
-        keeper = PlotKeeper(most=60)
+    keeper = PlotKeeper() if arguments.plot else None
     score(classifier, arguments, report, keeper)
     # In json and csv, stdout holds results and nothing else.
     total = sys.stdout if arguments.format == "table" else sys.stderr

@@ -18,7 +18,6 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
 RUN_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY)
 RUN_MARKS = "os^Dv<>P"
-MOST_PICTURES = 60  # that one figure of verdicts shows
 
 
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:

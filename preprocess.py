@@ -265,7 +265,12 @@ def mnist_like(source, invert: str = "auto") -> np.ndarray:
     is "auto", "yes" (the ink is dark) or "no" (the ink is bright). A blank
     picture gives zeros only. Raises PictureError for what cannot be read.
     """
-    image = to_gray(open_picture(source))
+    try:
+        image = to_gray(open_picture(source))
+    except (PictureError, MemoryError):
+        raise
+    except Exception as error:  # Pillow decodes late, and its many modes raise many kinds
+        raise PictureError(reason(error)) from error
     if min(image.size) == 0:
         raise PictureError("the picture has no pixels")
     ink = find_ink(np.asarray(reduced(image)), invert)

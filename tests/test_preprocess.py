@@ -286,6 +286,16 @@ def test_bad_files(tmp_path, name):
         mnist_like(tmp_path / name)
 
 
+def test_a_damaged_picture_that_is_decoded_late(tmp_path):
+    seven(size=(200, 200)).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:400])
+    with (
+        Image.open(tmp_path / "cut.png") as image,
+        pytest.raises(PictureError, match="truncated|broken"),
+    ):
+        mnist_like(image)
+
+
 def test_what_is_no_file(tmp_path):
     with pytest.raises(PictureError, match="No such file"):
         mnist_like(tmp_path / "none.png")
