@@ -291,7 +291,7 @@ def test_a_damaged_picture_that_is_decoded_late(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:400])
     with (
         Image.open(tmp_path / "cut.png") as image,
-        pytest.raises(PictureError, match="truncated|broken"),
+        pytest.raises(PictureError, match=r"truncated|broken"),
     ):
         mnist_like(image)
 
