@@ -132,6 +132,8 @@ def check_writable(path) -> None:
     folder = os.path.dirname(target)
     if os.path.isdir(target):
         raise UserError(f"cannot write {path}: it is a folder; give the name of a file")
+    if os.path.exists(target) and not os.path.isfile(target):
+        return  # a device or a pipe: nothing is renamed, so its folder does not matter
     if not os.path.isdir(folder):
         raise UserError(f"cannot write {path}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK):
