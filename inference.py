@@ -42,7 +42,7 @@ from files import (
     say,
     sync_folder,
 )
-from model import NETWORKS, load_weights, pick_device, place
+from model import NETWORKS, load_weights, pick_device
 from preprocess import PictureError, mnist_like, to_input
 
 WEIGHTS = "lenet5_model.pth"
@@ -115,7 +115,7 @@ class ImageClassifier:
     ):
         self.device = pick_device(device)
         self.net, self.metadata = load_weights(weights or default_weights(), arch)
-        place(self.net, self.device)
+        self.net.to(self.device)
         self.classes = [int(n) if n.isascii() and n.isdigit() else n for n in self.metadata["classes"]]
         self.invert, self.top_k = invert, min(top_k, len(self.classes))
         self.reject_below = self.metadata.get("reject_below", REJECT_BELOW) if reject else None

@@ -21,7 +21,6 @@ saves, and `--resume` goes on where a run was stopped, to the bit.
 
 import contextlib
 import csv
-import ctypes
 import io
 import json
 import math
@@ -61,7 +60,6 @@ from model import (
     count_parameters,
     load_weights,
     pick_device,
-    place,
     save_weights,
     to_bytes,
     weights_with_metadata,
@@ -84,7 +82,6 @@ COLUMNS = (
 )
 DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
 LARGEST_CHECKPOINT = 1 << 30  # bytes
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 # A recipe is a named set of defaults; a flag on the command line wins.
 RECIPES = {
@@ -240,7 +237,7 @@ class Run:
     def __init__(self, settings: dict, folder: Path, device: torch.device):
         self.settings, self.folder, self.device = settings, folder, device
         torch.manual_seed(settings["seed"])
-        self.net = place(first_weights(settings), device)
+        self.net = first_weights(settings).to(device)
         self.optimizer = OPTIMIZERS[settings["optimizer"]](self.net.parameters(), settings["lr"])
         self.generator = torch.Generator().manual_seed(settings["seed"])
         self.history: list[dict] = []
@@ -657,7 +654,7 @@ def print_start(run: Run, data: Data) -> None:
 
 def print_summary(run: Run, data: Data, started: float) -> None:
     """What came out, where it is, and what to do next."""
-    net = place(best_network(run), run.device)
+    net = best_network(run).to(run.device)
     row = run.history[run.best["epoch"] - 1]
     training = evaluate(net, *data.train)
     chosen = "by validation accuracy" if row["val_accuracy"] is not None else "the last one"
@@ -723,29 +720,12 @@ def compare_runs(names: list[str], plot: str) -> int:
     return 0
 
 
-def keep_freed_memory() -> None:
-    """Let the next step reuse the memory that a step frees.
-
-    The C library of Linux gives large blocks back to the system at once, and
-    the next step pays for fresh, zeroed pages: 1,360 page faults a step of 256
-    images. Keeping up to 1 GiB took a tenth to a fifth off the time of a step
-    on 2 cores. Where there is no such library, nothing happens.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
-
-
 @command_line
 def main(argv=None) -> int:
     started = time.perf_counter()
     given = {k: v for k, v in vars(make_parser().parse_args(argv)).items() if v is not None}
     if "compare" in given:
         return compare_runs(given["compare"], given.get("plot", COMPARISON_PLOT))
-    keep_freed_memory()
     stop = Stop()
     with stop.installed():
         run, data = load_run(given)
