@@ -2,9 +2,9 @@
 
     $ python inference.py
     picture                  read  sure     second choice
-    test_digits/digit_0.png     0  100.00 %  9 (0.00 %)     ✓
+    test_digits/digit_0.png     0  100.00 %  6 (0.00 %)     ✓
     ...
-    test_digits/digit_6.png     6   76.88 %  5 (20.45 %)    ✓
+    test_digits/digit_6.png     6   94.73 %  5 (4.76 %)     ✓
     ...
     10 read, 10 of 10 right (100.00 %)
 

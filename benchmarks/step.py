@@ -1,0 +1,91 @@
+"""What a training step costs, and what the model's own first layer and the distortions do to it.
+
+    python benchmarks/step.py            # half a minute
+    python benchmarks/step.py --table    # print what was measured
+
+`convolve_and_pool` is there for speed alone, so this is where it has to show
+it: the whole network's step of 256 images and evaluation of 500, with it and
+with PyTorch's convolution and pooling in its place, taking turns. The affine
+distortion of a batch is timed beside them.
+"""
+
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from unittest import mock
+
+from common import load, save  # sets the path for what follows
+
+REPEATS, STEPS = 7, 20
+
+
+def milliseconds(work) -> float:
+    """Time of one call, the mean of STEPS."""
+    work()
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        work()
+    return 1000 * (time.perf_counter() - start) / STEPS
+
+
+def measure() -> list[dict]:
+    import torch
+    import torch.nn.functional as F
+
+    import model
+    from dataset import AUGMENTATIONS, random_affine, warp
+
+    torch.manual_seed(0)
+    net = model.LeNet5()
+    inputs, labels = torch.randn(256, 1, 32, 32), torch.randint(10, (256,))
+    many = torch.randn(500, 1, 32, 32)
+    maps = random_affine(256, AUGMENTATIONS["affine"], 32, torch.Generator())
+
+    def step():
+        net.zero_grad()
+        F.cross_entropy(net(inputs), labels).backward()
+
+    def evaluation():
+        with torch.inference_mode():
+            net(many)
+
+    def plain(convolution, x):
+        return F.max_pool2d(convolution(x), 2)
+
+    rows = []
+    for _ in range(REPEATS):
+        row = {"step": milliseconds(step), "evaluation": milliseconds(evaluation)}
+        row["distortion"] = milliseconds(lambda: warp(inputs, maps))
+        with mock.patch.object(model, "convolve_and_pool", plain):
+            row["plain_step"] = milliseconds(step)
+            row["plain_evaluation"] = milliseconds(evaluation)
+        rows.append(row)
+    return rows
+
+
+def main() -> int:
+    results = load(Path(__file__).stem)
+    if "--table" not in sys.argv:
+        results["rows"] = measure()
+        save(Path(__file__).stem, results)
+
+    def times(name: str) -> str:
+        return f"{median(row[name] for row in results['rows']):5.1f} ms"
+
+    def ratio(name: str, other: str) -> str:
+        ratios = [row[name] / row[other] for row in results["rows"]]
+        return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+    for what in ("step", "evaluation"):
+        plain = f"plain_{what}"
+        print(
+            f"{what:10}  PyTorch's first layer {times(plain)}  ours {times(what)}"
+            f"  ratio {ratio(what, plain)}"
+        )
+    print(f"distortion  {times('distortion')}, of a step {ratio('distortion', 'step')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
