@@ -8,11 +8,14 @@ their marks too.
 import io
 import math
 
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from evaluate import Evaluation
 from files import write_file
+from preprocess import to_pixels
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
@@ -131,7 +134,7 @@ def run_comparison(runs: dict[str, list[dict]], path) -> None:
 def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
     """Gray pictures (N×H×W, 0 to 255) in a grid, each with a title in a colour."""
     columns = min(10, max(1, len(pictures)))
-    rows = math.ceil(len(pictures) / columns)
+    rows = max(1, math.ceil(len(pictures) / columns))
     figure = new_figure(max(5.0, 1.3 * columns), 1.5 * rows + 0.5)
     figure.suptitle(heading)
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -141,3 +144,44 @@ def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(title, color=colour, fontsize=9)
     save(figure, path)
+
+
+def batch_grid(inputs, labels, path, mean: float, std: float, predictions=None) -> None:
+    """A batch of N×1×H×W network inputs as pictures with their labels.
+
+    `mean` and `std` are those of the network, to undo its normalisation. With
+    `predictions`, each picture says what was read, in red where it is wrong.
+    """
+    pictures = 255 * to_pixels(inputs.cpu(), mean, std)
+    if predictions is None:
+        titles, colours = [f"{label}" for label in labels.tolist()], [GREY] * len(labels)
+    else:
+        pairs = list(zip(labels.tolist(), predictions.tolist(), strict=True))
+        titles = [f"{read}" if read == label else f"{read}, is {label}" for label, read in pairs]
+        colours = [GREEN if read == label else RED for label, read in pairs]
+    picture_grid(pictures, titles, colours, path)
+
+
+def prediction_grid(
+    inputs, result: Evaluation, path, mean: float, std: float, *, only_wrong: bool = False, limit=50
+) -> None:
+    """How a network read N×1×H×W inputs: its mistakes, the most confident first, then its hits.
+
+    `result` is what `evaluate` made of the same inputs. Of at most `limit`
+    pictures each title says what was read, how confidently, and what was right.
+    """
+    hits = (result.predictions == result.labels).nonzero().squeeze(1)
+    mistakes = result.mistakes()
+    order = (mistakes if only_wrong else torch.cat([mistakes, hits]))[:limit]
+    pictures = 255 * to_pixels(inputs.cpu()[order], mean, std)
+    titles, colours = [], []
+    for read, label, sure in zip(
+        result.predictions[order].tolist(),
+        result.labels[order].tolist(),
+        result.confidences[order].tolist(),
+        strict=True,
+    ):
+        titles.append(f"{read} ({sure:.0%})" + ("" if read == label else f", is {label}"))
+        colours.append(GREEN if read == label else RED)
+    heading = f"{len(mistakes):,} of {len(result.labels):,} wrong"
+    picture_grid(pictures, titles, colours, path, heading)
