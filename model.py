@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from files import UserError, one_line, read_file, reason, say, write_file
+from lenet1998 import LeNet1998, connections
 
 # The largest network of the family has 62,000 parameters, a quarter of a megabyte.
 LARGEST_WEIGHTS = 64 << 20  # bytes
@@ -48,6 +49,7 @@ class LeNet5(nn.Module):
     """
 
     arch = "lenet5"
+    reads, special = "32×32", "ReLU, max pooling"
     mean, std = 0.1307, 0.3081
 
     def __init__(self, num_classes: int = 10):
@@ -128,14 +130,215 @@ def init_he(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-NETWORKS = {network.arch: network for network in (LeNet5,)}
+def init_xavier(module: nn.Module) -> None:
+    """Xavier initialisation: weights from U(-b, b), b² = 6 / (fan-in + fan-out), biases 0.
+
+    It keeps the size of signals and of gradients through layers whose
+    activation is nearly linear around 0 (Glorot and Bengio, "Understanding the
+    difficulty of training deep feedforward neural networks", 2010, equation 16).
+    """
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+INITIALISATIONS = {"he": init_he, "xavier": init_xavier}
+
+
+class LeNet5Padded(nn.Module):
+    """Seed document 002: LeNet-5 with 16×6×6 numbers before the full connections.
+
+    N×1×32×32 to N×10 logits; 82,826 parameters. The document gives 32×32
+    inputs, 5×5 kernels and 16×6×6 numbers, which fit together only with
+    padding, and does not say where: here C1 pads by 2, as is common for
+    28×28 pictures. `init` is "he" or "xavier", between which the document
+    leaves the choice; He is the default, for the reason in `init_he`.
+    """
+
+    arch = "lenet5-padded"
+    reads, special = "32×32", "C1 padded: 16×6×6 go to C5"
+    mean, std = LeNet5.mean, LeNet5.std
+
+    def __init__(self, num_classes: int = 10, init: str = "he"):
+        super().__init__()
+        self.c1 = nn.Conv2d(1, 6, kernel_size=5, padding=2)  # 156 parameters
+        self.c3 = nn.Conv2d(6, 16, kernel_size=5)  # 2,416
+        self.c5 = nn.Linear(16 * 6 * 6, 120)  # 69,240
+        self.f6 = nn.Linear(120, 84)  # 10,164
+        self.output = nn.Linear(84, num_classes)  # 850
+        self.apply(INITIALISATIONS[init])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(F.max_pool2d(self.c1(x), 2))  # C1 N×6×32×32, S2 N×6×16×16
+        x = F.relu(F.max_pool2d(self.c3(x), 2))  # C3 N×16×12×12, S4 N×16×6×6
+        x = x.flatten(1)  # N×576
+        x = F.relu(self.c5(x))  # N×120
+        x = F.relu(self.f6(x))  # N×84
+        return self.output(x)  # N×10
+
+
+class LeNet5Conv(nn.Module):
+    """Seed document 001: LeNet-5 whose C5 is a convolution, as in the paper.
+
+    N×1×32×32 to N×10 logits; 61,706 parameters. A larger picture, N×1×H×W with
+    sides of at least 32, gives a map of answers, N×10×h×w: one for each 32×32
+    window, four pixels apart (the paper's space displacement network, section
+    VII). The document names average pooling, then says that it takes the
+    maximum; we do the latter. It does not name its activation; here ReLU.
+    """
+
+    arch = "lenet5-conv"
+    reads, special = "32×32", "C5 a convolution; or larger"
+    mean, std = LeNet5.mean, LeNet5.std
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.c1 = nn.Conv2d(1, 6, kernel_size=5)  # 156 parameters
+        self.c3 = nn.Conv2d(6, 16, kernel_size=5)  # 2,416
+        self.c5 = nn.Conv2d(16, 120, kernel_size=5)  # 48,120
+        self.f6 = nn.Linear(120, 84)  # 10,164
+        self.output = nn.Linear(84, num_classes)  # 850
+        self.apply(init_he)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(convolve_and_pool(self.c1, x))  # C1 N×6×28×28, S2 N×6×14×14
+        x = F.relu(F.max_pool2d(self.c3(x), 2))  # C3 N×16×10×10, S4 N×16×5×5
+        x = F.relu(self.c5(x))  # N×120×1×1, or N×120×h×w
+        x = x.movedim(1, -1)  # the full connections read the last axis: N×h×w×120
+        x = F.relu(self.f6(x))  # N×h×w×84
+        x = self.output(x).movedim(-1, 1)  # N×10×h×w
+        return x.flatten(1) if x.shape[2:] == (1, 1) else x
+
+
+class LeNetGAP(nn.Module):
+    """Seed document 003: LeNet with average pooling, and global average pooling before F6.
+
+    N×1×32×32 to N×10 logits; 15,626 parameters. The document's network reads
+    28×28 pictures from -1 to 1, so this one crops the two pixels of background
+    that surround ours.
+    """
+
+    arch = "lenet-gap"
+    reads, special = "28×28", "average pooling, also before C5"
+    mean, std = 0.5, 0.5
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.c1 = nn.Conv2d(1, 6, kernel_size=5, padding=2)  # 156 parameters
+        self.c3 = nn.Conv2d(6, 16, kernel_size=5)  # 2,416
+        self.c5 = nn.Linear(16, 120)  # 2,040
+        self.f6 = nn.Linear(120, 84)  # 10,164
+        self.output = nn.Linear(84, num_classes)  # 850
+        self.apply(init_he)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x[:, :, 2:-2, 2:-2]  # N×1×28×28
+        x = F.avg_pool2d(F.relu(self.c1(x)), 2)  # N×6×28×28, N×6×14×14
+        x = F.avg_pool2d(F.relu(self.c3(x)), 2)  # N×16×10×10, N×16×5×5
+        x = x.mean(dim=(2, 3))  # global average pooling: N×16
+        x = F.relu(self.c5(x))  # N×120
+        x = F.relu(self.f6(x))  # N×84
+        return self.output(x)  # N×10
+
+
+class ConvTanh(nn.Module):
+    """Seed document 004: a convolution followed by tanh."""
+
+    def __init__(self, maps_in: int, maps: int, kernel_size: int = 5):
+        super().__init__()
+        self.conv = nn.Conv2d(maps_in, maps, kernel_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.conv(x))
+
+
+class SubsampleAvgPool(nn.Module):
+    """Seed document 004: subsampling by the mean of each 2×2, without parameters."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(x, 2)
+
+
+def init_tanh_xavier(module: nn.Module) -> None:
+    """Seed document 004: Xavier initialisation with tanh's gain of 5/3, biases 0.
+
+    The gain makes up for what tanh takes from a signal that leaves its linear
+    part (`nn.init.calculate_gain`).
+    """
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight, gain=nn.init.calculate_gain("tanh"))
+        nn.init.zeros_(module.bias)
+
+
+class LeNet5Tanh(nn.Module):
+    """Seed document 004: the network of 1998 in today's modules: tanh, average pooling, linear outputs.
+
+    N×1×32×32 to N×10 logits; 61,706 parameters. Differences from the paper, as
+    in the document: subsampling without parameters, tanh in place of
+    1.7159·tanh(2x/3), C3 reads all maps of S2, outputs are linear. The paper's
+    own network is `lenet5-1998`.
+    """
+
+    arch = "lenet5-tanh"
+    reads, special = "32×32", "tanh, average pooling"
+    mean, std = LeNet5.mean, LeNet5.std
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.c1 = ConvTanh(1, 6)  # 156 parameters
+        self.s2 = SubsampleAvgPool()
+        self.c3 = ConvTanh(6, 16)  # 2,416
+        self.s4 = SubsampleAvgPool()
+        self.c5 = ConvTanh(16, 120)  # 48,120
+        self.f6 = nn.Linear(120, 84)  # 10,164
+        self.output = nn.Linear(84, num_classes)  # 850
+        self.apply(init_tanh_xavier)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.s2(self.c1(x))  # C1 N×6×28×28, S2 N×6×14×14
+        x = self.s4(self.c3(x))  # C3 N×16×10×10, S4 N×16×5×5
+        x = self.c5(x).flatten(1)  # N×120
+        x = torch.tanh(self.f6(x))  # N×84
+        return self.output(x)  # N×10
+
+
+FAMILY = (LeNet5, LeNet5Padded, LeNet5Conv, LeNetGAP, LeNet5Tanh, LeNet1998)
+NETWORKS = {network.arch: network for network in FAMILY}
 
 
 def build(name: str, num_classes: int = 10) -> nn.Module:
     """A new network by its `--arch` name. Raises UserError for an unknown one."""
     if name not in NETWORKS:
         raise UserError(f"no network is called {name!r}; there are: {', '.join(NETWORKS)}")
-    return NETWORKS[name](num_classes)
+    try:
+        return NETWORKS[name](num_classes)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def count_multiply_adds(net: nn.Module) -> int:
+    """Multiplications with a weight for one 32×32 picture, counted by PyTorch itself.
+
+    For `lenet5-1998` the paper counts connections instead: `lenet1998.connections`.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # On the meta device nothing is computed, and no layer takes its fast way for CPUs.
+    with FlopCounterMode(display=False) as counter:
+        copy.deepcopy(net).to("meta")(torch.zeros(1, 1, 32, 32, device="meta"))
+    return counter.get_total_flops() // 2
+
+
+def table_of_networks() -> str:
+    """What `--arch list` prints: a line a network, at most 80 columns."""
+    lines = [f"{'name':13}  {'parameters':>10}  {'mult-adds':>9}  reads  what is special"]
+    for name, network in NETWORKS.items():
+        net = network()
+        is_paper = network is LeNet1998
+        work = sum(connections(net).values()) if is_paper else count_multiply_adds(net)
+        lines.append(f"{name:13}  {count_parameters(net):10,}  {work:9,}  {net.reads}  {net.special}")
+    lines.append("of lenet5-1998: connections, as the paper counts them, in place of mult-adds")
+    return "\n".join(lines)
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -316,10 +519,18 @@ def class_count(path, state: dict, metadata: dict) -> int:
     return outputs if 1 <= outputs <= 10_000 else 10
 
 
+def fits(state: dict, name: str, num_classes: int) -> bool:
+    """Whether weights have the names and shapes of a network."""
+    try:
+        return shapes(state) == shapes(build(name, num_classes).state_dict())
+    except UserError:  # a network that does not come with so many classes
+        return False
+
+
 def recognise(path, state: dict, arch: str | None) -> str:
     """The architecture of weights without metadata, from names and shapes alone."""
     number = class_count(path, state, {})
-    fitting = [name for name in NETWORKS if shapes(state) == shapes(build(name, number).state_dict())]
+    fitting = [name for name in NETWORKS if fits(state, name, number)]
     if arch is None and len(fitting) > 1:
         raise UserError(f"{path} could be of {' or '.join(fitting)}: say which with --arch")
     if arch is None and not fitting:

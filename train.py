@@ -33,12 +33,11 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
 from dataset import AUGMENTATIONS, Augmentation, load_mnist, random_affine, split, warp
-from evaluate import Evaluation, evaluate, rejection_threshold
+from evaluate import Evaluation, evaluate, loss_function, rejection_threshold
 from files import (
     INTERRUPTED,
     TERMINATED,
@@ -54,13 +53,16 @@ from files import (
     say,
     write_file,
 )
+from lenet1998 import DiagonalLevenbergMarquardt, LeNet1998
 from model import (
+    INITIALISATIONS,
     NETWORKS,
     build,
     count_parameters,
     load_weights,
     pick_device,
     save_weights,
+    table_of_networks,
     to_bytes,
     weights_with_metadata,
 )
@@ -98,6 +100,7 @@ RECIPES = {
         "val_size": 5000,
         "seed": 0,
         "device": "auto",
+        "init": None,
         "init_from": None,
         "output": "lenet5_model.pth",
         "plot": "training_results.png",
@@ -105,6 +108,29 @@ RECIPES = {
         "dry_run": False,
     },
 }
+RECIPES |= {
+    # Seed document 003's own setting, as far as it names one.
+    "lenet-gap": {
+        "arch": "lenet-gap",
+        "epochs": 30,
+        "batch_size": 64,
+        "lr": 1e-3,
+        "scheduler": "constant",
+        "augment": "none",
+    },
+    # Section III of the paper: 20 passes, one pattern at a time, no image held out.
+    "1998": {
+        "arch": "lenet5-1998",
+        "epochs": 20,
+        "batch_size": 100,  # learned one by one
+        "lr": 5e-5,  # a tenth of the paper's: see DiagonalLevenbergMarquardt
+        "optimizer": "sdlm",
+        "scheduler": "1998",
+        "augment": "none",
+        "val_size": 0,
+    },
+}
+RECIPES["1998-distorted"] = {**RECIPES["1998"], "augment": "1998"}
 
 
 # ---------------------------------------------------------------- the training itself
@@ -121,20 +147,30 @@ def one_cycle(progress: float, warm_up: float = 0.2) -> float:
     return max(1e-5, (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2)
 
 
+def steps_of_1998(progress: float) -> float:
+    """The paper's step sizes in its 20 passes, as shares of the first (section III.C)."""
+    for until, share in ((2, 1.0), (5, 0.4), (8, 0.2), (12, 0.1)):
+        if progress < until / 20:
+            return share
+    return 0.02
+
+
 SCHEDULES = {
     "onecycle": one_cycle,
     "cosine": lambda progress: max(1e-5, (1 + math.cos(math.pi * progress)) / 2),
     "step": lambda progress: 0.1 ** ((progress >= 0.5) + (progress >= 0.75)),
     "constant": lambda progress: 1.0,
+    "1998": steps_of_1998,
 }
 
 OPTIMIZERS = {
     # fused: one pass over all parameters in place of several for each tensor.
-    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, fused=True),
-    "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01, fused=True),
-    "sgd": lambda parameters, lr: torch.optim.SGD(
-        parameters, lr=lr, momentum=0.9, nesterov=True, fused=True
+    "adam": lambda net, lr: torch.optim.Adam(net.parameters(), lr=lr, fused=True),
+    "adamw": lambda net, lr: torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.01, fused=True),
+    "sgd": lambda net, lr: torch.optim.SGD(
+        net.parameters(), lr=lr, momentum=0.9, nesterov=True, fused=True
     ),
+    "sdlm": DiagonalLevenbergMarquardt,  # stochastic, for lenet5-1998 alone
 }
 
 
@@ -189,6 +225,7 @@ def train_epoch(
     """
     net.train()
     tally = tally or Tally(inputs.device)
+    one_by_one = isinstance(optimizer, DiagonalLevenbergMarquardt)
     for step in range(first_step, math.ceil(len(inputs) / batch_size)):
         if not before_step(step):
             return step, tally
@@ -197,13 +234,27 @@ def train_epoch(
         batch, targets = inputs[index], labels[index]
         if plan.maps is not None:
             batch = warp(batch, plan.maps[rows])
-        logits = net(batch)
-        loss = F.cross_entropy(logits, targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        tally.add(loss.detach(), logits.detach(), targets)
+        if one_by_one:
+            if optimizer.is_due(begins_pass=step == 0):
+                following = plan.order[rows.start : rows.start + optimizer.PATTERNS]
+                optimizer.measure_curvature(inputs[following])
+            loss, logits = optimizer.learn(batch, targets)
+        else:
+            loss, logits = backpropagate(net, batch, targets)
+            optimizer.step()
+        tally.add(loss, logits, targets)
     return math.ceil(len(inputs) / batch_size), tally
+
+
+def backpropagate(
+    net: nn.Module, batch: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss and logits of a batch; leaves the gradient of the loss in the parameters."""
+    logits = net(batch)
+    loss = loss_function(net)(logits, targets)
+    net.zero_grad(set_to_none=True)
+    loss.backward()
+    return loss.detach(), logits.detach()
 
 
 # ---------------------------------------------------------------- a run and its folder
@@ -238,7 +289,7 @@ class Run:
         self.settings, self.folder, self.device = settings, folder, device
         torch.manual_seed(settings["seed"])
         self.net = first_weights(settings).to(device)
-        self.optimizer = OPTIMIZERS[settings["optimizer"]](self.net.parameters(), settings["lr"])
+        self.optimizer = OPTIMIZERS[settings["optimizer"]](self.net, settings["lr"])
         self.generator = torch.Generator().manual_seed(settings["seed"])
         self.history: list[dict] = []
         self.best: dict | None = None  # epoch, weights and metadata of the best epoch so far
@@ -291,9 +342,12 @@ class Run:
 
 def first_weights(settings: dict) -> nn.Module:
     """The network that a run starts from: freshly initialised, or from `--init-from`."""
-    if settings["init_from"] is None:
-        return build(settings["arch"])
-    return load_weights(settings["init_from"], settings["arch"])[0]
+    if settings["init_from"] is not None:
+        return load_weights(settings["init_from"], settings["arch"])[0]
+    net = build(settings["arch"])
+    if settings["init"] is not None:
+        net.apply(INITIALISATIONS[settings["init"]])
+    return net
 
 
 STOP_STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
@@ -545,7 +599,7 @@ def make_parser() -> ArgumentParser:
     )
     defaults = RECIPES["default"]
     add = parser.add_argument
-    add("--arch", choices=list(NETWORKS), help="the network (lenet5)")
+    add("--arch", choices=[*NETWORKS, "list"], help="the network (lenet5); list tells of each")
     add("--recipe", choices=list(RECIPES), help="a named set of defaults for the flags below")
     add("--dataset", choices=["mnist"], help="what to learn (mnist)")
     add("--data-dir", metavar="DIR", help="where data sets are kept (data)")
@@ -563,6 +617,7 @@ def make_parser() -> ArgumentParser:
     add("--seed", type=number(int, 0, 2**63 - 1), help="of weights, split, order, distortions (0)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], help="(auto: cuda, else mps, else cpu)")
     add("--resume", metavar="RUN", help="go on with a run, by its folder or name")
+    add("--init", choices=list(INITIALISATIONS), help="initial weights (the network's own choice)")
     add("--init-from", metavar="WEIGHTS", help="start from these weights")
     add("--output", metavar="FILE", help="the trained weights (lenet5_model.pth)")
     add("--plot", metavar="FILE", help="the training curves (training_results.png)")
@@ -578,7 +633,21 @@ def settle(given: dict) -> dict:
     settings = {**RECIPES["default"], **RECIPES[recipe], "recipe": recipe, **given}
     if "init_from" in given and "arch" not in given:
         settings["arch"] = load_weights(given["init_from"])[0].arch
+    check_together(settings)
     return settings
+
+
+def check_together(settings: dict) -> None:
+    """Refuse flags that make no sense with each other."""
+    arch = settings["arch"]
+    if settings["optimizer"] == "sdlm" and arch != LeNet1998.arch:
+        raise UserError(f"--optimizer sdlm needs second derivatives, which only {LeNet1998.arch} has")
+    if settings["optimizer"] == "sdlm" and settings["device"] not in ("auto", "cpu"):
+        raise UserError("--optimizer sdlm learns one pattern at a time, on the CPU: leave --device out")
+    if settings["init"] and settings["init_from"]:
+        raise UserError("--init and --init-from are two ways to begin: leave one out")
+    if settings["init"] and arch in (LeNet1998.arch, "lenet5-tanh"):
+        raise UserError(f"--init is for networks with ReLU; {arch} has an initialisation of its own")
 
 
 def flag(name: str) -> str:
@@ -602,12 +671,13 @@ def settings_of(folder: Path, given: dict) -> dict:
     config = read_json(path)
     typed = []
     for name in (*RECIPES["default"], "recipe"):
-        if name not in config:
+        if name not in config and RECIPES["default"].get(name, "") is not None:
             raise UserError(f"{path} lacks {name!r}; it was not written by train.py")
-        if config[name] is True:
+        value = config.get(name)
+        if value is True:
             typed.append(flag(name))
-        elif config[name] is not None and config[name] is not False:
-            typed.append(f"{flag(name)}={config[name]}")
+        elif value is not None and value is not False:
+            typed.append(f"{flag(name)}={value}")
     try:
         with contextlib.redirect_stderr(io.StringIO()) as complaint:
             parsed = vars(make_parser().parse_args(typed))
@@ -615,6 +685,7 @@ def settings_of(folder: Path, given: dict) -> dict:
         raise UserError(f"{path} was changed: {complaint.getvalue().strip()}") from None
     settings = {name: parsed[name] for name in (*RECIPES["default"], "recipe")}
     settings["dry_run"] = bool(settings["dry_run"])
+    check_together(settings)
     for name, value in given.items():
         if settings[name] != value:
             raise UserError(
@@ -629,7 +700,7 @@ def load_run(given: dict) -> tuple[Run, Data]:
     name = given.pop("resume", None)
     folder = None if name is None else run_folder(name)
     settings = settle(given) if folder is None else settings_of(folder, given)
-    device = pick_device(settings["device"])
+    device = pick_device("cpu" if settings["optimizer"] == "sdlm" else settings["device"])
     if not settings["dry_run"]:
         check_writable(settings["output"])
     check_writable(settings["plot"])
@@ -724,6 +795,9 @@ def compare_runs(names: list[str], plot: str) -> int:
 def main(argv=None) -> int:
     started = time.perf_counter()
     given = {k: v for k, v in vars(make_parser().parse_args(argv)).items() if v is not None}
+    if given.get("arch") == "list":
+        print(table_of_networks())
+        return 0
     if "compare" in given:
         return compare_runs(given["compare"], given.get("plot", COMPARISON_PLOT))
     stop = Stop()

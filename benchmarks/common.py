@@ -63,7 +63,9 @@ def run_training(flags: list[str]) -> tuple[list[dict], str]:
 
 
 def best_row(rows: list[dict]) -> dict:
-    """The epoch that train.py keeps: by validation accuracy, then validation loss."""
+    """The epoch that train.py keeps: by validation accuracy, then validation loss; else the last."""
+    if rows[-1]["val_accuracy"] is None:
+        return rows[-1]
     return max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
 
 

@@ -1,0 +1,53 @@
+"""Every architecture at its own document's setting, three seeds each, test accuracy and time.
+
+    python benchmarks/architectures.py          # about half an hour on 2 cores
+    python benchmarks/architectures.py --table  # print what was measured
+
+The setting is the default recipe (10 epochs), but for lenet-gap, whose document
+names its own: --recipe lenet-gap (30 epochs, batch 64, Adam at 0.001). What
+lenet5-1998 does in the paper's own training is in benchmarks/paper.py. A run
+that is in the results already is not made again, so the script can be
+interrupted.
+"""
+
+import sys
+from statistics import mean
+
+from common import best_row, load, run_training, save, spread
+
+SEEDS = (0, 1, 2)
+SETTINGS = {
+    "lenet5": ["--arch", "lenet5"],
+    "lenet5-padded": ["--arch", "lenet5-padded"],
+    "lenet5-padded, Xavier": ["--arch", "lenet5-padded", "--init", "xavier"],
+    "lenet5-conv": ["--arch", "lenet5-conv"],
+    "lenet-gap": ["--recipe", "lenet-gap"],
+    "lenet5-tanh": ["--arch", "lenet5-tanh"],
+    "lenet5-1998": ["--arch", "lenet5-1998"],
+}
+
+
+def main() -> int:
+    results = load("architectures")
+    done = {(row["setting"], row["seed"]) for row in results["rows"]}
+    for seed in SEEDS:
+        for setting, flags in SETTINGS.items():
+            if "--table" in sys.argv or (setting, seed) in done:
+                continue
+            rows, _ = run_training([*flags, "--seed", str(seed)])
+            row = {"setting": setting, "seed": seed, **best_row(rows)}
+            row["seconds_an_epoch"] = mean(r["seconds"] for r in rows)
+            results["rows"].append(row)
+            save("architectures", results)
+    for setting in SETTINGS:
+        rows = [row for row in results["rows"] if row["setting"] == setting]
+        if rows:
+            print(
+                f"{setting:22} {len(rows)} seeds  test {spread([r['test_accuracy'] for r in rows])}"
+                f"  {mean(r['seconds_an_epoch'] for r in rows):.1f} s an epoch"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

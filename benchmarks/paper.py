@@ -1,0 +1,58 @@
+"""The paper's own training of its own network, three seeds, beside the paper's figures.
+
+    python benchmarks/paper.py          # about ... on 2 cores, two runs at a time
+    python benchmarks/paper.py --table  # print what was measured
+
+A run that is in the results already is not made again, so the script can be
+interrupted.
+"""
+
+import os
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from statistics import mean
+
+from common import load, run_training, save, spread
+
+SEEDS = (0, 1, 2)
+PAPER = {"1998": 0.0095, "1998-distorted": 0.008}  # test errors, figure 9
+
+
+def measure(recipe: str, seed: int) -> dict:
+    rows, output = run_training(["--recipe", recipe, "--seed", str(seed)])
+    training = float(re.search(r"training accuracy +([\d.]+) %", output)[1]) / 100
+    return {
+        "recipe": recipe,
+        "seed": seed,
+        "test_errors": [round(1 - row["test_accuracy"], 4) for row in rows],  # after each pass
+        "training_error": round(1 - training, 6),
+        "seconds_a_pass": mean(row["seconds"] for row in rows),
+    }
+
+
+def main() -> int:
+    results = load("paper")
+    done = {(row["recipe"], row["seed"]) for row in results["rows"]}
+    wanted = [(recipe, seed) for seed in SEEDS for recipe in PAPER if (recipe, seed) not in done]
+    if "--table" not in sys.argv:
+        os.environ["OMP_NUM_THREADS"] = "1"  # one pattern at a time has no work for two cores
+        with ThreadPoolExecutor(2) as pool:
+            for run in as_completed([pool.submit(measure, *pair) for pair in wanted]):
+                results["rows"].append(run.result())
+                save("paper", results)
+    for recipe, error in PAPER.items():
+        rows = [row for row in results["rows"] if row["recipe"] == recipe]
+        if rows:
+            test = spread([row["test_errors"][-1] for row in rows])
+            training = spread([row["training_error"] for row in rows])
+            seconds = mean(row["seconds_a_pass"] for row in rows)
+            print(
+                f"{recipe:14} {len(rows)} seeds  test error {test} (paper {100 * error:.2f} %)"
+                f"  training error {training}  {seconds:.0f} s a pass"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
