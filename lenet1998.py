@@ -5,6 +5,11 @@ Recognition", Proceedings of the IEEE 86(11), November 1998: the network is that
 of section II.B, the loss that of section II.C (equation 9), the learning that of
 section III.C and appendix C.
 
+    $ python train.py --recipe 1998
+
+trains it as the paper did; where that was not possible, the docstrings of
+LeNet1998 and DiagonalLevenbergMarquardt say so.
+
 The derivatives are written out by hand. The paper's second derivatives need
 that: they take the same way back through the network as the gradient, with
 every factor squared. tests/test_lenet1998.py judges them by autograd.
