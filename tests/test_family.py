@@ -8,6 +8,7 @@ from torch import nn
 import train
 from evaluate import evaluate
 from files import UserError
+from inference import ImageClassifier
 from lenet1998 import LeNet1998
 from model import (
     NETWORKS,
@@ -23,6 +24,7 @@ from model import (
     save_weights,
     table_of_networks,
 )
+from preprocess import to_input
 
 # Counted by hand: maps × (inputs × 5 × 5 + 1), then units × (inputs + 1).
 HEAD = 84 * 121 + 10 * 85
@@ -83,6 +85,21 @@ def test_weights_say_what_they_are(net, tmp_path):
     assert (metadata["mean"], metadata["std"]) == (net.mean, net.std)
     x = torch.randn(4, 1, 32, 32)
     assert torch.equal(loaded(x), net(x))
+
+
+def test_inference_finds_the_network_from_its_weights(net, tmp_path):
+    path = tmp_path / "w.pth"
+    save_weights(path, net)
+    classifier = ImageClassifier(path, device="cpu")
+    assert type(classifier.net) is type(net)
+    pictures = [torch.randint(0, 256, (28, 28), dtype=torch.uint8).numpy() for _ in range(3)]
+    results = classifier.predict_batch(pictures)
+    # The same by hand: the picture as it was read, normalised as this network wants it.
+    inputs = to_input(torch.stack([torch.as_tensor(r.image) for r in results]), net.mean, net.std)
+    wanted = net.eval()(inputs).softmax(1)
+    for result, probabilities in zip(results, wanted, strict=True):
+        assert result.prediction == probabilities.argmax().item()
+        assert result.confidence == pytest.approx(probabilities.max().item(), abs=1e-5)
 
 
 @pytest.mark.parametrize("other", ALL)
