@@ -260,6 +260,7 @@ class Augmentation(NamedTuple):
     shear: float  # how far a row moves sideways for each row further down
     squeeze: float = 0.0  # natural logarithm: wider by as much as lower, or the reverse
     share: float = 1.0  # of the images; the others stay as they are
+    elastic: float = 0.0  # pixels, standard deviation
 
 
 # Chosen on validation images: benchmarks/choose_recipe.py, table in the README.
@@ -270,17 +271,21 @@ AUGMENTATIONS = {
     # The kinds of distortion of the paper's section III.A, whose amounts it does not give;
     # its 540,000 distorted patterns are 9 of 10.
     "1998": Augmentation(rotation=0.0, shift=1.5, scale=0.1, shear=0.2, squeeze=0.1, share=0.9),
+    "elastic": Augmentation(rotation=8.0, shift=1.5, scale=0.08, shear=0.1, elastic=0.8),
 }
+KNOTS = 5  # a side: an elastic distortion moves 5×5 points, and what lies between them follows
 
 
-def random_affine(
-    count: int, amount: Augmentation, side: int, generator: torch.Generator
-) -> torch.Tensor:
-    """`count` random affine maps, count×2×3, for `F.affine_grid` on side×side images.
+def random_maps(count: int, amount: Augmentation, side: int, generator: torch.Generator) -> torch.Tensor:
+    """`count` random maps for `warp` on side×side images.
 
-    Uniform in each of rotation, logarithm of the scale, shear, the two shifts
-    and logarithm of the squeeze. Drawn on the CPU, so that a seed means the
-    same on every device.
+    Affine maps are count×2×3, as for `F.affine_grid`: uniform in each of
+    rotation, logarithm of the scale, shear, the two shifts and logarithm of the
+    squeeze. Elastic ones are count×2×(3 + KNOTS²): behind the affine map stands
+    how far each knot moves in x and in y, normally distributed, after Simard,
+    Steinkraus, Platt, "Best Practices for Convolutional Neural Networks", 2003,
+    who smooth a displacement of every pixel instead. Drawn on the CPU, so that
+    a seed means the same on every device.
     """
 
     def uniform(limit: float) -> torch.Tensor:
@@ -299,21 +304,26 @@ def random_affine(
         squeeze = uniform(amount.squeeze).exp()[:, None]
         top, bottom = top * squeeze, bottom / squeeze
     maps = torch.stack([top, bottom], dim=1)
+    if amount.elastic:
+        moves = torch.randn(count, 2, KNOTS * KNOTS, generator=generator)
+        maps = torch.cat([maps, moves * (2 * amount.elastic / side)], dim=2)
     if amount.share < 1:
         left_alone = torch.rand(count, generator=generator) >= amount.share
-        maps[left_alone] = torch.eye(2, 3)
+        maps[left_alone] = torch.eye(2, maps.shape[2])
     return maps
 
 
 def warp(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """N×1×H×W images moved by N×2×3 affine maps in one bilinear sampling.
+    """N×1×H×W images moved by the maps of `random_maps`, N×2×K, in one bilinear sampling.
 
     What comes from outside an image is the background at its edge.
     """
     count, _, height, width = images.shape
-    # The same as F.affine_grid, which takes five times as long for small images.
+    # For K = 3 the same as F.affine_grid, which takes five times as long for small images.
     points = pixel_centres(height, width, images.device)
-    grid = (points @ maps.reshape(count * 2, 3).T).reshape(height, width, count, 2)
+    if maps.shape[2] > 3:
+        points = torch.cat([points, pull_of_knots(height, width, images.device)], dim=1)
+    grid = (points @ maps.reshape(count * 2, -1).T).reshape(height, width, count, 2)
     return F.grid_sample(images, grid.permute(2, 0, 1, 3), padding_mode="border", align_corners=False)
 
 
@@ -324,3 +334,15 @@ def pixel_centres(height: int, width: int, device: torch.device) -> torch.Tensor
     y = (torch.arange(height, device=device) * 2 + 1) / height - 1
     x, y = x.expand(height, width), y[:, None].expand(height, width)
     return torch.stack([x, y, torch.ones_like(x)], dim=-1).reshape(-1, 3)
+
+
+@functools.lru_cache(maxsize=8)
+def pull_of_knots(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """How much each pixel moves with each knot, (height·width)×KNOTS².
+
+    1 where a pixel lies on the knot, 0 on all other knots, cubic in between: what
+    enlarging a picture of KNOTS×KNOTS pixels makes of each of its pixels.
+    """
+    knots = torch.eye(KNOTS * KNOTS, device=device).reshape(-1, 1, KNOTS, KNOTS)
+    pull = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
+    return pull.reshape(KNOTS * KNOTS, -1).T.contiguous()

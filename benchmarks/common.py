@@ -50,15 +50,23 @@ def save(name: str, results: dict) -> None:
     write_file(RESULTS / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
 
 
-def run_training(flags: list[str]) -> tuple[list[dict], str]:
-    """The rows of metrics.csv and the output of one `python train.py` in a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(ROOT / "train.py"), "--data-dir", str(ROOT / "data"), *flags]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise SystemExit(f"{' '.join(flags)}: {done.stderr}")
-        with open(next(Path(folder, "runs").glob("*/metrics.csv"))) as file:
-            rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+def run_training(flags: list[str], folder: Path | None = None) -> tuple[list[dict], str]:
+    """The rows of metrics.csv and the output of one `python train.py` in a folder of its own.
+
+    In a `folder` that is given, a run that is there already goes on.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return run_training(flags, Path(temporary))
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = sorted(folder.glob("runs/*"))
+    resume = ["--resume", begun[0].name] if begun else []
+    command = [sys.executable, str(ROOT / "train.py"), "--data-dir", str(ROOT / "data"), *flags]
+    done = subprocess.run([*command, *resume], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(flags)}: {done.stderr}")
+    with open(next(folder.glob("runs/*/metrics.csv"))) as file:
+        rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
     return rows, done.stdout
 
 

@@ -19,7 +19,7 @@ from common import ROOT, load, save, spread
 
 from train import read_metrics
 
-SEEDS = (101, 102)  # not those of the published figures
+SEEDS = (101,)  # not one of the published figures
 RUBBISH = (0.1, 10.0, 1.0, 30.0)
 PROGRAM = """
 import sys

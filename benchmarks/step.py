@@ -34,13 +34,13 @@ def measure() -> list[dict]:
     import torch.nn.functional as F
 
     import model
-    from dataset import AUGMENTATIONS, random_affine, warp
+    from dataset import AUGMENTATIONS, random_maps, warp
 
     torch.manual_seed(0)
     net = model.LeNet5()
     inputs, labels = torch.randn(256, 1, 32, 32), torch.randint(10, (256,))
     many = torch.randn(500, 1, 32, 32)
-    maps = random_affine(256, AUGMENTATIONS["affine"], 32, torch.Generator())
+    maps = random_maps(256, AUGMENTATIONS["affine"], 32, torch.Generator())
 
     def step():
         net.zero_grad()

@@ -14,11 +14,13 @@ import torch.nn.functional as F
 import dataset
 from dataset import (
     AUGMENTATIONS,
+    KNOTS,
     MNIST_FILES,
     Augmentation,
     load_mnist,
     parse_idx,
-    random_affine,
+    pull_of_knots,
+    random_maps,
     split,
     warp,
 )
@@ -271,7 +273,7 @@ def test_split_leaves_something_to_train_on(mnist):
 
 def test_warp_is_affine_grid_and_grid_sample():
     images = torch.randn(7, 1, 32, 32)
-    maps = random_affine(7, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
+    maps = random_maps(7, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     theirs = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     torch.testing.assert_close(warp(images, maps), theirs, rtol=1e-4, atol=1e-5)
@@ -279,13 +281,13 @@ def test_warp_is_affine_grid_and_grid_sample():
 
 def test_no_distortion_is_the_identity():
     images = torch.randn(3, 1, 32, 32)
-    maps = random_affine(3, Augmentation(0, 0, 0, 0), 32, torch.Generator())
+    maps = random_maps(3, Augmentation(0, 0, 0, 0), 32, torch.Generator())
     torch.testing.assert_close(warp(images, maps), images, rtol=1e-4, atol=1e-5)
 
 
 def test_a_squeeze_makes_wider_by_as_much_as_lower():
     amount = Augmentation(0, 0, 0, 0, squeeze=0.2)
-    maps = random_affine(10_000, amount, 32, torch.Generator().manual_seed(0))
+    maps = random_maps(10_000, amount, 32, torch.Generator().manual_seed(0))
     across, down = maps[:, 0, 0], maps[:, 1, 1]
     torch.testing.assert_close(across * down, torch.ones(10_000))
     assert across.log().abs().max() <= 0.2
@@ -294,7 +296,7 @@ def test_a_squeeze_makes_wider_by_as_much_as_lower():
 
 
 def test_a_share_of_the_images_stays_as_it_is():
-    maps = random_affine(10_000, AUGMENTATIONS["1998"], 32, torch.Generator().manual_seed(0))
+    maps = random_maps(10_000, AUGMENTATIONS["1998"], 32, torch.Generator().manual_seed(0))
     left_alone = (maps == torch.eye(2, 3)).all(dim=2).all(dim=1)
     # 10 %, the paper's 60,000 of 600,000, with a deviation of 0.3 %.
     assert left_alone.float().mean().item() == pytest.approx(0.1, abs=0.012)
@@ -304,16 +306,16 @@ def test_a_share_of_the_images_stays_as_it_is():
 
 def test_a_shift_is_measured_in_pixels():
     images = torch.randn(1, 1, 32, 32)
-    maps = torch.tensor([[[1.0, 0.0, 2 * 3 / 32], [0.0, 1.0, 0.0]]])  # 3 pixels, as random_affine scales
+    maps = torch.tensor([[[1.0, 0.0, 2 * 3 / 32], [0.0, 1.0, 0.0]]])  # 3 pixels, as random_maps scales
     torch.testing.assert_close(warp(images, maps)[..., :-3], images[..., 3:], rtol=1e-4, atol=1e-5)
-    many = random_affine(10_000, Augmentation(0, 3.0, 0, 0), 32, torch.Generator().manual_seed(0))
+    many = random_maps(10_000, Augmentation(0, 3.0, 0, 0), 32, torch.Generator().manual_seed(0))
     shifts = many[:, :, 2] * 32 / 2
     assert shifts.abs().max() <= 3
     assert shifts.std().item() == pytest.approx(3 / math.sqrt(3), rel=0.03)  # of a uniform
 
 
 def test_a_rotation_is_a_rotation_in_degrees():
-    many = random_affine(10_000, Augmentation(10.0, 0, 0, 0), 32, torch.Generator().manual_seed(0))
+    many = random_maps(10_000, Augmentation(10.0, 0, 0, 0), 32, torch.Generator().manual_seed(0))
     determinants = torch.linalg.det(many[:, :, :2])
     torch.testing.assert_close(determinants, torch.ones(10_000), rtol=1e-4, atol=1e-5)
     angles = torch.rad2deg(torch.atan2(many[:, 1, 0], many[:, 0, 0]))
@@ -321,18 +323,18 @@ def test_a_rotation_is_a_rotation_in_degrees():
 
 
 def test_scale_and_shear():
-    scaled = random_affine(10_000, Augmentation(0, 0, 0.1, 0), 32, torch.Generator().manual_seed(0))
+    scaled = random_maps(10_000, Augmentation(0, 0, 0.1, 0), 32, torch.Generator().manual_seed(0))
     factor = 1 / scaled[:, 0, 0]
     assert math.exp(-0.1) <= factor.min() < 0.91
     assert 1.1 < factor.max() <= math.exp(0.1)
-    sheared = random_affine(10_000, Augmentation(0, 0, 0, 0.2), 32, torch.Generator().manual_seed(0))
+    sheared = random_maps(10_000, Augmentation(0, 0, 0, 0.2), 32, torch.Generator().manual_seed(0))
     assert 0.19 < sheared[:, 0, 1].abs().max() <= 0.2
     assert torch.equal(sheared[:, 1, 0], torch.zeros(10_000))
 
 
 def test_distortions_are_seeded_and_differ_from_image_to_image():
     draw = [
-        random_affine(100, AUGMENTATIONS["affine"], 32, torch.Generator().manual_seed(s))
+        random_maps(100, AUGMENTATIONS["affine"], 32, torch.Generator().manual_seed(s))
         for s in (1, 1, 2)
     ]
     assert torch.equal(draw[0], draw[1])
@@ -343,5 +345,36 @@ def test_distortions_are_seeded_and_differ_from_image_to_image():
 def test_background_comes_in_from_outside():
     """No grey frame: the border keeps the background's level, whatever the normalisation."""
     images = torch.full((50, 1, 32, 32), -0.42)
-    maps = random_affine(50, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
+    maps = random_maps(50, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
     torch.testing.assert_close(warp(images, maps), images)
+
+
+def test_knots_that_move_together_shift_the_image():
+    """The pulls of all knots on a pixel add up to 1, so that nothing but a shift is left."""
+    images = torch.randn(1, 1, 32, 32)
+    maps = torch.zeros(1, 2, 3 + KNOTS**2)
+    maps[0, 0, 0] = maps[0, 1, 1] = 1
+    maps[0, 0, 3:] = 2 * 3 / 32  # each knot by 3 pixels in x
+    torch.testing.assert_close(warp(images, maps)[..., :-3], images[..., 3:], rtol=1e-3, atol=1e-4)
+
+
+def test_a_knot_moves_what_is_near_and_nothing_else():
+    middle = pull_of_knots(33, 33, torch.device("cpu"))[:, KNOTS**2 // 2].reshape(33, 33)
+    # 33 pixels and 5 knots: one at every eighth pixel, the middle one at pixel 16.
+    assert middle[16, 16].item() == pytest.approx(1)
+    for other in (0, 8, 24, 32):
+        assert middle[other].abs().max() < 1e-6
+    assert middle[16, 12].item() == pytest.approx(middle[16, 20].item(), abs=1e-6)
+    assert 0.4 < middle[16, 12] < 0.7
+
+
+def test_an_elastic_distortion_is_measured_in_pixels():
+    amount = Augmentation(0, 0, 0, 0, elastic=1.5)
+    maps = random_maps(2_000, amount, 32, torch.Generator().manual_seed(0))
+    moves = maps[:, :, 3:] * 32 / 2
+    assert moves.shape == (2_000, 2, KNOTS**2)
+    assert moves.std().item() == pytest.approx(1.5, rel=0.01)
+    assert torch.equal(maps[:, :, :3], torch.eye(2, 3).expand(2_000, 2, 3))
+    # Images in which knots move are other images, image by image.
+    images = torch.randn(1, 1, 32, 32).expand(20, 1, 32, 32)
+    assert len(warp(images, maps[:20]).unique(dim=0)) == 20

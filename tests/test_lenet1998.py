@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from epoch import EpochPlan, train_epoch
 from evaluate import evaluate
 from lenet1998 import (
     AMPLITUDE,
@@ -22,7 +23,6 @@ from lenet1998 import (
     squash,
 )
 from preprocess import to_input
-from train import EpochPlan, train_epoch
 
 # The paper's section II.B, layer by layer: trainable parameters and connections.
 PARAMETERS = {"c1": 156, "s2": 12, "c3": 1_516, "s4": 32, "c5": 48_120, "f6": 10_164, "output": 0}

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+import epoch
 import train
-from dataset import AUGMENTATIONS
 from model import LeNet5, build, load_weights, save_weights
-from tests.conftest import ROOT, assert_one_error_line, run_script
-from train import COLUMNS, SCHEDULES, EpochPlan, Tally, main, train_epoch
+from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
+from train import COLUMNS, main
 
 DATA = ["--data-dir", str(ROOT / "data")]
 SHORT = [*DATA, "--max-steps", "25", "--device", "cpu"]  # less than an epoch, even of fewer images
@@ -51,85 +51,6 @@ def metrics(folder):
 
 
 # ------------------------------------------------------------ the parts
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules_stay_between_zero_and_the_peak(name):
-    shares = [SCHEDULES[name](step / 1000) for step in range(1000)]
-    assert all(0 < share <= 1 for share in shares)
-    assert max(shares) == pytest.approx(1, abs=1e-3)
-    assert shares[-1] <= shares[500]
-
-
-def test_one_cycle_rises_for_a_fifth_and_then_falls():
-    shares = [train.one_cycle(step / 1000) for step in range(1001)]
-    assert shares[0] == 1 / 25
-    assert max(range(1001), key=shares.__getitem__) == 200
-    assert shares[:201] == sorted(shares[:201])
-    assert shares[200:] == sorted(shares[200:], reverse=True)
-    assert shares[-1] < 1e-4
-
-
-@pytest.mark.parametrize("name", [name for name in train.OPTIMIZERS if name != "sdlm"])
-def test_every_optimiser_learns_a_batch_by_heart(name):
-    torch.manual_seed(0)
-    net, x, y = LeNet5(), torch.randn(32, 1, 32, 32), torch.randint(0, 10, (32,))
-    optimizer = train.OPTIMIZERS[name](net, 2e-3 if name != "sgd" else 2e-2)
-    for _ in range(80):
-        loss = F.cross_entropy(net(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.1  # guessing has ln 10 = 2.3
-
-
-def test_an_epoch_is_the_loop_that_a_tutorial_writes():
-    """Against a direct loop with its own order of images, loss and counting."""
-    torch.manual_seed(0)
-    x, y = torch.randn(70, 1, 32, 32), torch.randint(0, 10, (70,))
-    ours, theirs = LeNet5(), LeNet5()
-    theirs.load_state_dict(ours.state_dict())
-    plan = EpochPlan(x, None, torch.Generator().manual_seed(5))
-    optimizer = torch.optim.SGD(ours.parameters(), lr=0.01)
-    steps, tally = train_epoch(ours, optimizer, x, y, plan, 32)
-    assert steps == 3  # 32 + 32 + 6 images: the last ones count too
-
-    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.01)
-    losses, hits = [], 0
-    order = torch.randperm(70, generator=torch.Generator().manual_seed(5))
-    for index in (order[:32], order[32:64], order[64:]):
-        logits = theirs(x[index])
-        loss = F.cross_entropy(logits, y[index])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses += [loss.item()] * len(index)
-        hits += (logits.argmax(1) == y[index]).sum().item()
-    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(p, q)
-    assert tally.result() == pytest.approx((sum(losses) / 70, hits / 70), rel=1e-5)
-
-
-def test_an_epoch_in_two_parts_is_the_whole_epoch():
-    torch.manual_seed(0)
-    x, y = torch.randn(64, 1, 32, 32), torch.randint(0, 10, (64,))
-    results = []
-    for cut in (None, 2):
-        torch.manual_seed(1)
-        net = LeNet5()
-        optimizer = train.OPTIMIZERS["adam"](net, 1e-3)
-        plan = EpochPlan(x, AUGMENTATIONS["affine"], torch.Generator().manual_seed(5))
-        step, tally = train_epoch(
-            net, optimizer, x, y, plan, 16, before_step=lambda step, cut=cut: step != cut
-        )
-        if cut:
-            assert step == cut
-            tally = Tally(x.device, tally.values.tolist())
-            step, tally = train_epoch(net, optimizer, x, y, plan, 16, first_step=step, tally=tally)
-        results.append((step, tally.result(), [p.detach().clone() for p in net.parameters()]))
-    (step_a, tally_a, net_a), (step_b, tally_b, net_b) = results
-    assert (step_a, tally_a) == (step_b, tally_b) == (4, tally_a)
-    assert all(torch.equal(p, q) for p, q in zip(net_a, net_b, strict=True))
 
 
 def test_the_best_epoch_is_chosen_by_validation_alone():
@@ -218,7 +139,7 @@ TWO_EPOCHS = [*DATA, "--epochs", "2", "--val-size", "2000", "--device", "cpu"]  
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, monkeypatch, stop_at):
     """Bit for bit, wherever the signal came: weights, figures, and the next random numbers."""
     assert main([*TWO_EPOCHS, "--output", "whole.pth"]) == 0
-    original, calls = train.warp, []
+    original, calls = epoch.warp, []
 
     def warp_and_stop(images, maps):
         calls.append(1)
@@ -226,9 +147,9 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, mon
             os.kill(os.getpid(), signal.SIGTERM)
         return original(images, maps)
 
-    monkeypatch.setattr(train, "warp", warp_and_stop)
+    monkeypatch.setattr(epoch, "warp", warp_and_stop)
     assert main([*TWO_EPOCHS, "--output", "part.pth"]) == 143
-    monkeypatch.setattr(train, "warp", original)
+    monkeypatch.setattr(epoch, "warp", original)
     whole, part = runs()
     assert main(["--resume", part.name]) == 0
     assert weights("whole.pth") == weights("part.pth")
@@ -236,14 +157,47 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, mon
     assert len(runs()) == 2
 
 
+def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
+    monkeypatch.setattr(epoch.Lessons, "VIEWS", 1)  # asked once before the stop, once after it
+    flags = [*TWO_EPOCHS, "--teacher", str(PRETRAINED), "--average", "0.99", "--augment", "elastic"]
+    assert main([*flags, "--output", "whole.pth"]) == 0
+    original, calls = epoch.backpropagate, []
+
+    def backpropagate_and_stop(*arguments):
+        calls.append(1)
+        if len(calls) == 50:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(epoch, "backpropagate", backpropagate_and_stop)
+    assert main([*flags, "--output", "part.pth"]) == 143
+    monkeypatch.setattr(epoch, "backpropagate", original)
+    whole, part = runs()
+    assert main(["--resume", part.name]) == 0
+    assert weights("whole.pth") == weights("part.pth")
+    assert without_seconds(whole) == without_seconds(part)
+
+
+def test_a_teacher_has_to_fit(workdir, capsys):
+    assert main([*SHORT, "--teacher", "missing.pth"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "no teacher at missing.pth", "--recipe teacher")
+    save_weights("gap.pth", build("lenet-gap"))
+    assert main([*SHORT, "--teacher", "gap.pth"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "gap.pth", "mean 0.5, not 0.1307")
+    save_weights("letters.pth", LeNet5(26), classes=[chr(i) for i in range(97, 123)])
+    assert main([*SHORT, "--teacher", "letters.pth"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "letters.pth knows other classes")
+    assert runs() == []
+
+
 def test_the_recipe_of_1998_goes_on_to_the_bit(workdir, monkeypatch, mnist):
     """Step sizes and second derivatives travel too, within a pass."""
     few = mnist._replace(train_images=mnist.train_images[:800], train_labels=mnist.train_labels[:800])
     monkeypatch.setattr(train, "load_mnist", lambda folder: few)
-    monkeypatch.setattr(train.DiagonalLevenbergMarquardt, "PATTERNS", 20)
+    monkeypatch.setattr(epoch.DiagonalLevenbergMarquardt, "PATTERNS", 20)
     flags = [*DATA, "--recipe", "1998-distorted", "--epochs", "2"]
     assert main([*flags, "--output", "whole.pth"]) == 0
-    original, calls = train.warp, []
+    original, calls = epoch.warp, []
 
     def warp_and_stop(images, maps):
         calls.append(1)
@@ -251,9 +205,9 @@ def test_the_recipe_of_1998_goes_on_to_the_bit(workdir, monkeypatch, mnist):
             os.kill(os.getpid(), signal.SIGTERM)
         return original(images, maps)
 
-    monkeypatch.setattr(train, "warp", warp_and_stop)
+    monkeypatch.setattr(epoch, "warp", warp_and_stop)
     assert main([*flags, "--output", "part.pth"]) == 143
-    monkeypatch.setattr(train, "warp", original)
+    monkeypatch.setattr(epoch, "warp", original)
     whole, part = runs()
     assert main(["--resume", part.name]) == 0
     assert weights("whole.pth") == weights("part.pth")
@@ -416,6 +370,8 @@ def test_without_validation_the_last_weights_are_kept(workdir):
         ["--arch", "lenet5-conv"],
         ["--arch", "lenet5-tanh", "--lr", "0.002"],
         ["--arch", "lenet5-1998"],
+        ["--augment", "elastic", "--label-smoothing", "0.1", "--average", "0.9"],
+        ["--optimizer", "adamw", "--weight-decay", "0.1", "--teacher", str(PRETRAINED)],
     ],
 )
 def test_every_choice_of_a_flag_trains(workdir, flags):

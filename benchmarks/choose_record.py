@@ -1,0 +1,72 @@
+"""What was tried for `--recipe record`, on held-out training images; the test set is not looked at.
+
+    python benchmarks/choose_record.py          # hours on 2 cores, two runs at a time
+    python benchmarks/choose_record.py --table  # print what was measured
+
+Each idea is trained on 50,000 images and judged on the 10,000 others, which the
+teacher has not seen either (`python train.py --recipe teacher` holds out the same
+ones). What counts is the last epoch, as in the recipe itself. A run that is in
+the results already is not made again, so the script can be interrupted.
+"""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from common import ROOT, load, run_training, save
+
+TEACHER = str(ROOT / "pretrained" / "teacher.pth")
+COMMON = {"val-size": 10_000, "seed": 0, "epochs": 40}
+IDEAS = {
+    "the default recipe": {"epochs": 10},
+    "40 epochs": {},
+    "stronger affine distortions": {"augment": "affine-strong"},
+    "elastic distortions": {"augment": "elastic"},
+    "averaged weights": {"average": 0.999},
+    "weight decay 0.05": {"optimizer": "adamw", "weight-decay": 0.05},
+    "label smoothing 0.1": {"label-smoothing": 0.1},
+    "a teacher, affine": {"teacher": TEACHER},
+    "a teacher, elastic": {"teacher": TEACHER, "augment": "elastic"},
+    "a teacher, elastic, averaged": {"teacher": TEACHER, "augment": "elastic", "average": 0.999},
+}
+
+
+def measure(idea: str) -> dict:
+    setting = COMMON | IDEAS[idea]
+    flags = [word for name, value in setting.items() for word in (f"--{name}", str(value))]
+    rows, _ = run_training(flags)
+    last = rows[-1]
+    return {
+        "idea": idea,
+        "setting": {name: value for name, value in setting.items() if name != "teacher"},
+        "val_accuracy": last["val_accuracy"],
+        "val_loss": last["val_loss"],
+        "train_accuracy": last["train_accuracy"],
+        "val_accuracies": [row["val_accuracy"] for row in rows],
+        "seconds_an_epoch": sum(row["seconds"] for row in rows) / len(rows),
+    }
+
+
+def main() -> int:
+    results = load("choose_record")
+    done = {row["idea"] for row in results["rows"]}
+    wanted = [idea for idea in IDEAS if idea not in done]
+    if "--table" not in sys.argv:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        with ThreadPoolExecutor(2) as pool:
+            for run in as_completed([pool.submit(measure, idea) for idea in wanted]):
+                results["rows"].append(run.result())
+                save("choose_record", results)
+    by_idea = {row["idea"]: row for row in results["rows"]}
+    for idea in IDEAS:
+        if idea in by_idea:
+            row = by_idea[idea]
+            print(
+                f"{idea:36} error {100 * (1 - row['val_accuracy']):.2f} %"
+                f"  loss {row['val_loss']:.4f}  {row['seconds_an_epoch']:.1f} s an epoch"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

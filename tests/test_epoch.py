@@ -1,0 +1,172 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dataset import AUGMENTATIONS
+from epoch import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Average,
+    EpochPlan,
+    Lessons,
+    Tally,
+    make_optimizer,
+    one_cycle,
+    train_epoch,
+)
+from model import LeNet5, build
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_stay_between_zero_and_the_peak(name):
+    shares = [SCHEDULES[name](step / 1000) for step in range(1000)]
+    assert all(0 < share <= 1 for share in shares)
+    assert max(shares) == pytest.approx(1, abs=1e-3)
+    assert shares[-1] <= shares[500]
+
+
+def test_one_cycle_rises_for_a_fifth_and_then_falls():
+    shares = [one_cycle(step / 1000) for step in range(1001)]
+    assert shares[0] == 1 / 25
+    assert max(range(1001), key=shares.__getitem__) == 200
+    assert shares[:201] == sorted(shares[:201])
+    assert shares[200:] == sorted(shares[200:], reverse=True)
+    assert shares[-1] < 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "sdlm"])
+def test_every_optimiser_learns_a_batch_by_heart(name):
+    torch.manual_seed(0)
+    net, x, y = LeNet5(), torch.randn(32, 1, 32, 32), torch.randint(0, 10, (32,))
+    optimizer = make_optimizer(net, name, 2e-3 if name != "sgd" else 2e-2)
+    for _ in range(80):
+        loss = F.cross_entropy(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1  # guessing has ln 10 = 2.3
+
+
+def test_an_epoch_is_the_loop_that_a_tutorial_writes():
+    """Against a direct loop with its own order of images, loss and counting."""
+    torch.manual_seed(0)
+    x, y = torch.randn(70, 1, 32, 32), torch.randint(0, 10, (70,))
+    ours, theirs = LeNet5(), LeNet5()
+    theirs.load_state_dict(ours.state_dict())
+    plan = EpochPlan(x, None, torch.Generator().manual_seed(5))
+    optimizer = torch.optim.SGD(ours.parameters(), lr=0.01)
+    steps, tally = train_epoch(ours, optimizer, x, y, plan, 32)
+    assert steps == 3  # 32 + 32 + 6 images: the last ones count too
+
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.01)
+    losses, hits = [], 0
+    order = torch.randperm(70, generator=torch.Generator().manual_seed(5))
+    for index in (order[:32], order[32:64], order[64:]):
+        logits = theirs(x[index])
+        loss = F.cross_entropy(logits, y[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses += [loss.item()] * len(index)
+        hits += (logits.argmax(1) == y[index]).sum().item()
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+    assert tally.result() == pytest.approx((sum(losses) / 70, hits / 70), rel=1e-5)
+
+
+def test_an_epoch_in_two_parts_is_the_whole_epoch():
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 1, 32, 32), torch.randint(0, 10, (64,))
+    results = []
+    for cut in (None, 2):
+        torch.manual_seed(1)
+        net = LeNet5()
+        optimizer = make_optimizer(net, "adam", 1e-3)
+        plan = EpochPlan(x, AUGMENTATIONS["affine"], torch.Generator().manual_seed(5))
+        step, tally = train_epoch(
+            net, optimizer, x, y, plan, 16, before_step=lambda step, cut=cut: step != cut
+        )
+        if cut:
+            assert step == cut
+            tally = Tally(x.device, tally.values.tolist())
+            step, tally = train_epoch(net, optimizer, x, y, plan, 16, first_step=step, tally=tally)
+        results.append((step, tally.result(), [p.detach().clone() for p in net.parameters()]))
+    (step_a, tally_a, net_a), (step_b, tally_b, net_b) = results
+    assert (step_a, tally_a) == (step_b, tally_b) == (4, tally_a)
+    assert all(torch.equal(p, q) for p, q in zip(net_a, net_b, strict=True))
+
+
+def test_weight_decay_makes_weights_that_nothing_else_moves_smaller():
+    net = LeNet5()
+    before = net.c5.weight.detach().clone()
+    optimizer = make_optimizer(net, "adamw", 0.1, weight_decay=0.5)
+    for p in net.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    torch.testing.assert_close(net.c5.weight.detach(), before * (1 - 0.1 * 0.5))
+
+
+def test_averaged_weights_are_the_mean_that_the_formula_gives():
+    net, mean = nn.BatchNorm1d(2), None
+    average = Average(net, decay=0.75)
+    for step in range(1, 60):
+        with torch.no_grad():
+            net.weight.copy_(torch.tensor([float(step), -1.0]))
+        net.num_batches_tracked += 1
+        average.add(net)
+        keep = min(0.75, step / (step + 10))
+        mean = keep * (1.0 if mean is None else mean) + (1 - keep) * step
+    assert average.net.weight[0].item() == pytest.approx(mean, rel=1e-5)
+    # A mean over about four steps of a number that grows by 1 a step is some three behind.
+    assert mean == pytest.approx(59 - 3, abs=0.01)
+    # The first weight, 1, is forgotten; a counter is the last one, not a mean.
+    assert average.net.weight[1].item() == pytest.approx(-1, abs=1e-5)
+    assert average.net.num_batches_tracked == 59
+
+
+def test_a_teacher_answers_for_the_very_picture_that_is_learned():
+    torch.manual_seed(0)
+    x, y = torch.randn(50, 1, 32, 32), torch.randint(0, 10, (50,))
+    teacher = build("lenet5-conv")
+    lessons = Lessons(teacher, x, AUGMENTATIONS["elastic"], seed=3)
+    plan = EpochPlan(x, None, torch.Generator().manual_seed(5))
+    plan.follow(lessons.of_epoch(1))
+    seen = []
+
+    class Student(LeNet5):
+        def forward(self, batch):
+            seen.append(batch)
+            return super().forward(batch)
+
+    net, wanted = Student(), []
+
+    def loss(logits, targets):
+        wanted.append(targets)
+        return F.cross_entropy(logits, targets)
+
+    train_epoch(net, torch.optim.SGD(net.parameters(), lr=0.1), x, y, plan, 16, loss=loss)
+    assert torch.cat(wanted).shape == (50, 10)
+    with torch.no_grad():
+        theirs = teacher(torch.cat(seen)).softmax(dim=1)
+    torch.testing.assert_close(torch.cat(wanted), theirs)
+
+
+def test_the_views_of_a_teacher_come_again_and_differ():
+    x = torch.randn(4, 1, 32, 32)
+    asked = []
+
+    class Teacher(LeNet5):
+        def forward(self, batch):
+            asked.append(len(batch))
+            return super().forward(batch)
+
+    lessons = Lessons(Teacher(), x, AUGMENTATIONS["affine"], seed=0)
+    first, second = lessons.of_epoch(1), lessons.of_epoch(2)
+    again = lessons.of_epoch(1 + Lessons.VIEWS)
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], second[0])
+    assert len(asked) == 2
+    other_seed = Lessons(Teacher(), x, AUGMENTATIONS["affine"], seed=1)
+    assert not torch.equal(other_seed.of_epoch(1)[0], first[0])
