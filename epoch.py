@@ -115,8 +115,16 @@ class Lessons:
 
     VIEWS = 20
 
-    def __init__(self, teacher: nn.Module, inputs: torch.Tensor, augmentation: Augmentation, seed: int):
-        self.teacher, self.inputs, self.augmentation, self.seed = teacher, inputs, augmentation, seed
+    def __init__(
+        self,
+        teacher: nn.Module,
+        inputs: torch.Tensor,
+        augmentation: Augmentation,
+        seed: int,
+        temperature: float = 1.0,
+    ):
+        self.teacher, self.inputs, self.augmentation = teacher, inputs, augmentation
+        self.seed, self.temperature = seed, temperature
         self.answers: dict[int, torch.Tensor] = {}
 
     def of_epoch(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,7 +141,7 @@ class Lessons:
     def ask(self, maps: torch.Tensor) -> torch.Tensor:
         self.teacher.eval()
         batches = zip(self.inputs.split(BATCH_SIZE), maps.split(BATCH_SIZE), strict=True)
-        answers = [self.teacher(warp(*batch)).softmax(dim=1) for batch in batches]
+        answers = [(self.teacher(warp(*batch)) / self.temperature).softmax(dim=1) for batch in batches]
         return torch.cat(answers).clone()
 
 

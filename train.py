@@ -106,6 +106,7 @@ RECIPES = {
         "init": None,
         "init_from": None,
         "teacher": None,
+        "temperature": None,
         "average": None,
         "weight_decay": None,
         "label_smoothing": None,
@@ -398,12 +399,16 @@ def make_lessons(settings: dict, data: Data, device: torch.device) -> Lessons | 
     if metadata["classes"] != data.classes:
         raise UserError(f"{settings['teacher']} knows other classes than {settings['dataset']} has")
     teacher = teacher.to(device)
-    return Lessons(teacher, data.train[0], AUGMENTATIONS[settings["augment"]], settings["seed"])
+    augmentation, temperature = AUGMENTATIONS[settings["augment"]], settings["temperature"] or 1.0
+    return Lessons(teacher, data.train[0], augmentation, settings["seed"], temperature)
 
 
 def loss_of_run(run: Run):
     """The function of logits and targets that a run makes small."""
-    smoothing = run.settings["label_smoothing"]
+    smoothing, temperature = run.settings["label_smoothing"], run.settings["temperature"]
+    if temperature is not None:
+        # Times its square, since the gradient of the quotient has become smaller by as much.
+        return lambda logits, answers: F.cross_entropy(logits / temperature, answers) * temperature**2
     if smoothing is None:
         return loss_function(run.net)
     return functools.partial(F.cross_entropy, label_smoothing=smoothing)
@@ -573,6 +578,11 @@ def make_parser() -> ArgumentParser:
     add("--init-from", metavar="WEIGHTS", help="start from these weights")
     add("--teacher", metavar="WEIGHTS", help="learn from this network's answers, not from labels")
     add(
+        "--temperature",
+        type=number(float, 0.01, 100.0),
+        help="soften the teacher's answers by dividing its logits (1)",
+    )
+    add(
         "--average",
         type=number(float, 0.0, 0.999999),
         help="keep averaged weights; the share of the mean that a step leaves, such as 0.999",
@@ -608,6 +618,10 @@ def check_together(settings: dict) -> None:
         raise UserError("--optimizer sdlm knows neither --teacher nor --weight-decay: leave them out")
     if settings["teacher"] and AUGMENTATIONS[settings["augment"]] is None:
         raise UserError("--teacher needs distorted images to answer for: name an --augment")
+    if settings["temperature"] and not settings["teacher"]:
+        raise UserError(
+            "--temperature is that of a teacher's answers: name a --teacher, or leave it out"
+        )
     if settings["init"] and settings["init_from"]:
         raise UserError("--init and --init-from are two ways to begin: leave one out")
     if settings["init"] and arch in (LeNet1998.arch, "lenet5-tanh"):

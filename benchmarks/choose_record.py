@@ -27,7 +27,21 @@ IDEAS = {
     "label smoothing 0.1": {"label-smoothing": 0.1},
     "a teacher, affine": {"teacher": TEACHER},
     "a teacher, elastic": {"teacher": TEACHER, "augment": "elastic"},
+    "a teacher, elastic, temperature 2": {"teacher": TEACHER, "augment": "elastic", "temperature": 2},
+    "a teacher, elastic, temperature 4": {"teacher": TEACHER, "augment": "elastic", "temperature": 4},
     "a teacher, elastic, averaged": {"teacher": TEACHER, "augment": "elastic", "average": 0.999},
+    "SGD, weight decay 0.0005": {
+        "optimizer": "sgd",
+        "lr": 0.05,
+        "weight-decay": 0.0005,
+        "augment": "elastic",
+    },
+    "constant rate, averaged": {
+        "scheduler": "constant",
+        "lr": 0.002,
+        "average": 0.9995,
+        "augment": "elastic",
+    },
 }
 
 
