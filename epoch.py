@@ -12,6 +12,7 @@ import copy
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dataset import Augmentation, random_maps, warp
@@ -137,12 +138,21 @@ class Lessons:
             self.answers[view] = self.ask(maps)
         return maps, self.answers[view]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def ask(self, maps: torch.Tensor) -> torch.Tensor:
         self.teacher.eval()
         batches = zip(self.inputs.split(BATCH_SIZE), maps.split(BATCH_SIZE), strict=True)
         answers = [(self.teacher(warp(*batch)) / self.temperature).softmax(dim=1) for batch in batches]
-        return torch.cat(answers).clone()
+        return torch.cat(answers)
+
+
+def soft_cross_entropy(temperature: float):
+    """The loss of N×classes logits against a teacher's answers at the same temperature.
+
+    Hinton, Vinyals, Dean, 2015, section 2: the gradient of the softened logits
+    is smaller by the square of the temperature, by which it is multiplied here.
+    """
+    return lambda logits, answers: F.cross_entropy(logits / temperature, answers) * temperature**2
 
 
 def train_epoch(
@@ -177,20 +187,20 @@ def train_epoch(
             return step, tally
         rows = slice(step * batch_size, (step + 1) * batch_size)
         index = plan.order[rows]
-        batch, targets = inputs[index], labels[index]
+        batch, truth = inputs[index], labels[index]
         if plan.maps is not None:
             batch = warp(batch, plan.maps[rows])
         if one_by_one:
             if optimizer.is_due(begins_pass=step == 0):
                 following = plan.order[rows.start : rows.start + optimizer.PATTERNS]
                 optimizer.measure_curvature(inputs[following])
-            value, logits = optimizer.learn(batch, targets)
+            value, logits = optimizer.learn(batch, truth)
         else:
-            answers = targets if plan.answers is None else plan.answers[rows]
-            value, logits = backpropagate(net, batch, answers, loss)
+            targets = truth if plan.answers is None else plan.answers[rows]
+            value, logits = backpropagate(net, batch, targets, loss)
             optimizer.step()
         after_step()
-        tally.add(value, logits, targets)
+        tally.add(value, logits, truth)
     return math.ceil(len(inputs) / batch_size), tally
 
 

@@ -39,7 +39,17 @@ from torch import nn
 from tqdm import tqdm
 
 from dataset import AUGMENTATIONS, load_mnist, split
-from epoch import OPTIMIZERS, SCHEDULES, Average, EpochPlan, Lessons, Tally, make_optimizer, train_epoch
+from epoch import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Average,
+    EpochPlan,
+    Lessons,
+    Tally,
+    make_optimizer,
+    soft_cross_entropy,
+    train_epoch,
+)
 from evaluate import Evaluation, evaluate, loss_function, rejection_threshold
 from files import (
     INTERRUPTED,
@@ -407,11 +417,10 @@ def loss_of_run(run: Run):
     """The function of logits and targets that a run makes small."""
     smoothing, temperature = run.settings["label_smoothing"], run.settings["temperature"]
     if temperature is not None:
-        # Times its square, since the gradient of the quotient has become smaller by as much.
-        return lambda logits, answers: F.cross_entropy(logits / temperature, answers) * temperature**2
-    if smoothing is None:
-        return loss_function(run.net)
-    return functools.partial(F.cross_entropy, label_smoothing=smoothing)
+        return soft_cross_entropy(temperature)
+    if smoothing is not None:
+        return functools.partial(F.cross_entropy, label_smoothing=smoothing)
+    return loss_function(run.net)
 
 
 def finish_epoch(run: Run, data: Data, epoch: int, tally: Tally, started: float) -> None:

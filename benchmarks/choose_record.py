@@ -36,6 +36,7 @@ IDEAS = {
         "weight-decay": 0.0005,
         "augment": "elastic",
     },
+    "stronger elastic distortions": {"augment": "elastic-strong"},
     "constant rate, averaged": {
         "scheduler": "constant",
         "lr": 0.002,

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dataset import AUGMENTATIONS
+from dataset import AUGMENTATIONS, warp
 from epoch import (
     OPTIMIZERS,
     SCHEDULES,
@@ -13,6 +13,7 @@ from epoch import (
     Tally,
     make_optimizer,
     one_cycle,
+    soft_cross_entropy,
     train_epoch,
 )
 from model import LeNet5, build
@@ -152,6 +153,13 @@ def test_a_teacher_answers_for_the_very_picture_that_is_learned():
     torch.testing.assert_close(torch.cat(wanted), theirs)
 
 
+def test_temperature_softens_the_answers():
+    x, teacher = torch.randn(3, 1, 32, 32), LeNet5()
+    maps, answers = Lessons(teacher, x, AUGMENTATIONS["affine"], seed=0, temperature=4.0).of_epoch(1)
+    powers = teacher(warp(x, maps)).detach().div(4).exp()
+    torch.testing.assert_close(answers, powers / powers.sum(dim=1, keepdim=True))
+
+
 def test_the_views_of_a_teacher_come_again_and_differ():
     x = torch.randn(4, 1, 32, 32)
     asked = []
@@ -170,3 +178,11 @@ def test_the_views_of_a_teacher_come_again_and_differ():
     assert len(asked) == 2
     other_seed = Lessons(Teacher(), x, AUGMENTATIONS["affine"], seed=1)
     assert not torch.equal(other_seed.of_epoch(1)[0], first[0])
+
+
+def test_a_teachers_answers_are_learned_by_their_cross_entropy():
+    """Against the sum written out; divided by the temperature before, times its square after."""
+    logits, answers = torch.randn(5, 10), torch.randn(5, 10).softmax(dim=1)
+    soft = logits.div(2).exp()
+    by_hand = -(answers * (soft / soft.sum(dim=1, keepdim=True)).log()).sum(dim=1).mean() * 4
+    torch.testing.assert_close(soft_cross_entropy(2.0)(logits, answers), by_hand)

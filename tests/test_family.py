@@ -255,6 +255,8 @@ def test_other_numbers_of_classes_are_recognised_though_1998_has_ten(tmp_path):
         (["--arch", "lenet5-tanh", "--init", "he"], "an initialisation of its own"),
         (["--recipe", "1998", "--teacher", "t.pth"], "leave them out"),
         (["--recipe", "record", "--augment", "none"], "--teacher needs distorted images"),
+        (["--temperature", "2"], "name a --teacher"),
+        (["--recipe", "record", "--label-smoothing", "0.1"], "there are none"),
         (["--init", "he", "--init-from", "w.pth", "--arch", "lenet5"], "leave one out"),
     ],
 )
