@@ -17,32 +17,27 @@ from common import ROOT, load, run_training, save
 
 TEACHER = str(ROOT / "pretrained" / "teacher.pth")
 COMMON = {"val-size": 10_000, "seed": 0, "epochs": 40}
+ELASTIC = {"augment": "elastic"}
+ADAMW = {"optimizer": "adamw", "weight-decay": 0.05}
 IDEAS = {
     "the default recipe": {"epochs": 10},
     "40 epochs": {},
     "stronger affine distortions": {"augment": "affine-strong"},
-    "elastic distortions": {"augment": "elastic"},
+    "elastic distortions": ELASTIC,
     "averaged weights": {"average": 0.999},
-    "weight decay 0.05": {"optimizer": "adamw", "weight-decay": 0.05},
+    "weight decay 0.05": ADAMW,
     "label smoothing 0.1": {"label-smoothing": 0.1},
-    "a teacher, affine": {"teacher": TEACHER},
-    "a teacher, elastic": {"teacher": TEACHER, "augment": "elastic"},
-    "a teacher, elastic, temperature 2": {"teacher": TEACHER, "augment": "elastic", "temperature": 2},
-    "a teacher, elastic, temperature 4": {"teacher": TEACHER, "augment": "elastic", "temperature": 4},
-    "a teacher, elastic, averaged": {"teacher": TEACHER, "augment": "elastic", "average": 0.999},
-    "SGD, weight decay 0.0005": {
-        "optimizer": "sgd",
-        "lr": 0.05,
-        "weight-decay": 0.0005,
-        "augment": "elastic",
-    },
-    "stronger elastic distortions": {"augment": "elastic-strong"},
-    "constant rate, averaged": {
-        "scheduler": "constant",
-        "lr": 0.002,
-        "average": 0.9995,
-        "augment": "elastic",
-    },
+    "a teacher": {"teacher": TEACHER},
+    "a teacher, elastic": {"teacher": TEACHER} | ELASTIC,
+    "a teacher, elastic, temperature 2": {"teacher": TEACHER, "temperature": 2} | ELASTIC,
+    "a teacher, elastic, temperature 4": {"teacher": TEACHER, "temperature": 4} | ELASTIC,
+    "elastic, weight decay 0.05": ELASTIC | ADAMW,
+    "elastic, weight decay 0.1": ELASTIC | ADAMW | {"weight-decay": 0.1},
+    "elastic, SGD, weight decay 0.0005": {"optimizer": "sgd", "lr": 0.05, "weight-decay": 0.0005}
+    | ELASTIC,
+    "elastic, constant rate, averaged": {"scheduler": "constant", "lr": 0.002, "average": 0.9995}
+    | ELASTIC,
+    "stronger elastic, weight decay 0.05": {"augment": "elastic-strong"} | ADAMW,
 }
 
 
