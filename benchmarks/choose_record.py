@@ -9,11 +9,9 @@ ones). What counts is the last epoch, as in the recipe itself. A run that is in
 the results already is not made again, so the script can be interrupted.
 """
 
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from common import ROOT, load, run_training, save
+from common import ROOT, load, run_training, two_at_a_time
 
 TEACHER = str(ROOT / "pretrained" / "teacher.pth")
 COMMON = {"val-size": 10_000, "seed": 0, "epochs": 40}
@@ -60,13 +58,9 @@ def measure(idea: str) -> dict:
 def main() -> int:
     results = load("choose_record")
     done = {row["idea"] for row in results["rows"]}
-    wanted = [idea for idea in IDEAS if idea not in done]
+    wanted = [(idea,) for idea in IDEAS if idea not in done]
     if "--table" not in sys.argv:
-        os.environ["OMP_NUM_THREADS"] = "1"
-        with ThreadPoolExecutor(2) as pool:
-            for run in as_completed([pool.submit(measure, idea) for idea in wanted]):
-                results["rows"].append(run.result())
-                save("choose_record", results)
+        two_at_a_time("choose_record", results, measure, wanted)
     by_idea = {row["idea"]: row for row in results["rows"]}
     for idea in IDEAS:
         if idea in by_idea:

@@ -7,13 +7,11 @@ A run that is in the results already is not made again, so the script can be
 interrupted.
 """
 
-import os
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from statistics import mean
 
-from common import ROOT, load, run_training, save, spread
+from common import ROOT, load, run_training, spread, two_at_a_time
 
 SEEDS = (0, 1, 2)
 PAPER = {"1998": 0.0095, "1998-distorted": 0.008}  # test errors, figure 9
@@ -38,11 +36,7 @@ def main() -> int:
     done = {(row["recipe"], row["seed"]) for row in results["rows"]}
     wanted = [(recipe, seed) for seed in SEEDS for recipe in PAPER if (recipe, seed) not in done]
     if "--table" not in sys.argv:
-        os.environ["OMP_NUM_THREADS"] = "1"  # one pattern at a time has no work for two cores
-        with ThreadPoolExecutor(2) as pool:
-            for run in as_completed([pool.submit(measure, *pair) for pair in wanted]):
-                results["rows"].append(run.result())
-                save("paper", results)
+        two_at_a_time("paper", results, measure, wanted)
     for recipe, error in PAPER.items():
         rows = [row for row in results["rows"] if row["recipe"] == recipe]
         if rows:

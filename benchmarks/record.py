@@ -9,12 +9,10 @@ The rows with several views and with the ensemble read each picture more than
 once; the first row is the network as it is.
 """
 
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import torch
-from common import RESULTS, ROOT, load, run_training, save, spread
+from common import RESULTS, ROOT, load, run_training, spread, two_at_a_time
 
 from dataset import load_mnist, warp
 from evaluate import compute_logits
@@ -75,11 +73,7 @@ def main() -> int:
     results = load("record")
     done = {row["seed"] for row in results["rows"]}
     if "--table" not in sys.argv:
-        os.environ["OMP_NUM_THREADS"] = "1"  # two runs with a thread each are faster than one with two
-        with ThreadPoolExecutor(2) as pool:
-            for run in as_completed([pool.submit(measure, seed) for seed in SEEDS if seed not in done]):
-                results["rows"].append(run.result())
-                save("record", results)
+        two_at_a_time("record", results, measure, [(seed,) for seed in SEEDS if seed not in done])
     print_table(results)
     return 0
 

@@ -8,14 +8,12 @@ The paper gives no number for j. Each is trained as in --recipe 1998, but with
 made again, so the script can be interrupted.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from common import ROOT, load, save, spread
+from common import ROOT, load, spread, two_at_a_time
 
 from train import read_metrics
 
@@ -46,11 +44,7 @@ def main() -> int:
     done = {(row["rubbish"], row["seed"]) for row in results["rows"]}
     wanted = [(j, seed) for seed in SEEDS for j in RUBBISH if (j, seed) not in done]
     if "--table" not in sys.argv:
-        os.environ["OMP_NUM_THREADS"] = "1"  # one pattern at a time has no work for two cores
-        with ThreadPoolExecutor(2) as pool:
-            for run in as_completed([pool.submit(measure, *pair) for pair in wanted]):
-                results["rows"].append(run.result())
-                save("rubbish", results)
+        two_at_a_time("rubbish", results, measure, wanted)
     for j in RUBBISH:
         last = [row["val_errors"][-1] for row in results["rows"] if row["rubbish"] == j]
         if last:

@@ -15,6 +15,7 @@ from PIL import Image
 
 import epoch
 import train
+from dataset import warp
 from model import LeNet5, build, load_weights, save_weights
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 from train import COLUMNS, main
@@ -135,21 +136,20 @@ def without_seconds(folder):
 TWO_EPOCHS = [*DATA, "--epochs", "2", "--val-size", "2000", "--device", "cpu"]  # of 40 steps each
 
 
-@pytest.mark.parametrize("stop_at", [3, 39, 40, 41, 79])
-def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, monkeypatch, stop_at):
-    """Bit for bit, wherever the signal came: weights, figures, and the next random numbers."""
-    assert main([*TWO_EPOCHS, "--output", "whole.pth"]) == 0
-    original, calls = epoch.warp, []
+def assert_goes_on_to_the_bit(flags, stop_at):
+    """A run that gets SIGTERM at its `stop_at`th batch and is resumed, against one that was not."""
+    assert main([*flags, "--output", "whole.pth"]) == 0
+    calls = []
 
     def warp_and_stop(images, maps):
         calls.append(1)
         if len(calls) == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(images, maps)
+        return warp(images, maps)
 
-    monkeypatch.setattr(epoch, "warp", warp_and_stop)
-    assert main([*TWO_EPOCHS, "--output", "part.pth"]) == 143
-    monkeypatch.setattr(epoch, "warp", original)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(epoch, "warp", warp_and_stop)
+        assert main([*flags, "--output", "part.pth"]) == 143
     whole, part = runs()
     assert main(["--resume", part.name]) == 0
     assert weights("whole.pth") == weights("part.pth")
@@ -157,25 +157,17 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, mon
     assert len(runs()) == 2
 
 
+@pytest.mark.parametrize("stop_at", [3, 39, 40, 41, 79])
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, stop_at):
+    """Wherever the signal came: weights, figures, and the next random numbers."""
+    assert_goes_on_to_the_bit(TWO_EPOCHS, stop_at)
+
+
 def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
     monkeypatch.setattr(epoch.Lessons, "VIEWS", 1)  # asked once before the stop, once after it
     flags = [*TWO_EPOCHS, "--teacher", str(PRETRAINED), "--average", "0.99", "--augment", "elastic"]
-    assert main([*flags, "--output", "whole.pth"]) == 0
-    original, calls = epoch.backpropagate, []
-
-    def backpropagate_and_stop(*arguments):
-        calls.append(1)
-        if len(calls) == 50:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(*arguments)
-
-    monkeypatch.setattr(epoch, "backpropagate", backpropagate_and_stop)
-    assert main([*flags, "--output", "part.pth"]) == 143
-    monkeypatch.setattr(epoch, "backpropagate", original)
-    whole, part = runs()
-    assert main(["--resume", part.name]) == 0
-    assert weights("whole.pth") == weights("part.pth")
-    assert without_seconds(whole) == without_seconds(part)
+    # The teacher is asked in 20 batches, so this is the tenth step of the second epoch.
+    assert_goes_on_to_the_bit(flags, stop_at=20 + 40 + 10)
 
 
 def test_a_teacher_has_to_fit(workdir, capsys):
@@ -196,22 +188,7 @@ def test_the_recipe_of_1998_goes_on_to_the_bit(workdir, monkeypatch, mnist):
     monkeypatch.setattr(train, "load_mnist", lambda folder: few)
     monkeypatch.setattr(epoch.DiagonalLevenbergMarquardt, "PATTERNS", 20)
     flags = [*DATA, "--recipe", "1998-distorted", "--epochs", "2"]
-    assert main([*flags, "--output", "whole.pth"]) == 0
-    original, calls = epoch.warp, []
-
-    def warp_and_stop(images, maps):
-        calls.append(1)
-        if len(calls) == 11:  # the third of the second pass's eight steps
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(images, maps)
-
-    monkeypatch.setattr(epoch, "warp", warp_and_stop)
-    assert main([*flags, "--output", "part.pth"]) == 143
-    monkeypatch.setattr(epoch, "warp", original)
-    whole, part = runs()
-    assert main(["--resume", part.name]) == 0
-    assert weights("whole.pth") == weights("part.pth")
-    assert without_seconds(whole) == without_seconds(part)
+    assert_goes_on_to_the_bit(flags, stop_at=11)  # the third of the second pass's eight batches
 
 
 def start_run(*flags, cwd):
