@@ -282,10 +282,11 @@ def random_maps(count: int, amount: Augmentation, side: int, generator: torch.Ge
 
     Affine maps are count×2×3, as for `F.affine_grid`: uniform in each of
     rotation, logarithm of the scale, shear, the two shifts and logarithm of the
-    squeeze. Elastic ones are count×2×(3 + KNOTS²): behind the affine map stands
-    how far each knot moves in x and in y, normally distributed, after Simard,
-    Steinkraus, Platt, "Best Practices for Convolutional Neural Networks", 2003,
-    who smooth a displacement of every pixel instead. Drawn on the CPU, so that
+    squeeze (which widens a shift too). Elastic ones are count×2×(3 + KNOTS²):
+    behind the affine map stands how far each knot moves in x and in y, normally
+    distributed, after Simard, Steinkraus, Platt, "Best Practices for
+    Convolutional Neural Networks", 2003, who smooth a displacement of every
+    pixel instead. Drawn on the CPU, so that
     a seed means the same on every device.
     """
 
@@ -325,7 +326,17 @@ def warp(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     if maps.shape[2] > 3:
         points = torch.cat([points, pull_of_knots(height, width, images.device)], dim=1)
     grid = (points @ maps.reshape(count * 2, -1).T).reshape(height, width, count, 2)
-    return F.grid_sample(images, grid.permute(2, 0, 1, 3), padding_mode="border", align_corners=False)
+    grid = grid.permute(2, 0, 1, 3)
+    if images.device.type == "mps":  # has no border padding before torch 2.13
+        return F.grid_sample(images, kept_inside(grid), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def kept_inside(grid: torch.Tensor) -> torch.Tensor:
+    """A sampling grid, N×H×W×2, of which points outside are moved to the outermost pixels' centres."""
+    height, width = grid.shape[1:3]
+    limit = torch.tensor([1 - 1 / width, 1 - 1 / height], device=grid.device)
+    return torch.maximum(torch.minimum(grid, limit), -limit)
 
 
 @functools.lru_cache(maxsize=8)
@@ -344,6 +355,6 @@ def pull_of_knots(height: int, width: int, device: torch.device) -> torch.Tensor
     1 where a pixel lies on the knot, 0 on all other knots, cubic in between: what
     enlarging a picture of KNOTS×KNOTS pixels makes of each of its pixels.
     """
-    knots = torch.eye(KNOTS * KNOTS, device=device).reshape(-1, 1, KNOTS, KNOTS)
+    knots = torch.eye(KNOTS * KNOTS).reshape(-1, 1, KNOTS, KNOTS)
     pull = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
-    return pull.reshape(KNOTS * KNOTS, -1).T.contiguous()
+    return pull.reshape(KNOTS * KNOTS, -1).T.contiguous().to(device)

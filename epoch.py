@@ -1,5 +1,6 @@
 """One epoch of training: what is shown, what is learned from it, and what is kept.
 
+    >>> from dataset import AUGMENTATIONS
     >>> plan = EpochPlan(inputs, AUGMENTATIONS["affine"], torch.Generator())
     >>> steps, tally = train_epoch(net, optimizer, inputs, labels, plan, batch_size=256)
     >>> loss, accuracy = tally.result()
@@ -89,18 +90,23 @@ class Tally:
 class EpochPlan:
     """What one epoch does, drawn before it begins: the order of images and their distortions."""
 
-    def __init__(self, inputs, augmentation: Augmentation | None, generator: torch.Generator):
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        augmentation: Augmentation | None,
+        generator: torch.Generator,
+        lesson: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ):
+        """`lesson` has maps and a teacher's answers in the order of the images: `Lessons.of_epoch`."""
         count, side = len(inputs), inputs.shape[-1]
         self.order = torch.randperm(count, generator=generator).to(inputs.device)
         self.maps, self.answers = None, None
-        if augmentation is not None:
+        if lesson is not None:
+            maps, answers = lesson
+            self.maps, self.answers = maps[self.order], answers[self.order]
+        elif augmentation is not None:
             maps = random_maps(count, augmentation, side, generator)
             self.maps = maps.to(inputs.device)
-
-    def follow(self, lesson: tuple[torch.Tensor, torch.Tensor]) -> None:
-        """Take distortions and a teacher's answers, both in the order of the images."""
-        maps, answers = lesson
-        self.maps, self.answers = maps[self.order], answers[self.order]
 
 
 class Lessons:
@@ -131,7 +137,7 @@ class Lessons:
     def of_epoch(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The maps of an epoch, N×2×K for `warp`, and the teacher's probabilities, N×classes."""
         view = epoch % self.VIEWS
-        generator = torch.Generator().manual_seed(self.seed * self.VIEWS + view)
+        generator = torch.Generator().manual_seed((self.seed * self.VIEWS + view) % 2**63)
         maps = random_maps(len(self.inputs), self.augmentation, self.inputs.shape[-1], generator)
         maps = maps.to(self.inputs.device)
         if view not in self.answers:
@@ -172,7 +178,8 @@ def train_epoch(
     """One pass over N×1×32×32 inputs and their labels, in batches.
 
     `before_step(step)` is called before each step, sets the learning rate if it
-    likes, and ends the epoch by returning False. Returns the number of the step
+    likes, and ends the epoch by returning False; `after_step()` is called after it.
+    Returns the number of the step
     at which the epoch ended and the running loss and hits, from which, given
     back as `first_step` and `tally`, the same epoch goes on. `loss(logits,
     targets)` takes the place of the network's own; targets are the labels, or a

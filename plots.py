@@ -65,7 +65,7 @@ def training_curves(history: list[dict], path, title: str, best_epoch: int | Non
                 values = [100 * value for value in values]
             if epochs:
                 axes.plot(epochs, values, color=colour, marker=mark, label=names[part], **style)
-    loss.set(title="Loss", ylabel="cross-entropy")
+    loss.set(title="Loss", ylabel="mean of the images")
     decimal_log_scale(loss)
     accuracy.set(title="Accuracy", ylabel="% right", ylim=accuracy_limits(history))
     if best_epoch is not None:
@@ -119,7 +119,7 @@ def run_comparison(runs: dict[str, list[dict]], path) -> None:
                     markevery=mark_every(history),
                     label=name if line == "-" else None,
                 )
-    loss.set(title="Loss (dotted: training)", ylabel="cross-entropy")
+    loss.set(title="Loss (dotted: training)", ylabel="mean of the images")
     decimal_log_scale(loss)
     accuracy.set(title="Accuracy (solid: validation, or test without it)", ylabel="% right")
     for axes in (loss, accuracy):

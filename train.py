@@ -16,7 +16,8 @@ python benchmarks/default_run.py). In an epoch's line, `train` is the accuracy o
 the distorted images while they were learned.
 
 A run leaves runs/<name>/ with config.json, metrics.csv and checkpoint.pth; Ctrl-C
-saves, and `--resume` goes on where a run was stopped, to the bit.
+saves, and `--resume` goes on where a run was stopped, to the bit if the machine,
+the versions and the number of threads are the same.
 """
 
 import contextlib
@@ -59,6 +60,7 @@ from files import (
     check_writable,
     command_line,
     make_folder,
+    md5,
     number,
     read_file,
     read_json,
@@ -69,6 +71,7 @@ from files import (
 from lenet1998 import LeNet1998
 from model import (
     INITIALISATIONS,
+    LARGEST_WEIGHTS,
     NETWORKS,
     build,
     count_parameters,
@@ -160,7 +163,7 @@ RECIPES |= {
         "output": "teacher.pth",
     },
     "record": {
-        "teacher": str(Path(__file__).parent / "pretrained" / "teacher.pth"),
+        "teacher": "pretrained/teacher.pth",
         "epochs": 400,
         "augment": "elastic",
         "average": 0.999,
@@ -339,9 +342,8 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         epoch = run.step // per_epoch + 1
         started = time.perf_counter() - run.seconds
         generator_state = run.generator.get_state()
-        plan = EpochPlan(data.train[0], None if run.lessons else augmentation, run.generator)
-        if run.lessons:
-            plan.follow(run.lessons.of_epoch(epoch))
+        lesson = run.lessons.of_epoch(epoch) if run.lessons else None
+        plan = EpochPlan(data.train[0], augmentation, run.generator, lesson)
         first_step, done_before = run.step_in_epoch, run.step - run.step_in_epoch
         tally = None if run.tally is None else Tally(run.device, run.tally)
         epochs = math.ceil(total / per_epoch)
@@ -390,24 +392,38 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
     return 0
 
 
-def make_lessons(settings: dict, data: Data, device: torch.device) -> Lessons | None:
-    """The teacher's answers, where the run has a teacher."""
+def teacher_file(settings: dict) -> Path | None:
+    """Where a run's teacher is: the name as it stands, or within the project."""
     if settings["teacher"] is None:
         return None
-    if not os.path.exists(settings["teacher"]):
-        raise UserError(
-            f"there is no teacher at {settings['teacher']}; "
-            "make one with: python train.py --recipe teacher, and name it with --teacher"
-        )
-    teacher, metadata = load_weights(settings["teacher"])
+    for path in (Path(settings["teacher"]), Path(__file__).parent / settings["teacher"]):
+        if path.exists():
+            return path
+    raise UserError(
+        f"there is no teacher at {settings['teacher']}; "
+        "make one with: python train.py --recipe teacher, and name it with --teacher"
+    )
+
+
+def make_lessons(settings: dict, data: Data, device: torch.device) -> Lessons | None:
+    """The teacher's answers, where the run has a teacher."""
+    path = teacher_file(settings)
+    if path is None:
+        return None
+    teacher, metadata = load_weights(path)
     network = NETWORKS[settings["arch"]]
     if (metadata["mean"], metadata["std"]) != (network.mean, network.std):
         raise UserError(
-            f"{settings['teacher']} was trained on other inputs than {settings['arch']} reads "
+            f"{path} was trained on other inputs than {settings['arch']} reads "
             f"(mean {metadata['mean']}, not {network.mean}): it cannot teach it"
         )
     if metadata["classes"] != data.classes:
-        raise UserError(f"{settings['teacher']} knows other classes than {settings['dataset']} has")
+        raise UserError(f"{path} knows other classes than {settings['dataset']} has")
+    if path.resolve() == Path(settings["output"]).resolve():
+        raise UserError(f"the trained weights would overwrite the teacher {path}: name another --output")
+    held_out = metadata.get("val_size", 0) if metadata.get("seed") == settings["seed"] else 0
+    if held_out < settings["val_size"]:
+        say(f"validation images may have been among those that {path} was trained on")
     teacher = teacher.to(device)
     augmentation, temperature = AUGMENTATIONS[settings["augment"]], settings["temperature"] or 1.0
     return Lessons(teacher, data.train[0], augmentation, settings["seed"], temperature)
@@ -418,9 +434,13 @@ def loss_of_run(run: Run):
     smoothing, temperature = run.settings["label_smoothing"], run.settings["temperature"]
     if temperature is not None:
         return soft_cross_entropy(temperature)
-    if smoothing is not None:
+    if smoothing:
         return functools.partial(F.cross_entropy, label_smoothing=smoothing)
     return loss_function(run.net)
+
+
+class DivergedError(UserError):
+    """The loss is infinite or not a number, and so are the weights."""
 
 
 def finish_epoch(run: Run, data: Data, epoch: int, tally: Tally, started: float) -> None:
@@ -430,7 +450,7 @@ def finish_epoch(run: Run, data: Data, epoch: int, tally: Tally, started: float)
     row["train_loss"], row["train_accuracy"] = tally.result()
     if not math.isfinite(row["train_loss"]):
         kept = f"the weights of epoch {run.best['epoch']} are kept" if run.best else "nothing is kept"
-        raise UserError(
+        raise DivergedError(
             f"the loss is no longer a finite number in epoch {epoch}; {kept}; "
             f"try a smaller --lr than {run.settings['lr']:g}",
             status=1,
@@ -542,15 +562,38 @@ def new_folder(settings: dict) -> Path:
     raise UserError(f"there are a thousand runs called {name} already")
 
 
-def write_config(settings: dict, folder: Path, device: torch.device) -> None:
-    config = {
-        **settings,
+def conditions(settings: dict, device: torch.device) -> dict:
+    """What a run's numbers depend on beside its settings."""
+    teacher = teacher_file(settings)
+    return {
         "device_used": str(device),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
         "machine": platform.platform(),
+        "teacher_md5": teacher and md5(read_file(teacher, LARGEST_WEIGHTS)),
     }
+
+
+def write_config(settings: dict, folder: Path, device: torch.device) -> None:
+    config = settings | conditions(settings, device)
     write_file(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+
+
+def compare_conditions(settings: dict, folder: Path, device: torch.device) -> None:
+    """Say where a run that is resumed goes on under other conditions than it began.
+
+    Raises UserError if its teacher is another one now.
+    """
+    config = read_json(folder / "config.json")
+    for name, now in conditions(settings, device).items():
+        before = config.get(name)
+        if name == "teacher_md5" and before != now:
+            raise UserError(f"{settings['teacher']} is not the teacher with which {folder} began")
+        if before != now:
+            say(
+                f"{name.replace('_', ' ')}: {now}, and the run began with {before}; "
+                "it will not be the same to the bit"
+            )
 
 
 # ---------------------------------------------------------------- the command line
@@ -596,7 +639,11 @@ def make_parser() -> ArgumentParser:
         type=number(float, 0.0, 0.999999),
         help="keep averaged weights; the share of the mean that a step leaves, such as 0.999",
     )
-    add("--weight-decay", type=number(float, 0.0, 1.0), help="(0.01 with adamw, else 0)")
+    add(
+        "--weight-decay",
+        type=number(float, 0.0, 1.0),
+        help="(0.01 with adamw, which takes it from the weights; else 0, added to the gradient)",
+    )
     add("--label-smoothing", type=number(float, 0.0, 0.9), help="(0)")
     add("--output", metavar="FILE", help="the trained weights (lenet5_model.pth)")
     add("--plot", metavar="FILE", help="the training curves (training_results.png)")
@@ -623,14 +670,19 @@ def check_together(settings: dict) -> None:
         raise UserError(f"--optimizer sdlm needs second derivatives, which only {LeNet1998.arch} has")
     if settings["optimizer"] == "sdlm" and settings["device"] not in ("auto", "cpu"):
         raise UserError("--optimizer sdlm learns one pattern at a time, on the CPU: leave --device out")
-    if settings["optimizer"] == "sdlm" and (settings["teacher"] or settings["weight_decay"] is not None):
-        raise UserError("--optimizer sdlm knows neither --teacher nor --weight-decay: leave them out")
+    if settings["optimizer"] == "sdlm" and settings["weight_decay"] is not None:
+        raise UserError("--optimizer sdlm knows no --weight-decay: leave it out")
+    if arch == LeNet1998.arch and (settings["teacher"] or settings["label_smoothing"]):
+        raise UserError(
+            f"the loss of {arch} is equation 9, of labels as they are: "
+            "leave --teacher and --label-smoothing out"
+        )
     if settings["teacher"] and AUGMENTATIONS[settings["augment"]] is None:
         raise UserError("--teacher needs distorted images to answer for: name an --augment")
     if settings["temperature"] and not settings["teacher"]:
-        raise UserError(
-            "--temperature is that of a teacher's answers: name a --teacher, or leave it out"
-        )
+        raise UserError("--temperature softens a teacher's answers: name a --teacher, or leave it out")
+    if settings["label_smoothing"] and settings["teacher"]:
+        raise UserError("--label-smoothing is for labels, and a teacher stands for them: leave one out")
     if settings["init"] and settings["init_from"]:
         raise UserError("--init and --init-from are two ways to begin: leave one out")
     if settings["init"] and arch in (LeNet1998.arch, "lenet5-tanh"):
@@ -693,7 +745,9 @@ def load_run(given: dict) -> tuple[Run, Data]:
     check_writable(settings["plot"])
     data = Data(settings, device)
     lessons = make_lessons(settings, data, device)
-    if folder is None:
+    if folder is not None:
+        compare_conditions(settings, folder, device)
+    else:
         folder = new_folder(settings)
         if settings["dry_run"] and os.path.exists(settings["plot"]):
             settings["plot"] = str(folder / "training_results.png")
@@ -799,8 +853,10 @@ def main(argv=None) -> int:
                     write_outputs(run)
                 status = fit(run, data, stop)
         except UserError as error:
-            # What was done so far is on the disk, so this is "partly done".
-            hint = f"; to go on: python train.py --resume {run.folder}" if run.step else ""
+            # What was done so far is on the disk, so this is "partly done". To go on from a
+            # loss that is not finite would only lead there again.
+            can_go_on = run.step and not isinstance(error, DivergedError)
+            hint = f"; to go on: python train.py --resume {run.folder}" if can_go_on else ""
             raise UserError(f"{error}{hint}", error.status if error.status > 2 else 1) from error
         if status:
             say(f"stopped and saved; to go on: python train.py --resume {run.folder}")

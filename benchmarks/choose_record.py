@@ -4,9 +4,10 @@
     python benchmarks/choose_record.py --table  # print what was measured
 
 Each idea is trained on 50,000 images and judged on the 10,000 others, which the
-teacher has not seen either (`python train.py --recipe teacher` holds out the same
-ones). What counts is the last epoch, as in the recipe itself. A run that is in
-the results already is not made again, so the script can be interrupted.
+teacher was not trained on either (`python train.py --recipe teacher` holds out the
+same ones, and chooses its epoch by them). What counts is the last epoch, as in the
+recipe itself. A run that is in the results already is not made again, so the
+script can be interrupted.
 """
 
 import sys

@@ -60,8 +60,8 @@ def run_training(flags: list[str], folder: Path | None = None) -> tuple[list[dic
         with tempfile.TemporaryDirectory() as temporary:
             return run_training(flags, Path(temporary))
     folder.mkdir(parents=True, exist_ok=True)
-    begun = sorted(folder.glob("runs/*"))
-    resume = ["--resume", begun[0].name] if begun else []
+    begun = sorted(folder.glob("runs/*/config.json"))
+    resume = ["--resume", begun[0].parent.name] if begun else []
     command = [sys.executable, str(ROOT / "train.py"), "--data-dir", str(ROOT / "data"), *flags]
     done = subprocess.run([*command, *resume], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -78,9 +78,13 @@ def two_at_a_time(name: str, results: dict, measure, wanted: list[tuple]) -> Non
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     with ThreadPoolExecutor(2) as pool:
-        for run in as_completed([pool.submit(measure, *arguments) for arguments in wanted]):
-            results["rows"].append(run.result())
-            save(name, results)
+        try:
+            for run in as_completed([pool.submit(measure, *arguments) for arguments in wanted]):
+                results["rows"].append(run.result())
+                save(name, results)
+        except BaseException:  # also Ctrl-C: what has not begun is not to begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def best_row(rows: list[dict]) -> dict:

@@ -9,6 +9,7 @@ The rows with several views and with the ensemble read each picture more than
 once; the first row is the network as it is.
 """
 
+import json
 import sys
 
 import torch
@@ -16,13 +17,15 @@ from common import RESULTS, ROOT, load, run_training, spread, two_at_a_time
 
 from dataset import load_mnist, warp
 from evaluate import compute_logits
+from files import md5
 from model import load_weights
 from preprocess import to_input
+from train import RECIPES
 
 SEEDS = (0, 1, 2, 3, 4)
 SHIFT, SCALE = 2 / 32, 0.05  # one pixel of 32 where the image spans 2; 5 %
 # The picture itself, and eight that are moved or scaled a little: rows of affine maps.
-VIEWS = [
+MOVES = [
     *([[1, 0, x * SHIFT], [0, 1, y * SHIFT]] for x, y in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))),
     *([[1 + s, 0, 0], [0, 1 + s, 0]] for s in (SCALE, -SCALE)),
     *([[1, s, 0], [-s, 1, 0]] for s in (SCALE, -SCALE)),  # turned by 3 degrees
@@ -34,10 +37,17 @@ def weights_of(seed: int):
 
 
 def measure(seed: int) -> dict:
-    folder = ROOT / "benchmarks" / "work" / f"record-seed{seed}"
+    # Named after the recipe as it is now, so that no run goes on with an older one.
+    recipe = md5(json.dumps(RECIPES["record"]).encode())[:8]
+    folder = ROOT / "benchmarks" / "work" / f"record-{recipe}-seed{seed}"
     flags = ["--recipe", "record", "--seed", str(seed), "--output", str(weights_of(seed))]
     rows, _ = run_training(flags, folder)
-    return {"seed": seed, **rows[-1], "seconds": sum(row["seconds"] for row in rows)}
+    return {
+        "seed": seed,
+        "recipe": RECIPES["record"],
+        **rows[-1],
+        "seconds": sum(row["seconds"] for row in rows),
+    }
 
 
 def probabilities(net, inputs: torch.Tensor, views: list) -> torch.Tensor:
@@ -54,8 +64,8 @@ def print_table(results: dict) -> None:
     for seed in sorted(found):
         net, metadata = load_weights(weights_of(seed))
         inputs = to_input(mnist.test_images, metadata["mean"], metadata["std"])
-        one.append(probabilities(net, inputs, VIEWS[:1]))
-        many.append(probabilities(net, inputs, VIEWS))
+        one.append(probabilities(net, inputs, MOVES[:1]))
+        many.append(probabilities(net, inputs, MOVES))
 
     def accuracy(answers):
         return (answers.argmax(dim=1) == mnist.test_labels).double().mean().item()
@@ -63,18 +73,20 @@ def print_table(results: dict) -> None:
     minutes = sum(row["seconds"] for row in results["rows"]) / len(found) / 60
     each = "  ".join(f"{100 * accuracy(answers):.2f}" for answers in one)
     print(f"one network               {spread([accuracy(a) for a in one])}  ({each})")
-    print(f"one network, {len(VIEWS)} views      {spread([accuracy(a) for a in many])}")
+    print(f"one network, {len(MOVES)} views      {spread([accuracy(a) for a in many])}")
     print(f"{len(found)} networks                {100 * accuracy(sum(one)):.2f} %")
-    print(f"{len(found)} networks, {len(VIEWS)} views       {100 * accuracy(sum(many)):.2f} %")
+    print(f"{len(found)} networks, {len(MOVES)} views       {100 * accuracy(sum(many)):.2f} %")
     print(f"{minutes:.0f} minutes a seed, two at a time on 2 cores")
 
 
 def main() -> int:
     results = load("record")
+    results["rows"] = [row for row in results["rows"] if row["recipe"] == RECIPES["record"]]
     done = {row["seed"] for row in results["rows"]}
     if "--table" not in sys.argv:
         two_at_a_time("record", results, measure, [(seed,) for seed in SEEDS if seed not in done])
-    print_table(results)
+    if results["rows"]:
+        print_table(results)
     return 0
 
 

@@ -17,6 +17,7 @@ from dataset import (
     KNOTS,
     MNIST_FILES,
     Augmentation,
+    kept_inside,
     load_mnist,
     parse_idx,
     pull_of_knots,
@@ -277,6 +278,14 @@ def test_warp_is_affine_grid_and_grid_sample():
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     theirs = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     torch.testing.assert_close(warp(images, maps), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_border_padding_by_a_grid_that_is_kept_inside():
+    """What MPS gets, against the padding of its own that grid_sample has elsewhere."""
+    images, grid = torch.randn(4, 1, 20, 24), torch.rand(4, 20, 24, 2) * 4 - 2
+    theirs = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    ours = F.grid_sample(images, kept_inside(grid), align_corners=False)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_no_distortion_is_the_identity():

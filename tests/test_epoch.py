@@ -131,8 +131,7 @@ def test_a_teacher_answers_for_the_very_picture_that_is_learned():
     x, y = torch.randn(50, 1, 32, 32), torch.randint(0, 10, (50,))
     teacher = build("lenet5-conv")
     lessons = Lessons(teacher, x, AUGMENTATIONS["elastic"], seed=3)
-    plan = EpochPlan(x, None, torch.Generator().manual_seed(5))
-    plan.follow(lessons.of_epoch(1))
+    plan = EpochPlan(x, None, torch.Generator().manual_seed(5), lessons.of_epoch(1))
     seen = []
 
     class Student(LeNet5):

@@ -164,10 +164,10 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, sto
 
 
 def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
-    monkeypatch.setattr(epoch.Lessons, "VIEWS", 1)  # asked once before the stop, once after it
+    monkeypatch.setattr(epoch.Lessons, "VIEWS", 2)  # one for each of the two epochs
     flags = [*TWO_EPOCHS, "--teacher", str(PRETRAINED), "--average", "0.99", "--augment", "elastic"]
-    # The teacher is asked in 20 batches, so this is the tenth step of the second epoch.
-    assert_goes_on_to_the_bit(flags, stop_at=20 + 40 + 10)
+    # The teacher is asked in 20 batches each time, so this is the tenth step of the second epoch.
+    assert_goes_on_to_the_bit(flags, stop_at=20 + 40 + 20 + 10)
 
 
 def test_a_teacher_has_to_fit(workdir, capsys):
@@ -179,7 +179,36 @@ def test_a_teacher_has_to_fit(workdir, capsys):
     save_weights("letters.pth", LeNet5(26), classes=[chr(i) for i in range(97, 123)])
     assert main([*SHORT, "--teacher", "letters.pth"]) == 2
     assert_one_error_line(capsys.readouterr().err, "letters.pth knows other classes")
+    save_weights("lenet5_model.pth", LeNet5())
+    assert main([*SHORT, "--teacher", "./lenet5_model.pth"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "would overwrite the teacher")
     assert runs() == []
+
+
+def test_a_run_goes_on_with_its_own_teacher_only(workdir, capsys):
+    save_weights("teacher.pth", LeNet5(), seed=0, val_size=2000)
+    flags = [*SHORT, "--max-steps", "2", "--val-size", "2000", "--teacher", "teacher.pth"]
+    assert main(flags) == 0
+    assert "validation images may" not in capsys.readouterr().err
+    (run,) = runs()
+    assert main(["--resume", run.name]) == 0
+    save_weights("teacher.pth", LeNet5())
+    assert main(["--resume", run.name]) == 2
+    assert_one_error_line(capsys.readouterr().err, "teacher.pth is not the teacher with which")
+    # Another seed has another split, so this teacher has learned what is to validate.
+    assert main([*flags, "--seed", "7"]) == 0
+    assert "validation images may have been among those" in capsys.readouterr().err
+
+
+def test_other_conditions_are_told_when_a_run_goes_on(workdir, capsys):
+    assert main([*SHORT, "--max-steps", "2"]) == 0
+    (run,) = runs()
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"threads": 77}))
+    capsys.readouterr()
+    assert main(["--resume", run.name]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "and the run began with 77" in line
 
 
 def test_the_recipe_of_1998_goes_on_to_the_bit(workdir, monkeypatch, mnist):
@@ -349,7 +378,8 @@ def test_without_validation_the_last_weights_are_kept(workdir):
         ["--arch", "lenet5-1998"],
         ["--augment", "elastic", "--label-smoothing", "0.1", "--average", "0.9"],
         ["--optimizer", "adamw", "--weight-decay", "0.1", "--teacher", str(PRETRAINED)],
-        ["--teacher", str(PRETRAINED), "--temperature", "3"],
+        ["--teacher", str(PRETRAINED), "--temperature", "3", "--seed", str(2**63 - 1)],
+        ["--arch", "teacher", "--init", "xavier"],
     ],
 )
 def test_every_choice_of_a_flag_trains(workdir, flags):
@@ -373,6 +403,7 @@ def test_a_diverging_run_stops_and_keeps_what_it_has(workdir, capsys):
     err = capsys.readouterr().err
     assert "no longer a finite number in epoch 1" in err
     assert "smaller --lr" in err
+    assert "--resume" not in err  # it would only come to the same
     assert not os.path.exists("lenet5_model.pth")
 
 
