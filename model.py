@@ -305,7 +305,7 @@ class LeNet5Tanh(nn.Module):
 
 
 class Teacher(nn.Module):
-    """Not a LeNet-5: a larger network of today, from which `--recipe record` lets LeNet-5 learn.
+    """Not a LeNet-5: a larger network of today, from which `--teacher` lets LeNet-5 learn.
 
     N×1×32×32 to N×10 logits; 131,722 parameters, 27 times the multiplications
     of LeNet-5. Four convolutions with batch normalisation (Ioffe and Szegedy,
