@@ -412,7 +412,7 @@ class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
 
     Even so, the published lr of 0.0005 to 0.00001 ends with saturated units.
     60,000 parameters that each correct the same error by a share of lr correct
-    it by 30 times too much in all. --recipe 1998 takes a tenth of each.
+    it by 30 times too much in all. --recipe 1998 takes a fifth of each.
     """
 
     PATTERNS, EARLY = 500, 3000
