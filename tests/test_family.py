@@ -12,6 +12,7 @@ from files import UserError
 from inference import ImageClassifier
 from lenet1998 import LeNet1998
 from model import (
+    INITIALISATIONS,
     NETWORKS,
     LeNet5,
     LeNet5Conv,
@@ -166,6 +167,13 @@ def test_padded_takes_xavier_or_he():
     for init, wanted in variance.items():
         weights = LeNet5Padded(init=init).c5.weight
         assert weights.var().item() == pytest.approx(wanted, rel=0.03)  # 69,120 values
+
+
+def test_initialisations_take_layers_without_biases():
+    for init in INITIALISATIONS.values():
+        net = build("teacher").apply(init)
+        assert net.c2.bias is None
+        assert net.c1.bias.abs().max() == 0
 
 
 def test_conv_is_lenet5_with_another_shape_of_c5():

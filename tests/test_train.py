@@ -379,7 +379,6 @@ def test_without_validation_the_last_weights_are_kept(workdir):
         ["--augment", "elastic", "--label-smoothing", "0.1", "--average", "0.9"],
         ["--optimizer", "adamw", "--weight-decay", "0.1", "--teacher", str(PRETRAINED)],
         ["--teacher", str(PRETRAINED), "--temperature", "3", "--seed", str(2**63 - 1)],
-        ["--arch", "teacher", "--init", "xavier"],
     ],
 )
 def test_every_choice_of_a_flag_trains(workdir, flags):
