@@ -27,6 +27,7 @@ from model import (
     table_of_networks,
 )
 from preprocess import to_input
+from tests.conftest import ROOT
 
 # Counted by hand: maps × (inputs × 5 × 5 + 1), then units × (inputs + 1).
 HEAD = 84 * 121 + 10 * 85
@@ -290,3 +291,18 @@ def test_recipes_of_the_documents():
             # A fifth of the published steps, for the reason in DiagonalLevenbergMarquardt.
             assert paper["lr"] * SCHEDULES["1998"](progress) == pytest.approx(lr / 5)
     assert train.settle({"recipe": "1998", "epochs": 3})["epochs"] == 3  # a flag wins
+
+
+# ------------------------------------------------------------ what is shipped
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pretrained").glob("*.pth")), ids=lambda path: path.stem)
+def test_shipped_weights_do_what_they_and_their_card_say(path, mnist):
+    net, metadata = load_weights(path)
+    inputs = to_input(mnist.test_images, metadata["mean"], metadata["std"])
+    accuracy = evaluate(net, inputs, mnist.test_labels).accuracy
+    # Another processor's rounding may turn an image or two of 10,000.
+    assert accuracy == pytest.approx(metadata["test_accuracy"], abs=2e-4)
+    card = (ROOT / "pretrained" / "README.md").read_text().split(f"# {path.name}\n")[1].split("\n# ")[0]
+    assert f"{100 * metadata['test_accuracy']:.2f} % of 10,000" in card
+    assert f"{count_parameters(net):,} parameters" in card
