@@ -286,8 +286,8 @@ def random_maps(count: int, amount: Augmentation, side: int, generator: torch.Ge
     behind the affine map stands how far each knot moves in x and in y, normally
     distributed, after Simard, Steinkraus, Platt, "Best Practices for
     Convolutional Neural Networks", 2003, who smooth a displacement of every
-    pixel instead. Drawn on the CPU, so that
-    a seed means the same on every device.
+    pixel instead. Drawn on the CPU, so that a seed means the same on every
+    device.
     """
 
     def uniform(limit: float) -> torch.Tensor:

@@ -14,7 +14,7 @@ import shutil
 import sys
 from statistics import mean
 
-from common import ROOT, best_row, load, run_training, save, spread
+from common import ROOT, best_row, load, run_training, save, spread, work_folder
 
 from model import NETWORKS
 
@@ -40,7 +40,8 @@ def main() -> int:
         for setting, flags in SETTINGS.items():
             if "--table" in sys.argv or (setting, seed) in done:
                 continue
-            folder = ROOT / "benchmarks" / "work" / f"{setting}-seed{seed}"
+            recipe = "lenet-gap" if "lenet-gap" in flags else "default"
+            folder = work_folder(setting, seed, recipe)
             rows, _ = run_training([*flags, "--seed", str(seed)], folder)
             if seed == 0 and setting in NETWORKS and setting not in MADE_ELSEWHERE:
                 shutil.copy(folder / "lenet5_model.pth", ROOT / "pretrained" / f"{setting}.pth")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
 
-from files import write_file  # noqa: E402  (after the path is set)
+from files import md5, write_file  # noqa: E402  (after the path is set)
 
 
 def machine() -> dict:
@@ -69,6 +69,17 @@ def run_training(flags: list[str], folder: Path | None = None) -> tuple[list[dic
     with open(next(folder.glob("runs/*/metrics.csv"))) as file:
         rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
     return rows, done.stdout
+
+
+def work_folder(name: str, seed: int, recipe: str) -> Path:
+    """Where a long run stays, so that it goes on if it was interrupted; not tracked.
+
+    Named after the recipe as it is now too, so that no run goes on with an older one.
+    """
+    from train import RECIPES  # imports torch, which not every measurement needs here
+
+    settings = RECIPES["default"] | RECIPES[recipe]
+    return ROOT / "benchmarks" / "work" / f"{name}-{md5(json.dumps(settings).encode())[:8]}-seed{seed}"
 
 
 def two_at_a_time(name: str, results: dict, measure, wanted: list[tuple]) -> None:

@@ -11,15 +11,14 @@ import re
 import sys
 from statistics import mean
 
-from common import ROOT, load, run_training, spread, two_at_a_time
+from common import load, run_training, spread, two_at_a_time, work_folder
 
 SEEDS = (0, 1, 2)
 PAPER = {"1998": 0.0095, "1998-distorted": 0.008}  # test errors, figure 9
 
 
 def measure(recipe: str, seed: int) -> dict:
-    # A folder that stays, so that a run which was interrupted goes on where it was.
-    folder = ROOT / "benchmarks" / "work" / f"{recipe}-seed{seed}"
+    folder = work_folder(recipe, seed, recipe)
     rows, output = run_training(["--recipe", recipe, "--seed", str(seed)], folder)
     training = float(re.search(r"training accuracy +([\d.]+) %", output)[1]) / 100
     return {

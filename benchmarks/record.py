@@ -9,15 +9,13 @@ The rows with several views and with the ensemble read each picture more than
 once; the first row is the network as it is.
 """
 
-import json
 import sys
 
 import torch
-from common import RESULTS, ROOT, load, run_training, spread, two_at_a_time
+from common import RESULTS, ROOT, load, run_training, spread, two_at_a_time, work_folder
 
 from dataset import load_mnist, warp
 from evaluate import compute_logits
-from files import md5
 from model import load_weights
 from preprocess import to_input
 from train import RECIPES
@@ -37,11 +35,8 @@ def weights_of(seed: int):
 
 
 def measure(seed: int) -> dict:
-    # Named after the recipe as it is now, so that no run goes on with an older one.
-    recipe = md5(json.dumps(RECIPES["record"]).encode())[:8]
-    folder = ROOT / "benchmarks" / "work" / f"record-{recipe}-seed{seed}"
     flags = ["--recipe", "record", "--seed", str(seed), "--output", str(weights_of(seed))]
-    rows, _ = run_training(flags, folder)
+    rows, _ = run_training(flags, work_folder("record", seed, "record"))
     return {
         "seed": seed,
         "recipe": RECIPES["record"],
