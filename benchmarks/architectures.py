@@ -1,12 +1,13 @@
 """Every architecture at its own document's setting, three seeds each, test accuracy and time.
 
-    python benchmarks/architectures.py          # about an hour on 2 cores
+    python benchmarks/architectures.py          # most of an hour on 2 cores, two runs at a time
     python benchmarks/architectures.py --table  # print what was measured
 
 The setting is the default recipe (10 epochs), but for lenet-gap, whose document
 names its own: 30 epochs, batches of 64, Adam at 0.001, no distortions. Our
 --recipe lenet-gap has the same with a schedule. What lenet5-1998 does in the
-paper's own training is in benchmarks/paper.py. A run that is in the results
+paper's own training is in benchmarks/paper.py. Each run has one thread, which the
+seconds an epoch are for. A run that is in the results
 already is not made again, so the script can be interrupted.
 """
 
@@ -14,7 +15,7 @@ import shutil
 import sys
 from statistics import mean
 
-from common import ROOT, best_row, load, run_training, save, spread, work_folder
+from common import ROOT, best_row, load, run_training, spread, two_at_a_time, work_folder
 
 from model import NETWORKS
 
@@ -33,22 +34,23 @@ SETTINGS = {
 MADE_ELSEWHERE = ("lenet5", "lenet5-1998")
 
 
+def measure(setting: str, seed: int) -> dict:
+    flags = SETTINGS[setting]
+    recipe = "lenet-gap" if "lenet-gap" in flags else "default"
+    folder = work_folder(setting, seed, recipe)
+    rows, _ = run_training([*flags, "--seed", str(seed)], folder)
+    if seed == 0 and setting in NETWORKS and setting not in MADE_ELSEWHERE:
+        shutil.copy(folder / "lenet5_model.pth", ROOT / "pretrained" / f"{setting}.pth")
+    seconds = mean(row["seconds"] for row in rows)
+    return {"setting": setting, "seed": seed, **best_row(rows), "seconds_an_epoch": seconds}
+
+
 def main() -> int:
     results = load("architectures")
     done = {(row["setting"], row["seed"]) for row in results["rows"]}
-    for seed in SEEDS:
-        for setting, flags in SETTINGS.items():
-            if "--table" in sys.argv or (setting, seed) in done:
-                continue
-            recipe = "lenet-gap" if "lenet-gap" in flags else "default"
-            folder = work_folder(setting, seed, recipe)
-            rows, _ = run_training([*flags, "--seed", str(seed)], folder)
-            if seed == 0 and setting in NETWORKS and setting not in MADE_ELSEWHERE:
-                shutil.copy(folder / "lenet5_model.pth", ROOT / "pretrained" / f"{setting}.pth")
-            row = {"setting": setting, "seed": seed, **best_row(rows)}
-            row["seconds_an_epoch"] = mean(r["seconds"] for r in rows)
-            results["rows"].append(row)
-            save("architectures", results)
+    wanted = [(setting, seed) for seed in SEEDS for setting in SETTINGS if (setting, seed) not in done]
+    if "--table" not in sys.argv:
+        two_at_a_time("architectures", results, measure, wanted)
     for setting in SETTINGS:
         rows = [row for row in results["rows"] if row["setting"] == setting]
         if rows:
