@@ -28,7 +28,7 @@ FAINTEST = 8.0  # of 255: ink takes away at least so much of the light
 NOISE = 4.0  # times the deviation on bare paper: what is fainter is not ink
 EDGE = 0.85  # of the level at the sharpest edges: a little more than their outer half is ink
 FRAME = 0.12  # of the picture's side: how deep a frame or a table's edge may reach into it
-LINE = 0.55  # of the picture's side: what goes straight on for so long is a line
+LINE = 0.55  # of the picture's side: what goes straight on for so long, from rim to rim, is a line
 THIN = 0.035  # of the shorter side: no line is thicker
 UNDECIDED = 0.5  # of `darkness`, for strokes about as wide as what they enclose
 ENOUGH = 0.85  # of the sharpness of the whole digit's edges: that of pieces of its strokes is below 0.4
@@ -256,9 +256,10 @@ def is_frame(labels: np.ndarray, piece: int, box) -> bool:
 
 
 def without_lines(amount: np.ndarray, least: float) -> np.ndarray:
-    """The amount of ink without long straight lines that are nearly level or upright.
+    """The amount of ink without straight lines that go nearly level or upright through the picture.
 
-    Where a stroke crosses a line, the ink goes on across it, and stays.
+    Where a stroke crosses a line, the ink goes on across it, and stays. Where
+    there is nothing but a line, it is no line but a digit, a 1 perhaps.
     """
     mask = ink_mask(amount, threshold(amount, least))
     rest = mask.copy()
@@ -267,7 +268,8 @@ def without_lines(amount: np.ndarray, least: float) -> np.ndarray:
     lines = mask - rest
     if not lines.any():
         return amount
-    return amount * ((dilated(lines, 3) == 0) | (rest > 0))
+    without = amount * ((dilated(lines, 3) == 0) | (rest > 0))
+    return without if of_the_digit(without, least)[1] > 0 else amount
 
 
 def remove_level_lines(mask: np.ndarray, rest: np.ndarray) -> None:
@@ -283,9 +285,12 @@ def remove_level_lines(mask: np.ndarray, rest: np.ndarray) -> None:
         minLineLength=LINE * width,
         maxLineGap=0.3 * width,  # a digit may stand on the line
     )
+    rim = 0.08 * np.array([width, height])
     columns = np.arange(width)
     for x1, y1, x2, y2 in [] if found is None else found.reshape(-1, 4).tolist():
-        if abs(y2 - y1) < 0.3 * abs(x2 - x1):
+        ends = np.array([[x1, y1], [x2, y2]])
+        through = ((ends < rim) | (ends > (width, height) - rim)).any(axis=1).all()
+        if through and abs(y2 - y1) < 0.3 * abs(x2 - x1):
             rows = np.rint(y1 + (y2 - y1) * (columns - x1) / (x2 - x1)).astype(int)
             for x, y in zip(columns.tolist(), rows.tolist(), strict=True):
                 remove_crossing(mask[:, x], rest[:, x], y, thin)

@@ -150,6 +150,14 @@ def test_lines_are_taken_away_and_strokes_stay(slope, upright):
     assert (rest[digit > 200] > 100).mean() > 0.97
 
 
+@pytest.mark.parametrize("length", [100, 130, 150, 160])
+def test_a_straight_one_is_no_line(length):
+    gray = page(160, 160)
+    cv2.line(gray, (80, 80 - length // 2), (83, 79 + length // 2), INK, 2, cv2.LINE_AA)
+    digit = mnist_like(gray.astype(np.uint8))
+    assert 18 <= np.count_nonzero(digit.max(axis=1) > 60) <= 22
+
+
 def test_dust_is_left_out_and_a_broken_stroke_is_not():
     digit = amount_of(write(page(), "5"))
     digit[:, 100:103] = 0  # a gap in the strokes, of three pixels
