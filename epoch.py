@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dataset import Augmentation, random_maps, warp
+from dataset import Augmentation, random_maps, random_pens, redraw, warp
 from evaluate import BATCH_SIZE, loss_function
 from lenet1998 import DiagonalLevenbergMarquardt
 
@@ -100,13 +100,25 @@ class EpochPlan:
         """`lesson` has maps and a teacher's answers in the order of the images: `Lessons.of_epoch`."""
         count, side = len(inputs), inputs.shape[-1]
         self.order = torch.randperm(count, generator=generator).to(inputs.device)
-        self.maps, self.answers = None, None
+        self.maps, self.answers, self.pens = None, None, None
         if lesson is not None:
             maps, answers = lesson
             self.maps, self.answers = maps[self.order], answers[self.order]
         elif augmentation is not None:
             maps = random_maps(count, augmentation, side, generator)
             self.maps = maps.to(inputs.device)
+        pens = None if augmentation is None else random_pens(count, augmentation, generator)
+        if pens is not None:
+            self.pens = pens.to(inputs.device)
+
+    def batch(self, inputs: torch.Tensor, rows: slice) -> torch.Tensor:
+        """The inputs at these places of the order, distorted."""
+        images = inputs[self.order[rows]]
+        if self.maps is not None:
+            images = warp(images, self.maps[rows])
+        if self.pens is not None:
+            images = redraw(images, self.pens[rows])
+        return images
 
 
 class Lessons:
@@ -193,10 +205,7 @@ def train_epoch(
         if not before_step(step):
             return step, tally
         rows = slice(step * batch_size, (step + 1) * batch_size)
-        index = plan.order[rows]
-        batch, truth = inputs[index], labels[index]
-        if plan.maps is not None:
-            batch = warp(batch, plan.maps[rows])
+        batch, truth = plan.batch(inputs, rows), labels[plan.order[rows]]
         if one_by_one:
             if optimizer.is_due(begins_pass=step == 0):
                 following = plan.order[rows.start : rows.start + optimizer.PATTERNS]

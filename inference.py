@@ -43,12 +43,13 @@ from files import (
     sync_folder,
 )
 from model import NETWORKS, load_weights, pick_device
-from preprocess import PictureError, mnist_like, to_input
+from preprocess import PictureError, mnist_like, steps, to_input
 
 WEIGHTS = "lenet5_model.pth"
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "lenet5.pth"
 PICTURES = "test_digits"
 FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error")
+EXPLANATION = "steps.png"
 MOST_PICTURES = 60  # in the figure of --plot
 REJECT_BELOW = 0.5  # confidence, for weights that do not bring a threshold of their own
 
@@ -416,6 +417,19 @@ def from_csv(row: dict) -> dict:
 # ---------------------------------------------------------------- the command line
 
 
+def explain(classifier: ImageClassifier, picture: str, path: str, format: str) -> int:
+    """Read one picture, print the result, and draw what was done with it."""
+    import plots
+
+    result = classifier.predict_batch([picture])[0]
+    {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}[format](sys.stdout).write([result])
+    if result.error is not None:
+        return 1
+    plots.steps(steps(picture, classifier.invert), result.probabilities, classifier.classes, path)
+    say(f"drawn: {path}")
+    return 0
+
+
 def parse_arguments(argv):
     parser = ArgumentParser(
         prog="inference.py",
@@ -428,6 +442,11 @@ def parse_arguments(argv):
     add("--top-k", type=number(int, 1, 1000), default=3, help="choices in json and csv (3)")
     add("--format", choices=["table", "json", "csv"], default="table", help="(table)")
     add("--plot", metavar="FILE", help="draw the pictures as the network saw them, wrong ones first")
+    add(
+        "--explain",
+        metavar="PICTURE",
+        help=f"read one picture and draw each step on its way to the answer (--plot, or {EXPLANATION})",
+    )
     add("--batch-size", type=number(int, 1, 100_000), default=256, help="pictures at a time (256)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(auto)")
     add(
@@ -439,7 +458,10 @@ def parse_arguments(argv):
     add("--reject", action="store_true", help="refuse what is blank or unsure")
     add("--output", metavar="FILE", help="write the results to a file, or go on with it")
     add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.explain and (arguments.paths or arguments.files_from or arguments.output):
+        parser.error("--explain is for one picture alone, without other paths and without --output")
+    return arguments
 
 
 def wanted_paths(arguments) -> Iterator[str]:
@@ -517,8 +539,9 @@ def score(classifier: ImageClassifier, arguments, report: Report, keeper: PlotKe
 @command_line
 def main(argv=None) -> int:
     arguments = parse_arguments(argv)
-    if arguments.plot:
-        check_writable(arguments.plot)
+    plot = arguments.plot or (EXPLANATION if arguments.explain else None)
+    if plot:
+        check_writable(plot)
     classifier = ImageClassifier(
         arguments.weights,
         device=arguments.device,
@@ -527,6 +550,8 @@ def main(argv=None) -> int:
         top_k=max(arguments.top_k, 2 if arguments.format == "table" else 1),
         reject=arguments.reject,
     )
+    if arguments.explain:
+        return explain(classifier, arguments.explain, plot, arguments.format)
     report = Report()
     keeper = PlotKeeper() if arguments.plot else None
     score(classifier, arguments, report, keeper)

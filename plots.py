@@ -146,6 +146,31 @@ def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
     save(figure, path)
 
 
+def steps(found, probabilities, classes, path) -> None:
+    """A picture on its way to the network (`preprocess.Steps`), and what the network says of it."""
+    figure = new_figure(15, 3.6)
+    *panels, answer = figure.subplots(1, 5)
+    ink = "dark" if found.dark else "bright"
+    shown = (
+        (found.picture, "the picture", 255),
+        (found.everything, f"all {ink} ink, in even light", None),
+        (found.ink, "the digit's ink", None),
+        (found.digit, "centred as in MNIST", 255),
+    )
+    for axes, (pixels, title, most) in zip(panels, shown, strict=True):
+        most = most or max(1, pixels.max())
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=most, interpolation="nearest")
+        axes.set_title(f"{title}\n{pixels.shape[1]}×{pixels.shape[0]}", fontsize=10)
+        axes.axis("off")
+    best = int(probabilities.argmax())
+    colours = [BLUE if i == best else GREY for i in range(len(classes))]
+    answer.barh([str(name) for name in classes], 100 * probabilities, color=colours)
+    answer.invert_yaxis()
+    answer.set(xlim=(0, 100), xlabel="% sure")
+    answer.set_title(f"read as {classes[best]}\n{100 * probabilities[best]:.2f} %", fontsize=10)
+    save(figure, path)
+
+
 def batch_grid(inputs, labels, path, mean: float, std: float, predictions=None) -> None:
     """A batch of N×1×H×W network inputs as pictures with their labels.
 

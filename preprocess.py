@@ -8,10 +8,11 @@ from anywhere goes through the same steps here, and MNIST's own pictures come
 out as they went in.
 
     open_picture   a file to a PIL image
-    to_gray        any mode, orientation, transparency or depth to 8-bit gray
-    find_ink       paper level, polarity, noise: how much each pixel is ink
+    upright        any mode, orientation, transparency or depth to 8-bit colour or gray
+    find_strokes   (in ink.py) the digit's ink under uneven light, without lines, frame and dust
+    find_ink       the ink in a small picture, which has no room for any of that
     centre_digit   bounding box to 20×20, centre of mass to the middle of 28×28
-    mnist_like     all of these
+    mnist_like     all of these; `steps` gives each
     to_input       a batch of 28×28 pictures to the network's N×1×32×32 input
 """
 
@@ -35,7 +36,9 @@ MIDDLE = 14.0  # where MNIST has the centre of mass: 14.0 ± 0.5 in all 60,000 t
 INK = 253.0  # gray level of MNIST's saturated strokes: the median over its training images
 PADDING = 2  # 28×28 to the 32×32 of the paper (section II.B), on each side
 
-WORKING_SIDE = 512  # larger pictures are reduced to this before the digit is looked for
+WORKING_SIDE = 256  # larger pictures are reduced to this before the digit is looked for
+SMALLEST = 48  # pixels of the shorter side, below which a picture has paper and ink alone
+COLOURED = ("RGB", "P", "CMYK", "YCbCr", "HSV")  # Pillow's modes
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 BOX_LEVEL = 0.2  # of the strongest ink: what belongs to the bounding box
 FRINGE = 2  # pixels of 28×28 around the box in which fainter ink is kept
@@ -83,8 +86,8 @@ def open_file(path: Path) -> Image.Image:
             image = Image.open(path)
             if image.format in ("JPEG", "MPO"):
                 # A photograph is decoded at a half, a quarter or an eighth of its size
-                # where that leaves all the pixels that are looked at below.
-                image.draft("L", (2 * WORKING_SIDE, 2 * WORKING_SIDE))
+                # where that leaves enough pixels to look at a small digit from near.
+                image.draft(None, (4 * WORKING_SIDE, 4 * WORKING_SIDE))
             image.load()
         return image
     except PictureError:
@@ -118,14 +121,21 @@ def from_array(values) -> Image.Image:
     return Image.fromarray(array.round().astype(np.uint8))
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """A picture as its photographer saw it: "RGB" if it has colours and is opaque, else gray ("L")."""
+    if image.getexif().get(0x0112, 1) != 1:  # 0x0112: how the camera was held
+        image = ImageOps.exif_transpose(image)
+    if image.mode in COLOURED and not image.has_transparency_data:
+        return image.convert("RGB")
+    return to_gray(image)
+
+
 def to_gray(image: Image.Image) -> Image.Image:
-    """A picture of any mode as 8-bit gray ("L"), upright, without transparency.
+    """A picture of any mode as 8-bit gray ("L"), without transparency.
 
     16-bit and floating point pictures are stretched between their darkest and
     brightest pixel, since `convert("L")` would clip them.
     """
-    if image.getexif().get(0x0112, 1) != 1:  # 0x0112: how the camera was held
-        image = ImageOps.exif_transpose(image)
     if image.mode == "L" and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -258,6 +268,16 @@ def put_in_middle(digit: np.ndarray) -> np.ndarray:
     return picture[FRINGE:-FRINGE, FRINGE:-FRINGE].copy()
 
 
+class Steps(NamedTuple):
+    """A picture at each step on its way to the network."""
+
+    picture: np.ndarray  # H×W or H×W×3 uint8, upright and reduced
+    everything: np.ndarray  # H×W float32, 0 to 255: all ink on the paper
+    ink: np.ndarray  # h×w float32, the digit's ink, perhaps seen from near
+    digit: np.ndarray  # 28×28 uint8, as MNIST has it
+    dark: bool  # whether the ink is darker than the paper
+
+
 def mnist_like(source, invert: str = "auto") -> np.ndarray:
     """A picture from anywhere as MNIST would have it: 28×28 uint8, ink bright.
 
@@ -265,22 +285,28 @@ def mnist_like(source, invert: str = "auto") -> np.ndarray:
     is "auto", "yes" (the ink is dark) or "no" (the ink is bright). A blank
     picture gives zeros only. Raises PictureError for what cannot be read.
     """
+    return steps(source, invert).digit
+
+
+def steps(source, invert: str = "auto") -> Steps:
+    """What `mnist_like` does, step by step."""
     try:
-        image = to_gray(open_picture(source))
+        image = upright(open_picture(source))
     except (PictureError, MemoryError):
         raise
     except Exception as error:  # Pillow decodes late, and its many modes raise many kinds
         raise PictureError(reason(error)) from error
     if min(image.size) == 0:
         raise PictureError("the picture has no pixels")
-    ink = find_ink(np.asarray(reduced(image)), invert)
-    box = bounding_box(ink.amount)
-    if box is not None and max(image.size) > WORKING_SIDE:
-        # A small digit on a large sheet: look again, from near.
-        close = image.crop(from_near(box, image.size))
-        if max(close.size) < max(image.size) / 2:
-            ink = find_ink(np.asarray(reduced(close)), "yes" if ink.dark else "no")
-    return centre_digit(ink.amount)
+    picture = np.asarray(reduced(image))
+    if min(image.size) < SMALLEST:  # no room for lines, frames and shadows
+        ink = find_ink(np.asarray(to_gray(image)), invert)
+        return Steps(picture, ink.amount, ink.amount, centre_digit(ink.amount), ink.dark)
+    from ink import find_strokes  # imports OpenCV
+
+    strokes = find_strokes(picture, {"auto": None, "yes": True, "no": False}[invert])
+    amount = from_near(image, strokes)
+    return Steps(picture, strokes.everything, amount, centre_digit(amount), strokes.dark)
 
 
 def reduced(image: Image.Image) -> Image.Image:
@@ -294,17 +320,26 @@ def reduction(size: tuple[int, int]) -> int:
     return math.ceil(max(size) / WORKING_SIDE)
 
 
-def from_near(box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A box in a reduced picture as a box in the full one, with half its side around it."""
+def from_near(image: Image.Image, strokes) -> np.ndarray:
+    """The ink of a small digit on a large sheet, looked at again at a higher resolution."""
+    from ink import dilated, find_strokes
+
+    box = bounding_box(strokes.amount)
+    if box is None:
+        return strokes.amount
     left, top, right, bottom = box
     margin = max(right - left, bottom - top) // 2 + 2
-    factor = reduction(size)
-    return (
-        max(0, left - margin) * factor,
-        max(0, top - margin) * factor,
-        min(size[0], (right + margin) * factor),
-        min(size[1], (bottom + margin) * factor),
-    )
+    height, width = strokes.amount.shape
+    left, top = max(0, left - margin), max(0, top - margin)
+    right, bottom = min(width, right + margin), min(height, bottom + margin)
+    factor = reduction(image.size)
+    close = image.crop((left * factor, top * factor, right * factor, bottom * factor))
+    if max(close.size) > 0.7 * max(image.size):
+        return strokes.amount
+    small = reduced(close)
+    where = dilated((strokes.amount[top:bottom, left:right] > 0).astype(np.uint8), 5)
+    where = np.asarray(Image.fromarray(where).resize(small.size, Image.Resampling.NEAREST))
+    return find_strokes(np.asarray(small), strokes.dark, where).amount
 
 
 def to_input(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:

@@ -39,7 +39,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from dataset import AUGMENTATIONS, load_mnist, split
+from dataset import AUGMENTATIONS, LARGEST_FONTS, load_font_digits, load_mnist, split
 from epoch import (
     OPTIMIZERS,
     SCHEDULES,
@@ -98,6 +98,7 @@ COLUMNS = (
     "lr",
     "seconds",
 )
+FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
 DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
 LARGEST_CHECKPOINT = 1 << 30  # bytes
 
@@ -113,6 +114,7 @@ RECIPES = {
         "optimizer": "adam",
         "scheduler": "onecycle",
         "augment": "affine",
+        "fonts": None,
         "val_size": 5000,
         "seed": 0,
         "device": "auto",
@@ -196,6 +198,11 @@ class Data:
 
         self.classes = images.classes
         self.train = part(images.train_images, images.train_labels, train)
+        fonts = fonts_file(settings)
+        if fonts is not None:
+            digits, labels = load_font_digits(fonts)
+            drawn = part(digits, labels, torch.arange(len(labels)).repeat(FONT_COPIES))
+            self.train = tuple(torch.cat(pair) for pair in zip(self.train, drawn, strict=True))
         self.val = part(images.train_images, images.train_labels, val)
         self.test = part(images.test_images, images.test_labels, test)
 
@@ -394,17 +401,25 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
     return 0
 
 
-def teacher_file(settings: dict) -> Path | None:
-    """Where a run's teacher is: the name as it stands, or within the project."""
-    if settings["teacher"] is None:
-        return None
-    for path in (Path(settings["teacher"]), Path(__file__).parent / settings["teacher"]):
+def project_file(name: str, otherwise: str) -> Path:
+    """A file by its name as it stands, or within the project. Raises UserError if there is none."""
+    for path in (Path(name), Path(__file__).parent / name):
         if path.exists():
             return path
-    raise UserError(
-        f"there is no teacher at {settings['teacher']}; "
-        "make one with: python train.py --recipe teacher, and name it with --teacher"
-    )
+    raise UserError(f"there is no {name}; {otherwise}")
+
+
+def teacher_file(settings: dict) -> Path | None:
+    if settings["teacher"] is None:
+        return None
+    make = "make one with: python train.py --recipe teacher, and name it with --teacher"
+    return project_file(settings["teacher"], make)
+
+
+def fonts_file(settings: dict) -> Path | None:
+    if settings["fonts"] is None:
+        return None
+    return project_file(settings["fonts"], "make it with: python fonts/render.py")
 
 
 def make_lessons(settings: dict, data: Data, device: torch.device) -> Lessons | None:
@@ -566,13 +581,14 @@ def new_folder(settings: dict) -> Path:
 
 def conditions(settings: dict, device: torch.device) -> dict:
     """What a run's numbers depend on beside its settings."""
-    teacher = teacher_file(settings)
+    teacher, fonts = teacher_file(settings), fonts_file(settings)
     return {
         "device_used": str(device),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
         "machine": platform.platform(),
         "teacher_md5": teacher and md5(read_file(teacher, LARGEST_WEIGHTS)),
+        "fonts_md5": fonts and md5(read_file(fonts, LARGEST_FONTS)),
     }
 
 
@@ -584,13 +600,14 @@ def write_config(settings: dict, folder: Path, device: torch.device) -> None:
 def compare_conditions(settings: dict, folder: Path, device: torch.device) -> None:
     """Say where a run that is resumed goes on under other conditions than it began.
 
-    Raises UserError if its teacher is another one now.
+    Raises UserError if its teacher or its fonts are others now.
     """
     config = read_json(folder / "config.json")
     for name, now in conditions(settings, device).items():
         before = config.get(name)
-        if name == "teacher_md5" and before != now:
-            raise UserError(f"{settings['teacher']} is not the teacher with which {folder} began")
+        if name in ("teacher_md5", "fonts_md5") and before != now:
+            kind = name.removesuffix("_md5")
+            raise UserError(f"--{kind} {settings[kind]} is not the file with which {folder} began")
         if before != now:
             say(
                 f"{name.replace('_', ' ')}: {now}, and the run began with {before}; "
@@ -620,6 +637,7 @@ def make_parser() -> ArgumentParser:
     add("--optimizer", choices=list(OPTIMIZERS), help=f"({defaults['optimizer']})")
     add("--scheduler", choices=list(SCHEDULES), help=f"({defaults['scheduler']})")
     add("--augment", choices=list(AUGMENTATIONS), help=f"({defaults['augment']})")
+    add("--fonts", metavar="FILE", help="digits in fonts to learn too, such as fonts/digits.npz")
     add(
         "--val-size",
         type=number(int, 0, 59_999),

@@ -18,10 +18,13 @@ from dataset import (
     MNIST_FILES,
     Augmentation,
     kept_inside,
+    load_font_digits,
     load_mnist,
     parse_idx,
     pull_of_knots,
     random_maps,
+    random_pens,
+    redraw,
     split,
     warp,
 )
@@ -387,3 +390,64 @@ def test_an_elastic_distortion_is_measured_in_pixels():
     # Images in which knots move are other images, image by image.
     images = torch.randn(1, 1, 32, 32).expand(20, 1, 32, 32)
     assert len(warp(images, maps[:20]).unique(dim=0)) == 20
+
+
+# ---------------------------------------------------------------- pens, and digits in fonts
+
+
+def test_redraw_against_a_direct_computation():
+    images = torch.rand(5, 1, 9, 8, generator=torch.Generator().manual_seed(0))
+    pens = torch.tensor([[0.0, 0.0], [0.6, 0.0], [-0.4, 0.0], [0.0, 0.5], [-0.7, 0.9]])
+    ours = redraw(images, pens)
+    for n, (stroke, blur) in enumerate(pens.tolist()):
+        drawn = torch.empty(9, 8)
+        for y in range(9):
+            for x in range(8):
+                around = images[n, 0, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+                most = around.max() if stroke > 0 else around.min()
+                drawn[y, x] = images[n, 0, y, x] + abs(stroke) * (most - images[n, 0, y, x])
+        for y in range(9):
+            for x in range(8):
+                mean = drawn[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].mean()
+                expected = (1 - blur) * drawn[y, x] + blur * mean
+                assert ours[n, 0, y, x].item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_random_pens_stay_in_their_limits():
+    amount = Augmentation(0, 0, 0, 0, stroke=0.7, blur=0.6)
+    pens = random_pens(30_000, amount, torch.Generator().manual_seed(0))
+    assert pens[:, 0].abs().max() <= 0.7
+    assert pens[:, 0].mean().abs() < 0.01
+    assert pens[:, 1].min() >= 0
+    assert 0.55 < pens[:, 1].max() <= 0.6
+    assert (pens[:, 1] > 0).float().mean() == pytest.approx(1 / 3, abs=0.01)
+    assert random_pens(3, AUGMENTATIONS["elastic"], torch.Generator()) is None
+
+
+def test_digits_in_fonts_and_the_families_that_are_held_out():
+    with np.load(ROOT / "fonts" / "digits.npz") as archive:
+        held_out, packages, images = (archive[name] for name in ("held_out", "packages", "images"))
+    assert held_out.sum() >= 200  # faces to evaluate on
+    assert not set(packages[held_out]) & set(packages[~held_out])
+    digits, labels = load_font_digits(ROOT / "fonts" / "digits.npz")
+    assert digits.dtype == torch.uint8
+    assert len(digits) == 10 * (~held_out).sum()
+    assert labels.bincount().tolist() == [len(digits) // 10] * 10
+    trained = {image.tobytes() for image in digits.numpy()}
+    unseen = images.reshape(-1, 10, 28, 28)[held_out].reshape(-1, 28, 28)
+    # A few fonts draw the same bar for a 1.
+    assert sum(image.tobytes() in trained for image in unseen) < 0.01 * len(unseen)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "pickle", "shape"])
+def test_a_damaged_file_of_fonts_is_one_line(tmp_path, damage):
+    path = tmp_path / "digits.npz"
+    data = (ROOT / "fonts" / "digits.npz").read_bytes()
+    if damage == "pickle":
+        np.savez(path, images=np.array([{}], dtype=object), labels=np.zeros(1), held_out=np.zeros(1))
+    elif damage == "shape":
+        np.savez(path, images=np.zeros((3, 28, 28)), labels=np.zeros(3), held_out=np.zeros(1, bool))
+    else:
+        path.write_bytes({"empty": b"", "text": b"hello", "cut": data[:5000]}[damage])
+    with pytest.raises(UserError, match="holds no digits in fonts"):
+        load_font_digits(path)

@@ -170,9 +170,16 @@ def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
     assert_goes_on_to_the_bit(flags, stop_at=20 + 40 + 20 + 10)
 
 
+def test_digits_in_fonts_are_learned_too(workdir, capsys):
+    assert_goes_on_to_the_bit([*TWO_EPOCHS, "--fonts", "fonts/digits.npz", "--augment", "pens"], 43)
+    assert "18,460 to train on" in capsys.readouterr().out
+    assert main([*SHORT, "--fonts", "missing.npz"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "no missing.npz", "fonts/render.py")
+
+
 def test_a_teacher_has_to_fit(workdir, capsys):
     assert main([*SHORT, "--teacher", "missing.pth"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "no teacher at missing.pth", "--recipe teacher")
+    assert_one_error_line(capsys.readouterr().err, "no missing.pth", "--recipe teacher")
     save_weights("gap.pth", build("lenet-gap"))
     assert main([*SHORT, "--teacher", "gap.pth"]) == 2
     assert_one_error_line(capsys.readouterr().err, "gap.pth", "mean 0.5, not 0.1307")
@@ -194,7 +201,7 @@ def test_a_run_goes_on_with_its_own_teacher_only(workdir, capsys):
     assert main(["--resume", run.name]) == 0
     save_weights("teacher.pth", LeNet5())
     assert main(["--resume", run.name]) == 2
-    assert_one_error_line(capsys.readouterr().err, "teacher.pth is not the teacher with which")
+    assert_one_error_line(capsys.readouterr().err, "teacher.pth is not the file with which")
     # Another seed has another split, so this teacher has learned what is to validate.
     assert main([*flags, "--seed", "7"]) == 0
     assert "validation images may have been among those" in capsys.readouterr().err

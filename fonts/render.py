@@ -1,0 +1,114 @@
+"""Render the digits in fonts that `train.py --fonts` learns from, and those that it never sees.
+
+    python fonts/render.py  # fonts/digits.npz and the list in fonts/README.md; three minutes
+
+Fetches the Debian packages in packages.txt with `apt-get download` (nothing is installed),
+draws the ten digits of every face as `generate_test_digits.py` does, and brings
+them to 28×28 by the pre-processing that every picture goes through. Every fourth
+package is held out: its families are for evaluation, and no training sees them.
+"""
+
+import io
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from files import UserError, say, write_file  # noqa: E402  (after the path is set)
+from generate_test_digits import draw_digit, is_symbol_font, load_face  # noqa: E402
+from preprocess import mnist_like  # noqa: E402
+
+PACKAGES = Path(__file__).with_name("packages.txt")  # a name a line
+SIZE = 96  # pixels, the side of the sheet that a digit is drawn on
+HELD_OUT = 4  # every fourth package, from the second on: 207 faces
+README = """# Digits in fonts
+
+`digits.npz`, made by `python fonts/render.py`: {count:,} pictures of digits in {faces} faces of
+{packages} Debian packages, 28×28 as MNIST has them. `images` and `labels` have ten digits a
+face, in order; `faces` and `packages` name each face, `held_out` tells which
+families no training sees. The fonts themselves are not here; their licences, as
+the packages state them, let their glyphs be drawn and the drawings passed on.
+
+| package | faces | held out | licence |
+|---|---|---|---|
+"""
+
+
+def fetch(folder: Path) -> list[Path]:
+    """Unpack every package into a folder of its own."""
+    names = PACKAGES.read_text().split()
+    subprocess.run(["apt-get", "download", "-q", *names], cwd=folder, check=True, capture_output=True)
+    folders = []
+    for name in names:
+        archive = next(folder.glob(f"{name}_*.deb"))
+        subprocess.run(["dpkg", "-x", archive, folder / name], check=True)
+        folders.append(folder / name)
+    return folders
+
+
+def faces_in(folder: Path) -> dict:
+    """The faces of a package that draw digits, each once, by name."""
+    faces = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in (".ttf", ".otf"):
+            continue
+        try:
+            face = load_face(path)
+            if not is_symbol_font(str(path)):
+                faces.setdefault(f"{face.family} {face.style}", face)
+        except (UserError, RuntimeError) as error:  # RuntimeError: of matplotlib's reader
+            say(f"left out: {error}")
+    return faces
+
+
+def licence(folder: Path) -> str:
+    """What a package's copyright file calls its licences."""
+    path = folder / "usr" / "share" / "doc" / folder.name / "copyright"
+    text = path.read_text(errors="replace")
+    names = {line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("License:")}
+    # Older copyright files have no such lines, only the licences' names.
+    names = names - {""} or set(
+        re.findall(r"SIL Open Font License|GNU General Public License|GPL", text)
+    )
+    return ", ".join(sorted(name[:60] for name in names)) or "see its copyright file"
+
+
+def main() -> int:
+    images, faces, packages, held_out, rows = [], [], [], [], ""
+    with tempfile.TemporaryDirectory() as temporary:
+        for i, folder in enumerate(fetch(Path(temporary))):
+            found = faces_in(folder)
+            for name, face in sorted(found.items()):
+                images += [mnist_like(draw_digit(digit, face, size=SIZE)) for digit in range(10)]
+                faces.append(name)
+                packages.append(folder.name)
+                held_out.append(i % HELD_OUT == 1)
+            mark = "yes" if i % HELD_OUT == 1 else ""
+            rows += f"| {folder.name} | {len(found)} | {mark} | {licence(folder)} |\n"
+            say(f"{folder.name}: {len(found)} faces")
+    buffer = io.BytesIO()
+    labels = np.tile(np.arange(10, dtype=np.uint8), len(faces))
+    np.savez_compressed(
+        buffer,
+        images=np.stack(images),
+        labels=labels,
+        faces=np.array(faces),
+        packages=np.array(packages),
+        held_out=np.array(held_out),
+    )
+    here = Path(__file__).parent
+    write_file(here / "digits.npz", buffer.getvalue())
+    text = README.format(count=len(images), faces=len(faces), packages=len(set(packages))) + rows
+    write_file(here / "README.md", text.encode())
+    print(f"{len(images):,} digits in {len(faces)} faces, {sum(held_out)} of them held out")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,338 @@
+"""Where the ink is in a picture of a digit: uneven light, polarity, lines, frames and dust.
+
+What a scanner or a telephone takes is paper, light and ink, and there is more
+on the paper than the digit. These steps leave the digit's ink:
+
+    darkness       polarity: is the ink darker than the paper?
+    even_light     the slope of the light, from one side to the other
+    absorbed       how much of the light the ink takes, in each colour
+    without_frame  a drawn frame, or the table beside the sheet, taken away
+    without_lines  ruled and squared paper taken away
+    of_the_digit   the digit's pieces, without dust
+
+The filters, the lines and the connected components are OpenCV's. Lengths are
+shares of the picture's side, so that the size of a picture does not matter.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+STROKES = (
+    0.08,
+    0.14,
+    0.25,
+)  # of the shorter side: the widest stroke that is looked for, one after the other
+FAINTEST = 8.0  # of 255: ink takes away at least so much of the light
+NOISE = 4.0  # times the deviation on bare paper: what is fainter is not ink
+EDGE = 0.85  # of the level at the sharpest edges: a little more than their outer half is ink
+FRAME = 0.12  # of the picture's side: how deep a frame or a table's edge may reach into it
+LINE = 0.55  # of the picture's side: what goes straight on for so long, from rim to rim, is a line
+THIN = 0.035  # of the shorter side: no line is thicker
+UNDECIDED = 0.5  # of `darkness`, for strokes about as wide as what they enclose
+ENOUGH = 0.85  # of the sharpness of the whole digit's edges: that of pieces of its strokes is below 0.4
+GRAY = 12  # of 255: colours that differ less are one
+SAMPLED = 7  # every seventh pixel is enough to know how most are
+DUST = 5  # pixels: what has no more of them is not a digit
+
+
+class Strokes(NamedTuple):
+    """The digit's ink in a picture, and what was found on the way to it."""
+
+    amount: np.ndarray  # H×W float32, 0 to 255: the light that the digit's ink takes away
+    everything: np.ndarray  # the same of all that is on the paper
+    dark: bool  # whether the ink is darker than the paper
+    sharpness: float  # of the digit's edges, to compare one reading of the picture with another
+
+
+def find_strokes(
+    picture: np.ndarray, dark: bool | None = None, within: np.ndarray | None = None
+) -> Strokes:
+    """The digit's ink in an H×W or H×W×3 uint8 picture.
+
+    `dark` says whether the ink is darker than the paper, where that is known;
+    `within` is an H×W mask outside which the digit is not, from a first look at
+    more of the same picture, which has seen the frame and the lines.
+    """
+    if picture.ndim == 3 and int(np.ptp(picture, axis=2).max()) < GRAY:
+        picture = picture[:, :, 1]
+    colours = denoised([colour.astype(np.float32) for colour in cv2.split(picture)])
+    if dark is not None:
+        return strokes_of(colours, dark, within)
+    evidence = darkness(mean_of(colours))
+    if abs(evidence) > UNDECIDED:
+        return strokes_of(colours, evidence > 0, within)
+    # Both ways: what is not the ink has fewer edges than the ink.
+    return max((strokes_of(colours, dark, within) for dark in (True, False)), key=lambda s: s.sharpness)
+
+
+def strokes_of(colours: list[np.ndarray], dark: bool, within: np.ndarray | None) -> Strokes:
+    """The digit's ink where the polarity is known."""
+    # Bright ink on dark paper becomes dark ink on bright paper.
+    colours = colours if dark else [255 - colour for colour in colours]
+    light = even_light(mean_of(colours))
+    flat = [colour / light for colour in colours]
+    looks = [look(flat, share, within, dark) for share in STROKES]
+    # A wide reach is for wide strokes; where there are none, it only brings in shadows.
+    sharpest = max(found.sharpness for found in looks)
+    for i, found in enumerate(looks):
+        if found.sharpness >= ENOUGH * sharpest and not any(hollow(found, w) for w in looks[i + 1 :]):
+            return found
+    return looks[-1]
+
+
+def hollow(narrow: Strokes, wide: Strokes) -> bool:
+    """Whether a look for narrow strokes missed what a wider one sees as strong as the ink itself."""
+    ink = narrow.amount > 0
+    if not ink.any():
+        return bool(wide.amount.any())
+    level = np.median(wide.everything[ink])
+    missed = (wide.amount > 0) & (wide.everything > 0.7 * level) & (narrow.everything < 0.5 * level)
+    return bool(missed.sum() > 0.05 * ink.sum())
+
+
+def mean_of(colours: list[np.ndarray]) -> np.ndarray:
+    return colours[0] if len(colours) == 1 else sum(colours) / len(colours)
+
+
+def smoothed(gray: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(gray, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def dilated(mask: np.ndarray, side: int) -> np.ndarray:
+    return cv2.dilate(mask, np.ones((side, side), np.uint8))
+
+
+def steepness(gray: np.ndarray) -> np.ndarray:
+    """The squared length of the gradient at each pixel."""
+    return np.square(cv2.Sobel(gray, cv2.CV_32F, 1, 0)) + np.square(cv2.Sobel(gray, cv2.CV_32F, 0, 1))
+
+
+def denoised(colours: list[np.ndarray]) -> list[np.ndarray]:
+    """The picture smoothed as far as its grain asks for, and not at all if it has none."""
+    gray = mean_of(colours)
+    # The median does not see the few places where there is a stroke.
+    noise = 1.4826 * float(np.median(np.abs(gray - smoothed(gray, 2.0)).ravel()[::SAMPLED]))
+    if noise < 0.7:
+        return colours
+    most = 0.012 * max(min(gray.shape), 100)
+    return [smoothed(colour, min(most, 0.4 + 0.3 * noise)) for colour in colours]
+
+
+# ---------------------------------------------------------------- paper, light and ink
+
+
+def darkness(gray: np.ndarray) -> float:
+    """Polarity: above 0 where what is narrow in an H×W float picture is darker than what is around it.
+
+    A stroke is a narrow valley or a narrow ridge. The difference of two
+    Gaussians answers to either with its sign, to the edge of a shadow with both
+    signs alike, to a slope not at all. The skewness of the answers at each of
+    the widths that a stroke may have tells valleys from ridges; the logarithm
+    makes ink in the shadow count as much as ink in the light.
+    """
+    side = min(gray.shape)
+    sigma, evidence = max(1.0, side / 160), 0.0
+    narrow = smoothed(np.log(gray + 16), sigma)
+    while sigma < side / 10:
+        wide = smoothed(narrow, 1.25 * sigma)  # with what was smoothed before, 1.6 sigma
+        detail = narrow - wide
+        power = float(np.square(detail).mean())
+        evidence -= float((detail * detail * detail).mean()) / (power + 1e-9) ** 1.5
+        sigma, narrow = 1.6 * sigma, wide
+    return evidence
+
+
+def even_light(gray: np.ndarray) -> np.ndarray:
+    """The brightness of the paper as a parabola of both axes, fitted to an H×W picture with dark ink.
+
+    Least squares in the logarithm, from the brighter half of the picture on,
+    again and again without what is far from the last fit (Tukey's biweight), so
+    that ink and shadows do not bend it. Bends are made small where they explain
+    little, and nothing is brighter or darker than what was seen.
+    """
+    side = 24
+    small = cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA)
+    values = np.log(small.ravel() + 1)
+    axis = np.linspace(-1, 1, side, dtype=np.float32)
+    x, y = (axis_values.ravel() for axis_values in np.meshgrid(axis, axis))
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    small_bends = np.diag(np.array([0, 1, 1, 4, 4, 4], np.float32))
+    weights = (values >= np.median(values)).astype(np.float32)
+    for _ in range(5):
+        weighted = terms * weights[:, None]
+        fit = np.linalg.solve(weighted.T @ terms + small_bends, weighted.T @ values)
+        rest = values - terms @ fit
+        limit = 4 * 1.4826 * np.median(np.abs(rest[weights > 0])) + 0.02
+        weights = np.square(np.maximum(1 - np.square(rest / limit), 0))
+    surface = np.exp(np.clip(terms @ fit, values.min(), values.max())).reshape(side, side)
+    return cv2.resize(np.maximum(surface, 1), gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def absorbed(colour: np.ndarray, width: int) -> tuple[np.ndarray, float]:
+    """What dark ink takes of the light, 0 to 255, and the deviation of that on bare paper.
+
+    The paper under strokes of at most `width` pixels is seen by a morphological
+    closing (the largest value within reach, then the smallest of those), which
+    fills what is dark and narrow and leaves the edges of shadows where they are.
+    """
+    reach = np.ones((width, width), np.uint8)
+    paper = cv2.morphologyEx(colour, cv2.MORPH_CLOSE, reach, borderType=cv2.BORDER_REFLECT)
+    amount = 255 * (1 - colour / np.maximum(paper, 1e-3))
+    # Closing follows the brightest grains of the paper; most of it is a little darker.
+    sample = amount.ravel()[::SAMPLED]
+    usual = np.median(sample)
+    spread = 1.4826 * float(np.median(np.abs(sample - usual)))
+    return amount - usual, spread
+
+
+def threshold(amount: np.ndarray, least: float) -> float:
+    """The amount from which a pixel is ink: that at the steepest edges, halfway from paper to ink."""
+    steep = steepness(amount)
+    total = float(steep.sum())
+    return max(least, EDGE * float((steep * amount).sum()) / total) if total > 0 else least
+
+
+# ---------------------------------------------------------------- what is on the paper
+
+
+def look(colours: list[np.ndarray], share: float, within: np.ndarray | None, dark: bool) -> Strokes:
+    """The digit's ink if its strokes are at most `share` of the shorter side wide."""
+    side = min(colours[0].shape)
+    width = 2 * int(share * side / 2) + 1
+    amounts, spreads, weights = [], [], []
+    for colour in colours:
+        amount, spread = absorbed(colour, width)
+        amounts.append(amount)
+        spreads.append(spread)
+        # The colours in which the ink shows most beside the paper's grain count most.
+        weights.append(max(1.0, float(np.percentile(amount, 99.7))) / (spread + 3) ** 2)
+    shares = [weight / sum(weights) for weight in weights]
+    everything = np.maximum(sum(s * amount for s, amount in zip(shares, amounts, strict=True)), 0)
+    least = max(FAINTEST, NOISE * sum(s * spread for s, spread in zip(shares, spreads, strict=True)))
+    if within is None:
+        amount = without_lines(without_frame(everything, least), least)
+    else:
+        amount = everything * (within > 0)
+    mask, sharpness = of_the_digit(amount, least)
+    # The soft edge of the strokes belongs to them.
+    amount = amount * (dilated(mask, max(3, side // 100 * 2 + 1)) > 0)
+    return Strokes(amount, everything, dark, sharpness)
+
+
+def ink_mask(amount: np.ndarray, level: float) -> np.ndarray:
+    return (amount > level).astype(np.uint8)
+
+
+def without_frame(amount: np.ndarray, least: float) -> np.ndarray:
+    """The amount of ink without what is long and keeps to the rim of the picture."""
+    amount = amount.copy()
+    # A strong frame first, then what of a faint or broken one was below the threshold.
+    for level in (threshold(amount, least), least):
+        mask = ink_mask(amount, level)
+        count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        pieces = [i for i in range(1, count) if is_frame(labels, i, boxes[i])]
+        frame = np.isin(labels, pieces).astype(np.uint8)
+        amount[dilated(frame, 5) > 0] = 0
+    return amount
+
+
+def is_frame(labels: np.ndarray, piece: int, box) -> bool:
+    """Whether a piece is a bar along the rim, or goes around an empty middle."""
+    height, width = labels.shape
+    x, y, w, h, _ = box
+    deep, wide = FRAME * height, FRAME * width
+    level = w > 0.6 * width and h < deep and (y + h < 2 * deep or y > height - 2 * deep)
+    upright = h > 0.6 * height and w < wide and (x + w < 2 * wide or x > width - 2 * wide)
+    if level or upright:
+        return True
+    if w < 0.6 * width or h < 0.6 * height or (min(x, y) > min(deep, wide)):
+        return False
+    inside = (
+        labels[y + int(0.15 * h) : y + int(0.85 * h), x + int(0.15 * w) : x + int(0.85 * w)] == piece
+    )
+    return inside.sum() < 0.1 * (labels[y : y + h, x : x + w] == piece).sum()
+
+
+def without_lines(amount: np.ndarray, least: float) -> np.ndarray:
+    """The amount of ink without straight lines that go nearly level or upright through the picture.
+
+    Where a stroke crosses a line, the ink goes on across it, and stays. Where
+    there is nothing but a line, it is no line but a digit, a 1 perhaps.
+    """
+    mask = ink_mask(amount, threshold(amount, least))
+    rest = mask.copy()
+    remove_level_lines(mask, rest)
+    remove_level_lines(np.ascontiguousarray(mask.T), rest.T)
+    lines = mask - rest
+    if not lines.any():
+        return amount
+    without = amount * ((dilated(lines, 3) == 0) | (rest > 0))
+    return without if of_the_digit(without, least)[1] > 0 else amount
+
+
+def remove_level_lines(mask: np.ndarray, rest: np.ndarray) -> None:
+    """Take nearly level lines in `mask` out of `rest`."""
+    height, width = mask.shape
+    thin = max(3, round(THIN * min(height, width)))
+    thick = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((thin + 2, 1), np.uint8))
+    found = cv2.HoughLinesP(
+        mask - thick,
+        rho=1,
+        theta=np.pi / 360,
+        threshold=int(0.35 * width),
+        minLineLength=LINE * width,
+        maxLineGap=0.3 * width,  # a digit may stand on the line
+    )
+    rim = 0.08 * np.array([width, height])
+    columns = np.arange(width)
+    for x1, y1, x2, y2 in [] if found is None else found.reshape(-1, 4).tolist():
+        ends = np.array([[x1, y1], [x2, y2]])
+        through = ((ends < rim) | (ends > (width, height) - rim)).any(axis=1).all()
+        if through and abs(y2 - y1) < 0.3 * abs(x2 - x1):
+            rows = np.rint(y1 + (y2 - y1) * (columns - x1) / (x2 - x1)).astype(int)
+            for x, y in zip(columns.tolist(), rows.tolist(), strict=True):
+                remove_crossing(mask[:, x], rest[:, x], y, thin)
+
+
+def remove_crossing(column: np.ndarray, rest: np.ndarray, y: int, thin: int) -> None:
+    """Take the run of ink at row y or beside it out of a column, if it is no longer than `thin`."""
+    start = next((row for row in (y, y - 1, y + 1) if 0 <= row < len(column) and column[row]), None)
+    if start is None:
+        return
+    top, end = start, start + 1
+    while top > 0 and column[top - 1] and end - top <= thin:
+        top -= 1
+    while end < len(column) and column[end] and end - top <= thin:
+        end += 1
+    if end - top <= thin:
+        rest[top:end] = 0
+
+
+def of_the_digit(amount: np.ndarray, least: float) -> tuple[np.ndarray, float]:
+    """A mask of the pieces that make up the digit, and how sharp the edges of the first of them are.
+
+    The first is the piece with the most and sharpest edges, which shadows do
+    not have; to it belongs what is near and not too small (a broken stroke), or
+    far and large (a second digit, which is not for this file to judge).
+    """
+    mask = ink_mask(amount, threshold(amount, least))
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    steep = steepness(amount)
+    sharp = np.bincount(labels.ravel(), weights=steep.ravel(), minlength=count)
+    edge = np.bincount(labels.ravel(), weights=np.sqrt(steep).ravel(), minlength=count)
+    x, y, w, h, area = boxes.T
+    sharp[area <= DUST] = 0
+    sharp[0] = 0  # the paper
+    first = int(np.argmax(sharp))
+    if sharp[first] == 0:
+        return np.zeros_like(mask), 0.0
+    gap = np.maximum(
+        np.maximum(x - (x[first] + w[first]), x[first] - (x + w)),
+        np.maximum(y - (y[first] + h[first]), y[first] - (y + h)),
+    )
+    near = gap < 0.25 * max(w[first], h[first])
+    chosen = (edge > np.where(near, 0.06, 0.4) * edge[first]) & (area > 0.02 * area[first])
+    chosen[0] = False
+    return chosen[labels].astype(np.uint8), float(sharp[first])
