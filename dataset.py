@@ -78,19 +78,20 @@ def load_mnist(folder="data") -> ImageSet:
     return ImageSet(**tensors, classes=[str(digit) for digit in range(10)])
 
 
-def load_font_digits(path) -> tuple[torch.Tensor, torch.Tensor]:
-    """N×28×28 uint8 digits in the fonts that are to be trained on, and their N labels.
+def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """N×28×28 uint8 digits in fonts, and their N labels.
 
-    `fonts/render.py` made the file; the families that it marks as held out are
-    left out. Raises UserError for a file that is not of that kind.
+    `fonts/render.py` made the file and marked the families that are `held_out`
+    for evaluation; without that, those to train on. Raises UserError for a file
+    that is not of that kind.
     """
     data = read_file(path, LARGEST_FONTS)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            images, labels, held_out = (archive[name] for name in ("images", "labels", "held_out"))
+            images, labels, unseen = (archive[name] for name in ("images", "labels", "held_out"))
         if images.shape != (len(labels), 28, 28) or images.dtype != np.uint8 or labels.max() > 9:
             raise ValueError(f"its images are {images.shape} of {images.dtype}")
-        chosen = ~held_out[np.arange(len(labels)) // 10]
+        chosen = unseen[np.arange(len(labels)) // 10] == held_out
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         raise UserError(f"{path} holds no digits in fonts: {reason(error)}") from error
     return torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen].astype(np.int64))

@@ -4,6 +4,7 @@ Used by train.py after every epoch and by inference.py for its probabilities, so
 that a figure means the same wherever it is printed.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -46,6 +47,38 @@ class Evaluation(NamedTuple):
         """classes×classes counts: row the label, column the prediction."""
         return confusion_matrix(self.labels, self.predictions, self.logits.shape[1])
 
+    def precision(self) -> torch.Tensor:
+        """For each class the share of what was read as it that is it; NaN where nothing was."""
+        confusion = self.confusion().double()
+        return confusion.diagonal() / confusion.sum(dim=0)
+
+    def recall(self) -> torch.Tensor:
+        """For each class the share of its images that was read as it; NaN where there are none."""
+        confusion = self.confusion().double()
+        return confusion.diagonal() / confusion.sum(dim=1)
+
+    def unsure_hits(self) -> torch.Tensor:
+        """Indices of the images that were read right, the least confident first."""
+        right = (self.predictions == self.labels).nonzero().squeeze(1)
+        return right[self.confidences[right].argsort(stable=True)]
+
+    def calibration_error(self, bins: int = 15) -> float:
+        """By how much confidence differs from the share that is right, 0 to 1.
+
+        The expected calibration error: over bins of equal width, weighted by
+        their images (Guo et al., "On Calibration of Modern Neural Networks",
+        2017, equation 3).
+        """
+        confidence = self.confidences.double()
+        right = (self.predictions == self.labels).double()
+        place = (confidence * bins).ceil().long().clamp(1, bins) - 1
+        gaps = torch.bincount(place, weights=right - confidence, minlength=bins)
+        return gaps.abs().sum().item() / len(confidence)
+
+    def at_temperature(self, temperature: float) -> "Evaluation":
+        """The same with the logits divided by a temperature: other confidences, the same answers."""
+        return self._replace(logits=self.logits / temperature)
+
 
 def loss_function(net: nn.Module):
     """What a network is trained to make small: a loss of its own, or else the cross-entropy."""
@@ -86,6 +119,77 @@ def evaluate(
     loss = loss_function(net)(logits.double(), labels).item()
     accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
     return Evaluation(loss, accuracy, logits, labels)
+
+
+def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """The temperature at which N×classes logits have the least cross-entropy (Guo et al., 2017, 4.2).
+
+    To be fitted on held-out images. The cross-entropy is convex in the inverse
+    of the temperature, so its slope is halved away between 1/20 and 20.
+    """
+    logits = logits.double()
+    truth = logits.gather(1, labels[:, None]).squeeze(1)
+    low, high = math.log(1 / 20), math.log(20)
+    for _ in range(50):
+        middle = (low + high) / 2
+        inverse = math.exp(-middle)
+        slope = ((inverse * logits).softmax(dim=1) * logits).sum(dim=1).mean() - truth.mean()
+        # A slope above 0 asks for a smaller inverse: a higher temperature.
+        low, high = (middle, high) if slope > 0 else (low, middle)
+    return math.exp((low + high) / 2)
+
+
+def figures(result: Evaluation, temperature: float = 1.0) -> dict:
+    """An evaluation's figures as plain numbers and lists; None where a class has no images."""
+
+    def shares(values: torch.Tensor) -> list:
+        return [value if value == value else None for value in values.tolist()]
+
+    return {
+        "images": len(result.labels),
+        "top_1": result.accuracy,
+        "top_3": result.top_k(3),
+        "loss": result.loss,
+        "temperature": temperature,
+        "calibration_error": result.at_temperature(temperature).calibration_error(),
+        "calibration_error_uncalibrated": result.calibration_error(),
+        "precision": shares(result.precision()),
+        "recall": shares(result.recall()),
+        "confusion": result.confusion().tolist(),
+    }
+
+
+def report(result: Evaluation, classes: list, temperature: float = 1.0) -> list[str]:
+    """An evaluation in words and tables of at most 80 columns, for up to ten classes."""
+    warm = result.at_temperature(temperature)
+    before = f" ({100 * result.calibration_error():.2f} % uncalibrated)" if temperature != 1 else ""
+    lines = [
+        f"images             {len(result.labels):,}",
+        f"top-1              {100 * result.accuracy:.2f} %",
+        f"top-3              {100 * result.top_k(3):.2f} %",
+        f"loss               {result.loss:.4f}",
+        f"calibration error  {100 * warm.calibration_error():.2f} %{before}",
+        "",
+        f"{'class':>12}  images  precision    recall",
+    ]
+    confusion = result.confusion()
+    images = confusion.sum(dim=1).tolist()
+    for name, count, *shares in zip(classes, images, result.precision(), result.recall(), strict=True):
+        shown = "  ".join(f"{100 * share:7.2f} %" if share == share else "      -  " for share in shares)
+        lines.append(f"{name!s:>12}  {count:6,}  {shown}")
+    lines.append("")
+    if len(classes) <= 10 and all(len(str(name)) <= 5 for name in classes):
+        lines.append("      read as" + "".join(f"{name!s:>6}" for name in classes))
+        for name, row in zip(classes, confusion.tolist(), strict=True):
+            lines.append(f"{'is ' + str(name):>13}" + "".join(f"{n:6,}" if n else "     ." for n in row))
+    else:
+        pairs = (
+            (n, i, j) for i, row in enumerate(confusion.tolist()) for j, n in enumerate(row) if i != j
+        )
+        for n, i, j in sorted(pairs, reverse=True)[:10]:
+            if n:
+                lines.append(f"  {classes[i]} read as {classes[j]}: {n:,}")
+    return lines
 
 
 def rejection_threshold(logits: torch.Tensor, kept: float = 0.99) -> float:

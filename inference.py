@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from evaluate import compute_logits
+from evaluate import compute_logits, evaluate, figures, report
 from files import (
     ArgumentParser,
     UserError,
@@ -49,6 +49,7 @@ WEIGHTS = "lenet5_model.pth"
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "lenet5.pth"
 PICTURES = "test_digits"
 FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error")
+FONTS = Path(__file__).resolve().parent / "fonts" / "digits.npz"
 EXPLANATION = "steps.png"
 MOST_PICTURES = 60  # in the figure of --plot
 REJECT_BELOW = 0.5  # confidence, for weights that do not bring a threshold of their own
@@ -119,6 +120,7 @@ class ImageClassifier:
         self.net.to(self.device)
         self.classes = [int(n) if n.isascii() and n.isdigit() else n for n in self.metadata["classes"]]
         self.invert, self.top_k = invert, min(top_k, len(self.classes))
+        self.temperature = self.metadata.get("temperature", 1.0)
         self.reject_below = self.metadata.get("reject_below", REJECT_BELOW) if reject else None
 
     def predict(self, picture) -> int | str | None:
@@ -157,10 +159,13 @@ class ImageClassifier:
             result.error = "this machine has not enough memory for it"
         return result
 
+    def inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """The network's N×1×32×32 inputs of N×28×28 uint8 pictures."""
+        return to_input(images.to(self.device), self.metadata["mean"], self.metadata["std"])
+
     def probabilities(self, images: torch.Tensor) -> np.ndarray:
-        """N×classes probabilities of N×28×28 uint8 pictures."""
-        inputs = to_input(images.to(self.device), self.metadata["mean"], self.metadata["std"])
-        return compute_logits(self.net, inputs).softmax(dim=1).numpy()
+        """N×classes calibrated probabilities of N×28×28 uint8 pictures."""
+        return (compute_logits(self.net, self.inputs(images)) / self.temperature).softmax(dim=1).numpy()
 
     def decide(self, result: Result, probabilities: np.ndarray) -> None:
         """Fill in what the probabilities say."""
@@ -417,6 +422,65 @@ def from_csv(row: dict) -> dict:
 # ---------------------------------------------------------------- the command line
 
 
+def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """N×28×28 uint8 pictures, their N class indices, and how many pictures could not be used.
+
+    `source` is mnist (the test images), fonts (the families that no training
+    saw) or a folder of pictures whose names or folders tell what they are.
+    """
+    if source in ("mnist", "fonts"):
+        from dataset import load_font_digits, load_mnist
+
+        if source == "fonts":
+            images, labels = load_font_digits(FONTS, held_out=True)
+        else:
+            mnist = load_mnist("data")
+            images, labels = mnist.test_images, mnist.test_labels
+        if classifier.classes != list(range(10)):
+            raise UserError(
+                f"the weights know {len(classifier.classes)} classes that are not the digits"
+            )
+        return images, labels, 0
+    images, labels, unusable = [], [], 0
+    for path in find_pictures([source]):
+        result = classifier.prepare(path)
+        if result.error is None and result.label is None:
+            result.error = "neither its name nor its folder tells what it is"
+        if result.error is not None:
+            say(f"left out: {path}: {result.error}")
+            unusable += 1
+            continue
+        images.append(result.image)
+        labels.append(classifier.classes.index(result.label))
+    if not images:
+        raise UserError(
+            f"nothing in {source} can be evaluated: it needs pictures such as digit_7.png or 7/a.png"
+        )
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels), unusable
+
+
+def evaluate_set(classifier: ImageClassifier, arguments) -> int:
+    """Compare the answers with the truth on a whole set; print the figures and draw them."""
+    images, labels, unusable = evaluation_set(arguments.evaluate, classifier)
+    result = evaluate(classifier.net, classifier.inputs(images), labels.to(classifier.device))
+    if arguments.format == "json":
+        print(json.dumps(figures(result, classifier.temperature)))
+    else:
+        for line in report(result, classifier.classes, classifier.temperature):
+            print(line)
+    if classifier.reject_below is not None:
+        answered = result.at_temperature(classifier.temperature).confidences >= classifier.reject_below
+        right = (result.predictions == labels)[answered].double().mean().item()
+        say(f"answered with --reject: {answered.double().mean():.2%}, of which {right:.2%} right")
+    if arguments.plot:
+        import plots
+
+        warm = result.at_temperature(classifier.temperature)
+        plots.evaluation(warm, images, classifier.classes, arguments.plot)
+        say(f"drawn: {arguments.plot}")
+    return 1 if unusable else 0
+
+
 def explain(classifier: ImageClassifier, picture: str, path: str, format: str) -> int:
     """Read one picture, print the result, and draw what was done with it."""
     import plots
@@ -447,6 +511,11 @@ def parse_arguments(argv):
         metavar="PICTURE",
         help=f"read one picture and draw each step on its way to the answer (--plot, or {EXPLANATION})",
     )
+    add(
+        "--evaluate",
+        metavar="SET",
+        help="compare with the truth: mnist (test images), fonts (unseen ones), or a folder",
+    )
     add("--batch-size", type=number(int, 1, 100_000), default=256, help="pictures at a time (256)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(auto)")
     add(
@@ -459,8 +528,14 @@ def parse_arguments(argv):
     add("--output", metavar="FILE", help="write the results to a file, or go on with it")
     add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
     arguments = parser.parse_args(argv)
-    if arguments.explain and (arguments.paths or arguments.files_from or arguments.output):
-        parser.error("--explain is for one picture alone, without other paths and without --output")
+    for name, kind in (("explain", "one picture"), ("evaluate", "one set")):
+        others = (arguments.paths, arguments.files_from, arguments.output)
+        if getattr(arguments, name) is not None and any(others):
+            raise UserError(f"--{name} is for {kind} alone, without other paths and without --output")
+    if arguments.explain is not None and arguments.evaluate is not None:
+        raise UserError("--explain is for one picture and --evaluate for many: leave one out")
+    if arguments.evaluate is not None and arguments.format == "csv":
+        raise UserError("--evaluate prints a table, or one object with --format json")
     return arguments
 
 
@@ -539,7 +614,7 @@ def score(classifier: ImageClassifier, arguments, report: Report, keeper: PlotKe
 @command_line
 def main(argv=None) -> int:
     arguments = parse_arguments(argv)
-    plot = arguments.plot or (EXPLANATION if arguments.explain else None)
+    plot = arguments.plot or (None if arguments.explain is None else EXPLANATION)
     if plot:
         check_writable(plot)
     classifier = ImageClassifier(
@@ -550,7 +625,9 @@ def main(argv=None) -> int:
         top_k=max(arguments.top_k, 2 if arguments.format == "table" else 1),
         reject=arguments.reject,
     )
-    if arguments.explain:
+    if arguments.evaluate is not None:
+        return evaluate_set(classifier, arguments)
+    if arguments.explain is not None:
         return explain(classifier, arguments.explain, plot, arguments.format)
     report = Report()
     keeper = PlotKeeper() if arguments.plot else None

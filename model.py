@@ -581,11 +581,12 @@ def check_metadata(path, metadata: dict) -> None:
 
     if not isinstance(metadata["arch"], str) or metadata["arch"] not in NETWORKS:
         raise UserError(f"{path} is of {one_line(metadata['arch'])[:40]!r}, which is not known here")
-    for name in ("mean", "std", "reject_below"):
+    for name in ("mean", "std", "reject_below", "temperature"):
         if name in metadata and not is_number(metadata[name]):
             raise UserError(f"{path}: its {name} is not a number")
-    if metadata.get("std", 1.0) <= 0:
-        raise UserError(f"{path}: its std is {metadata['std']}, which is not above 0")
+    for name in ("std", "temperature"):
+        if metadata.get(name, 1.0) <= 0:
+            raise UserError(f"{path}: its {name} is {metadata[name]}, which is not above 0")
     classes = metadata.get("classes", [])
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise UserError(f"{path}: its classes are not a list of names")

@@ -171,6 +171,48 @@ def steps(found, probabilities, classes, path) -> None:
     save(figure, path)
 
 
+def evaluation(result: Evaluation, pictures, classes, path, shown: int = 18) -> None:
+    """The confusion matrix, the most confident mistakes and the least sure hits, in one figure.
+
+    `pictures` are the N×28×28 uint8 pictures that `result` is of.
+    """
+    figure = new_figure(16, 6.6)
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.5))
+    confusion_heatmap(left.subplots(), result, classes)
+    groups = (("the most confident mistakes", result.mistakes(), RED),)
+    groups += (("the least sure hits", result.unsure_hits(), GREEN),)
+    for part, (title, order, colour) in zip(right.subfigures(2, 1), groups, strict=True):
+        part.suptitle(f"{title} (of {len(order):,})" if len(order) else f"{title}: none")
+        for axes, i in zip(
+            part.subplots(2, shown // 2).flat, [*order.tolist(), *[None] * shown], strict=False
+        ):
+            axes.axis("off")
+            if i is None:
+                continue
+            axes.imshow(pictures[i].numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            name, read = classes[int(result.labels[i])], classes[int(result.predictions[i])]
+            words = f"{read}" if name == read else f"{read}, is {name}"
+            axes.set_title(f"{words}\n{result.confidences[i]:.1%}", color=colour, fontsize=8)
+    save(figure, path)
+
+
+def confusion_heatmap(axes, result: Evaluation, classes) -> None:
+    """Mistakes by their share of the class's images; the counts are written in where there is room."""
+    counts = result.confusion()
+    mistakes = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    mistakes.fill_diagonal_(0)
+    axes.imshow(mistakes.numpy(), cmap="Oranges", vmin=0, vmax=max(0.01, mistakes.max().item()))
+    places = range(len(classes))
+    axes.set_xticks(places, [str(name) for name in classes], rotation=0 if len(classes) <= 10 else 90)
+    axes.set_yticks(places, [str(name) for name in classes])
+    axes.set(xlabel="read as", ylabel="is", title=f"{100 * result.accuracy:.2f} % right")
+    if len(classes) <= 12:
+        for i in places:
+            for j in places:
+                if counts[i, j]:
+                    axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8)
+
+
 def batch_grid(inputs, labels, path, mean: float, std: float, predictions=None) -> None:
     """A batch of N×1×H×W network inputs as pictures with their labels.
 

@@ -51,7 +51,7 @@ from epoch import (
     soft_cross_entropy,
     train_epoch,
 )
-from evaluate import Evaluation, evaluate, loss_function, rejection_threshold
+from evaluate import Evaluation, evaluate, fit_temperature, loss_function, rejection_threshold
 from files import (
     INTERRUPTED,
     TERMINATED,
@@ -509,7 +509,9 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
         metadata[name] = run.settings[name]
     if val is not None:
         metadata["val_accuracy"] = val.accuracy
-        metadata["reject_below"] = rejection_threshold(val.logits)
+        temperature = fit_temperature(val.logits, val.labels)
+        metadata["temperature"] = temperature
+        metadata["reject_below"] = rejection_threshold(val.logits / temperature)
     return metadata
 
 

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from evaluate import Evaluation, compute_logits, confusion_matrix, evaluate, rejection_threshold
+from evaluate import (
+    Evaluation,
+    compute_logits,
+    confusion_matrix,
+    evaluate,
+    figures,
+    fit_temperature,
+    rejection_threshold,
+    report,
+)
 from model import LeNet5
 
 
@@ -85,3 +94,85 @@ def test_rejection_threshold_keeps_the_share_asked_for():
 def test_evaluation_predicts_the_largest():
     result = Evaluation(0.0, 0.0, torch.tensor([[1.0, 5.0], [3.0, 2.0]]), torch.tensor([0, 0]))
     assert result.predictions.tolist() == [1, 0]
+
+
+def random_result(seed=0, count=400, classes=10, sharpness=3.0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(count, classes, generator=generator) * sharpness
+    labels = torch.randint(0, classes, (count,), generator=generator)
+    right = torch.rand(count, generator=generator) < 0.7
+    labels[right] = logits.argmax(dim=1)[right]
+    return evaluate(Fixed(logits), numbered(count), labels)
+
+
+def test_calibration_error_against_a_loop_over_bins():
+    result = random_result()
+    confidences = result.confidences.tolist()
+    right = (result.predictions == result.labels).tolist()
+    error = 0.0
+    for i in range(15):
+        members = [k for k, c in enumerate(confidences) if i / 15 < c <= (i + 1) / 15]
+        if members:
+            confident = sum(confidences[k] for k in members) / len(members)
+            accurate = sum(right[k] for k in members) / len(members)
+            error += len(members) / len(confidences) * abs(confident - accurate)
+    assert result.calibration_error() == pytest.approx(error, abs=1e-6)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 3.0, 8.0])
+def test_the_fitted_temperature_is_that_of_the_truth(sharpness):
+    """Labels drawn from the probabilities, whose logits are then made sharper or softer."""
+    generator = torch.Generator().manual_seed(1)
+    truth = 2 * torch.randn(20_000, 10, generator=generator)
+    labels = truth.softmax(dim=1).multinomial(1, generator=generator).squeeze(1)
+    result = evaluate(Fixed(sharpness * truth), numbered(len(truth)), labels)
+    best = fit_temperature(result.logits, labels)
+    assert best == pytest.approx(sharpness, rel=0.03)
+
+    def loss(temperature):
+        return nn.functional.cross_entropy(result.logits.double() / temperature, labels).item()
+
+    assert all(loss(best) < loss(best * factor) for factor in (0.9, 0.99, 1.01, 1.1))
+    warm = result.at_temperature(best)
+    assert torch.equal(warm.predictions, result.predictions)
+    assert warm.calibration_error() < 0.015
+    assert warm.calibration_error() < result.calibration_error()
+
+
+def test_a_temperature_stays_finite_where_all_is_right():
+    labels = torch.arange(10)
+    assert 0.04 < fit_temperature(10 * torch.eye(10), labels) < 0.06
+    assert 19 < fit_temperature(-10 * torch.eye(10), labels) < 21
+
+
+def test_precision_and_recall_against_counting():
+    result = random_result(classes=4)
+    pairs = list(zip(result.labels.tolist(), result.predictions.tolist(), strict=True))
+    for k in range(4):
+        hits = sum(label == k == read for label, read in pairs)
+        read_as = sum(read == k for _, read in pairs)
+        assert result.precision()[k].item() == pytest.approx(hits / read_as)
+        assert result.recall()[k].item() == pytest.approx(hits / sum(label == k for label, _ in pairs))
+
+
+def test_unsure_hits_begin_with_the_least_sure():
+    result = random_result()
+    order = result.unsure_hits()
+    assert (result.predictions[order] == result.labels[order]).all()
+    assert (result.confidences[order].diff() >= 0).all()
+    assert len(order) + len(result.mistakes()) == len(result.labels)
+
+
+def test_the_report_fits_a_terminal_and_a_missing_class_is_no_error():
+    logits = torch.zeros(50_000, 10)
+    logits[:, 3] = 9.0
+    labels = torch.arange(50_000) % 9  # no class 9
+    result = Evaluation(1.0, 0.1, logits, labels)
+    lines = report(result, list(range(10)), temperature=1.5)
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "uncalibrated" in text
+    assert figures(result)["recall"][9] is None
+    assert figures(result)["precision"][0] is None
+    names = [f"a long name {i}" for i in range(10)]
+    assert "a long name 0 read as a long name 3: 5,556" in "\n".join(report(result, names))

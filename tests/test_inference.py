@@ -375,3 +375,92 @@ def test_default_weights_are_ones_own_first(workdir, capsys):
     save_weights("lenet5_model.pth", LeNet5())
     assert inference.default_weights() == "lenet5_model.pth"
     assert capsys.readouterr().err == ""
+
+
+# ---------------------------------------------------------------- a whole set, and one picture's steps
+
+
+def test_evaluation_of_mnist_is_that_of_the_metadata(workdir, capsys):
+    os.symlink(ROOT / "data", "data")
+    assert main(["--evaluate", "mnist", "--weights", str(PRETRAINED), "--format", "json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["images"] == 10_000
+    assert values["top_1"] == ImageClassifier(PRETRAINED).metadata["test_accuracy"]
+    assert values["top_1"] < values["top_3"] <= 1
+    assert sum(map(sum, values["confusion"])) == 10_000
+    assert 0 < values["calibration_error"] < 0.02
+
+
+def test_evaluation_of_unseen_fonts(workdir, capsys):
+    flags = ["--evaluate", "fonts", "--weights", str(PRETRAINED), "--plot", "set.png", "--reject"]
+    assert main(flags) == 0
+    captured = capsys.readouterr()
+    assert "images             2,070" in captured.out
+    assert max(map(len, captured.out.splitlines())) <= 80
+    assert "answered with --reject" in captured.err
+    with Image.open("set.png") as figure:
+        assert figure.width > 1000
+
+
+def test_evaluation_of_a_folder(folder, capsys):
+    Image.open(DIGITS / "digit_3.png").save(folder / "unnamed.png")
+    assert main(["--evaluate", "in", "--weights", str(PRETRAINED), "--plot", "set.png"]) == 1
+    captured = capsys.readouterr()
+    assert "top-1              100.00 %" in captured.out
+    assert "images             2" in captured.out
+    assert "left out: in/text.png: it is not a picture" in captured.err
+    assert "left out: in/unnamed.png: neither its name nor its folder" in captured.err
+    assert os.path.exists("set.png")
+
+
+def test_an_evaluation_agrees_with_reading(folder, classifier):
+    """The same pictures, one by one and as a set."""
+    images, labels, unusable = inference.evaluation_set(str(DIGITS), classifier)
+    results = classifier.predict_batch(sorted(DIGITS.iterdir()))
+    assert unusable == 0
+    assert labels.tolist() == [result.label for result in results]
+    for image, result in zip(images.numpy(), results, strict=True):
+        np.testing.assert_array_equal(image, result.image)
+
+
+def test_a_temperature_in_the_weights_makes_confidences_smaller(workdir):
+    net, metadata = inference.load_weights(PRETRAINED)
+    save_weights("warm.pth", net, **(metadata | {"temperature": 3.0}))
+    save_weights("plain.pth", net, **{k: v for k, v in metadata.items() if k != "temperature"})
+    warm, plain = (
+        ImageClassifier(name).predict_batch([DIGITS / "digit_6.png"])[0]
+        for name in ("warm.pth", "plain.pth")
+    )
+    assert warm.prediction == plain.prediction
+    expected = torch.tensor(plain.probabilities).log().div(3).softmax(dim=0).numpy()
+    np.testing.assert_allclose(warm.probabilities, expected, atol=1e-5)
+
+
+def test_explain_draws_the_steps_and_the_answer(workdir, capsys):
+    picture = str(DIGITS / "digit_4.png")
+    assert main(["--explain", picture, "--weights", str(PRETRAINED), "--format", "json"]) == 0
+    (value,) = objects(capsys.readouterr().out)
+    assert value["prediction"] == 4
+    with Image.open("steps.png") as figure:
+        assert figure.width > 1000
+    # A picture of MNIST's size has no room for light and lines, and its steps too.
+    Image.new("L", (28, 28)).save("blank.png")
+    assert main(["--explain", "blank.png", "--weights", str(PRETRAINED), "--plot", "b.png"]) == 0
+    assert os.path.exists("b.png")
+    assert main(["--explain", "missing.png", "--weights", str(PRETRAINED), "--plot", "c.png"]) == 1
+    assert not os.path.exists("c.png")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--evaluate", "nowhere"], "nothing in nowhere"),
+        (["--evaluate", "mnist", "--format", "csv"], "--format json"),
+        (["--evaluate", "mnist", "a.png"], "--evaluate is for one set"),
+        (["--explain", "a.png", "b.png"], "--explain is for one picture"),
+        (["--explain", "a.png", "--evaluate", "mnist"], "leave one out"),
+    ],
+)
+def test_evaluate_and_explain_stand_alone(workdir, capsys, flags, words):
+    assert main([*flags, "--weights", str(PRETRAINED)]) == 2
+    assert_one_error_line(capsys.readouterr().err, words)

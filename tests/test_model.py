@@ -245,6 +245,10 @@ BAD_WEIGHTS = {
     "zero std": (lambda p: save(p, with_metadata(std=0.0)), "not above 0"),
     "numbers for classes": (lambda p: save(p, with_metadata(classes=[1, 2])), "not a list of names"),
     "too few classes": (lambda p: save(p, with_metadata(classes=["a"])), "1 classes for 10 outputs"),
+    "cold": (
+        lambda p: save(p, with_metadata(temperature=0.0)),
+        "temperature is 0.0, which is not above",
+    ),
     "strange threshold": (lambda p: save(p, with_metadata(reject_below="x")), "reject_below is not"),
 }
 

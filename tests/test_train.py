@@ -90,6 +90,7 @@ def test_a_short_run_leaves_everything_and_learns(workdir, capsys):
     assert metadata["test_accuracy"] == float(row["test_accuracy"])
     assert metadata["classes"] == list("0123456789")
     assert 0.1 < metadata["reject_below"] < 1
+    assert 0.05 < metadata["temperature"] < 20
     state = torch.load("lenet5_model.pth", weights_only=True)
     LeNet5().load_state_dict(state)
     assert Image.open("training_results.png").size[0] >= 1000
