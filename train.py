@@ -39,7 +39,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from dataset import AUGMENTATIONS, LARGEST_FONTS, load_font_digits, load_mnist, split
+from dataset import AUGMENTATIONS, DATASETS, LARGEST_FONTS, load_dataset, load_font_digits, split
 from epoch import (
     OPTIMIZERS,
     SCHEDULES,
@@ -83,6 +83,7 @@ from model import (
     weights_with_metadata,
 )
 from preprocess import to_input
+from sources import ImageSet
 
 RUNS = "runs"
 PARTS = ("train", "val", "test")
@@ -98,6 +99,8 @@ COLUMNS = (
     "lr",
     "seconds",
 )
+SMALLEST_EPOCH = 5000  # images; of fewer pictures each is shown more than once
+VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
 DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
 LARGEST_CHECKPOINT = 1 << 30  # bytes
@@ -142,6 +145,8 @@ RECIPES |= {
         "scheduler": "cosine",
         "augment": "none",
     },
+    # A few own pictures with --init-from: little enough that the old ones are not forgotten.
+    "fine-tune": {"lr": 5e-4, "scheduler": "cosine"},
     # Section III of the paper: 20 passes, one pattern at a time, no image held out.
     "1998": {
         "arch": "lenet5-1998",
@@ -184,9 +189,12 @@ class Data:
     """The images of a run as network inputs on its device, each part with its labels."""
 
     def __init__(self, settings: dict, device: torch.device):
-        images = load_mnist(settings["data_dir"])
+        images = with_classes_of(
+            settings["init_from"], load_dataset(settings["dataset"], settings["data_dir"])
+        )
         network = NETWORKS[settings["arch"]]
-        train, val = split(images.train_labels, settings["val_size"], settings["seed"])
+        size = validation_size(settings, len(images.train_labels))
+        train, val = split(images.train_labels, size, settings["seed"])
         test = torch.arange(len(images.test_labels))
         if settings["dry_run"]:
             train = train[: DRY_STEPS * settings["batch_size"]]
@@ -197,6 +205,8 @@ class Data:
             return inputs, all_labels[index].to(device)
 
         self.classes = images.classes
+        # So few pictures that an epoch has no more than a few steps are shown several times.
+        train = train.repeat(max(1, SMALLEST_EPOCH // len(train)))
         self.train = part(images.train_images, images.train_labels, train)
         fonts = fonts_file(settings)
         if fonts is not None:
@@ -207,13 +217,38 @@ class Data:
         self.test = part(images.test_images, images.test_labels, test)
 
 
+def with_classes_of(init_from: str | None, images: ImageSet) -> ImageSet:
+    """The images with the classes of the weights to begin with, where theirs are some of them.
+
+    So a few digits that the network reads badly can be learned without the others.
+    """
+    if init_from is None:
+        return images
+    known = load_weights(init_from)[1]["classes"]
+    if not set(images.classes) <= set(known):
+        return images
+    place = torch.tensor([known.index(name) for name in images.classes])
+    return images._replace(
+        train_labels=place[images.train_labels], test_labels=place[images.test_labels], classes=known
+    )
+
+
+def validation_size(settings: dict, count: int) -> int:
+    """How many of `count` training images are held out: `--val-size`, or fewer of a small data set."""
+    size, default = settings["val_size"], RECIPES["default"]["val_size"]
+    if size == default and size > count // VAL_SHARE:
+        say(f"holding out {count // VAL_SHARE:,} of {count:,} images to validate, not {size:,}")
+        return count // VAL_SHARE
+    return size
+
+
 class Run:
     """A training run: its settings, its folder, and all that changes while it goes on."""
 
-    def __init__(self, settings: dict, folder: Path, device: torch.device):
+    def __init__(self, settings: dict, folder: Path, device: torch.device, classes: list[str]):
         self.settings, self.folder, self.device = settings, folder, device
         torch.manual_seed(settings["seed"])
-        self.net = first_weights(settings).to(device)
+        self.net = first_weights(settings, classes).to(device)
         self.optimizer = make_optimizer(
             self.net, settings["optimizer"], settings["lr"], settings["weight_decay"]
         )
@@ -279,13 +314,23 @@ class Run:
         return min(epochs * self.steps_per_epoch(data), self.settings["max_steps"] or sys.maxsize)
 
 
-def first_weights(settings: dict) -> nn.Module:
-    """The network that a run starts from: freshly initialised, or from `--init-from`."""
-    if settings["init_from"] is not None:
-        return load_weights(settings["init_from"], settings["arch"])[0]
-    net = build(settings["arch"])
+def first_weights(settings: dict, classes: list[str]) -> nn.Module:
+    """The network that a run starts from: freshly initialised, or from `--init-from`.
+
+    Weights that know other classes keep all their layers but the outputs.
+    """
+    net = build(settings["arch"], len(classes))
     if settings["init"] is not None:
         net.apply(INITIALISATIONS[settings["init"]])
+    if settings["init_from"] is None:
+        return net
+    start, metadata = load_weights(settings["init_from"], settings["arch"])
+    if metadata["classes"] == classes:
+        return start
+    say(f"{settings['init_from']} knows other classes: its output layer begins anew")
+    output = list(net.state_dict())[-2:]  # weights and biases
+    kept = {name: value for name, value in start.state_dict().items() if name not in output}
+    net.load_state_dict(kept, strict=False)
     return net
 
 
@@ -631,7 +676,11 @@ def make_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--arch", choices=[*NETWORKS, "list"], help="the network (lenet5); list tells of each")
     add("--recipe", choices=list(RECIPES), help="a named set of defaults for the flags below")
-    add("--dataset", choices=["mnist"], help="what to learn (mnist)")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help=f"what to learn (mnist): {', '.join(DATASETS)}, or a folder with a sub-folder a class",
+    )
     add("--data-dir", metavar="DIR", help="where data sets are kept (data)")
     add("--epochs", type=number(int, 1, 100_000), help=f"({defaults['epochs']})")
     add("--batch-size", type=number(int, 1, 60_000), help=f"({defaults['batch_size']})")
@@ -774,7 +823,7 @@ def load_run(given: dict) -> tuple[Run, Data]:
         if settings["dry_run"] and os.path.exists(settings["plot"]):
             settings["plot"] = str(folder / "training_results.png")
         write_config(settings, folder, device)
-    run = Run(settings, folder, device)
+    run = Run(settings, folder, device, data.classes)
     run.lessons = lessons
     if name is not None:
         found = run.load_checkpoint()

