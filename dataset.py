@@ -9,6 +9,7 @@ A data set is one of the published ones (`sources.py` fetches and verifies
 them), one that torchvision knows, or anybody's folder of pictures.
 """
 
+import contextlib
 import functools
 import io
 import math
@@ -140,6 +141,17 @@ def picture_or_none(path: Path) -> np.ndarray | None:
         return None
 
 
+@contextlib.contextmanager
+def open_fonts(path):
+    """The arrays of a file that `fonts/render.py` made. Raises UserError for one that is not."""
+    data = read_file(path, LARGEST_FONTS)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            yield archive
+    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
+        raise UserError(f"{path} holds no digits in fonts: {reason(error)}") from error
+
+
 def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """N×28×28 uint8 digits in fonts, and their N labels.
 
@@ -147,16 +159,12 @@ def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.
     for evaluation; without that, those to train on. Raises UserError for a file
     that is not of that kind.
     """
-    data = read_file(path, LARGEST_FONTS)
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            images, labels, unseen = (archive[name] for name in ("images", "labels", "held_out"))
+    with open_fonts(path) as archive:
+        images, labels, unseen = (archive[name] for name in ("images", "labels", "held_out"))
         if images.shape != (len(labels), 28, 28) or images.dtype != np.uint8 or labels.max() > 9:
             raise ValueError(f"its images are {images.shape} of {images.dtype}")
         chosen = unseen[np.arange(len(labels)) // 10] == held_out
-    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
-        raise UserError(f"{path} holds no digits in fonts: {reason(error)}") from error
-    return torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen].astype(np.int64))
+        return torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen].astype(np.int64))
 
 
 def split(labels: torch.Tensor, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

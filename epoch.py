@@ -69,6 +69,9 @@ def make_optimizer(
     return kind(net if kind is DiagonalLevenbergMarquardt else net.parameters(), lr, **options)
 
 
+NO_CLASS = -1  # the label of what is none of the classes
+
+
 class Tally:
     """Loss and hits of an epoch so far, kept on the device until somebody asks."""
 
@@ -78,8 +81,8 @@ class Tally:
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
         hits = (logits.argmax(dim=1) == labels).sum()
-        count = torch.full_like(loss, len(labels))
-        self.values += torch.stack([loss * len(labels), hits.to(loss.dtype), count])
+        known = (labels != NO_CLASS).sum()
+        self.values += torch.stack([loss * known, hits.to(loss.dtype), known.to(loss.dtype)])
 
     def result(self) -> tuple[float, float]:
         """Mean loss and accuracy (0 to 1)."""
@@ -171,6 +174,25 @@ def soft_cross_entropy(temperature: float):
     is smaller by the square of the temperature, by which it is multiplied here.
     """
     return lambda logits, answers: F.cross_entropy(logits / temperature, answers) * temperature**2
+
+
+def outlier_exposure(label_smoothing: float = 0.0, weight: float = 0.5):
+    """The cross-entropy, with images of `NO_CLASS` for which all classes shall be as likely.
+
+    Hendrycks, Mazeika, Dietterich, "Deep Anomaly Detection with Outlier Exposure",
+    2019, equation 1 and section 4.3, with the weight that they use.
+    """
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        known = labels != NO_CLASS
+        # Sums over the whole batch, so that a batch without any of one kind is no special case.
+        value = F.cross_entropy(
+            logits, labels, ignore_index=NO_CLASS, label_smoothing=label_smoothing, reduction="sum"
+        )
+        uniform = -(logits.log_softmax(dim=1).mean(dim=1) * ~known).sum()
+        return (value + weight * uniform) / len(labels)
+
+    return loss
 
 
 def train_epoch(

@@ -52,6 +52,7 @@ FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error"
 FONTS = Path(__file__).resolve().parent / "fonts" / "digits.npz"
 EXPLANATION = "steps.png"
 MOST_PICTURES = 60  # in the figure of --plot
+NOT_A_DIGIT = 0.35  # confidence, below which what is refused is taken for something else
 REJECT_BELOW = 0.5  # confidence, for weights that do not bring a threshold of their own
 
 
@@ -178,9 +179,12 @@ class ImageClassifier:
         if not result.image.any():
             result.prediction, result.reason = None, "blank: there is no ink in the picture"
         elif result.confidence < self.reject_below:
+            # A network that has learned to be sure of nothing says more by it than one that has not.
+            strange = self.metadata.get("non_digits") and result.confidence < NOT_A_DIGIT
+            kind = "not a digit" if strange else "unsure"
             result.prediction = None
             result.reason = (
-                f"unsure: {result.confidence:.3f} sure, which is below {self.reject_below:.3f}"
+                f"{kind}: {result.confidence:.3f} sure, which is below {self.reject_below:.3f}"
             )
 
     def label_of(self, path: str) -> int | str | None:

@@ -41,6 +41,7 @@ from tqdm import tqdm
 
 from dataset import AUGMENTATIONS, DATASETS, LARGEST_FONTS, load_dataset, load_font_digits, split
 from epoch import (
+    NO_CLASS,
     OPTIMIZERS,
     SCHEDULES,
     Average,
@@ -48,6 +49,7 @@ from epoch import (
     Lessons,
     Tally,
     make_optimizer,
+    outlier_exposure,
     soft_cross_entropy,
     train_epoch,
 )
@@ -101,6 +103,7 @@ COLUMNS = (
 )
 SMALLEST_EPOCH = 5000  # images; of fewer pictures each is shown more than once
 VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
+NON_DIGITS = 20  # for every 20 images there is a scribble and a pair of digits
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
 DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
 LARGEST_CHECKPOINT = 1 << 30  # bytes
@@ -118,6 +121,7 @@ RECIPES = {
         "scheduler": "onecycle",
         "augment": "affine",
         "fonts": None,
+        "non_digits": False,
         "val_size": 5000,
         "seed": 0,
         "device": "auto",
@@ -186,7 +190,11 @@ RECIPES["1998-distorted"] = {**RECIPES["1998"], "augment": "1998"}
 
 
 class Data:
-    """The images of a run as network inputs on its device, each part with its labels."""
+    """The images of a run as network inputs on its device, each part with its labels.
+
+    `train`, `val` and `test` are of the data set; `shown` is what an epoch goes
+    through: the training images and what else there is to learn.
+    """
 
     def __init__(self, settings: dict, device: torch.device):
         images = with_classes_of(
@@ -205,16 +213,34 @@ class Data:
             return inputs, all_labels[index].to(device)
 
         self.classes = images.classes
-        # So few pictures that an epoch has no more than a few steps are shown several times.
-        train = train.repeat(max(1, SMALLEST_EPOCH // len(train)))
         self.train = part(images.train_images, images.train_labels, train)
+        # So few pictures that an epoch has no more than a few steps are shown several times.
+        copies = torch.arange(len(train)).repeat(max(1, SMALLEST_EPOCH // len(train)))
+        self.shown = self.train if len(copies) == len(train) else tuple(t[copies] for t in self.train)
         fonts = fonts_file(settings)
         if fonts is not None:
             digits, labels = load_font_digits(fonts)
-            drawn = part(digits, labels, torch.arange(len(labels)).repeat(FONT_COPIES))
-            self.train = tuple(torch.cat(pair) for pair in zip(self.train, drawn, strict=True))
+            self.show(part(digits, labels, torch.arange(len(labels)).repeat(FONT_COPIES)))
+        if settings["non_digits"]:
+            strange = non_digits(fonts, images.train_images[train], settings)
+            self.show(part(strange, torch.full((len(strange),), NO_CLASS), slice(None)))
         self.val = part(images.train_images, images.train_labels, val)
         self.test = part(images.test_images, images.test_labels, test)
+
+    def show(self, part: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Let every epoch go through these images too."""
+        self.shown = tuple(torch.cat(pair) for pair in zip(self.shown, part, strict=True))
+
+
+def non_digits(fonts: Path | None, images: torch.Tensor, settings: dict) -> torch.Tensor:
+    """What a run with `--non-digits` learns to refuse: scribbles, pairs of digits, letters in fonts."""
+    import nondigits
+
+    count, seed = len(images) // NON_DIGITS, settings["seed"]
+    parts = [nondigits.scribbles(count, seed), nondigits.digit_pairs(images, count, seed)]
+    if fonts is not None:
+        parts.append(nondigits.load_letters(fonts))
+    return torch.cat(parts)
 
 
 def with_classes_of(init_from: str | None, images: ImageSet) -> ImageSet:
@@ -306,7 +332,7 @@ class Run:
         return True
 
     def steps_per_epoch(self, data: Data) -> int:
-        return math.ceil(len(data.train[0]) / self.settings["batch_size"])
+        return math.ceil(len(data.shown[0]) / self.settings["batch_size"])
 
     def total_steps(self, data: Data) -> int:
         epochs = self.settings["epochs"]
@@ -397,7 +423,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         started = time.perf_counter() - run.seconds
         generator_state = run.generator.get_state()
         lesson = run.lessons.of_epoch(epoch) if run.lessons else None
-        plan = EpochPlan(data.train[0], augmentation, run.generator, lesson)
+        plan = EpochPlan(data.shown[0], augmentation, run.generator, lesson)
         first_step, done_before = run.step_in_epoch, run.step - run.step_in_epoch
         tally = None if run.tally is None else Tally(run.device, run.tally)
         epochs = math.ceil(total / per_epoch)
@@ -421,7 +447,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
             run.step_in_epoch, tally = train_epoch(
                 run.net,
                 run.optimizer,
-                *data.train,
+                *data.shown,
                 plan,
                 batch_size,
                 first_step=first_step,
@@ -488,7 +514,7 @@ def make_lessons(settings: dict, data: Data, device: torch.device) -> Lessons | 
         say(f"validation images may have been among those that {path} was trained on")
     teacher = teacher.to(device)
     augmentation, temperature = AUGMENTATIONS[settings["augment"]], settings["temperature"] or 1.0
-    return Lessons(teacher, data.train[0], augmentation, settings["seed"], temperature)
+    return Lessons(teacher, data.shown[0], augmentation, settings["seed"], temperature)
 
 
 def loss_of_run(run: Run):
@@ -496,6 +522,8 @@ def loss_of_run(run: Run):
     smoothing, temperature = run.settings["label_smoothing"], run.settings["temperature"]
     if temperature is not None:
         return soft_cross_entropy(temperature)
+    if run.settings["non_digits"]:
+        return outlier_exposure(smoothing or 0.0)
     if smoothing:
         return functools.partial(F.cross_entropy, label_smoothing=smoothing)
     return loss_function(run.net)
@@ -552,6 +580,8 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
     }
     for name in ("dataset", "recipe", "epochs", "seed", "val_size"):
         metadata[name] = run.settings[name]
+    if run.settings["non_digits"]:
+        metadata["non_digits"] = True
     if val is not None:
         metadata["val_accuracy"] = val.accuracy
         temperature = fit_temperature(val.logits, val.labels)
@@ -690,6 +720,12 @@ def make_parser() -> ArgumentParser:
     add("--augment", choices=list(AUGMENTATIONS), help=f"({defaults['augment']})")
     add("--fonts", metavar="FILE", help="digits in fonts to learn too, such as fonts/digits.npz")
     add(
+        "--non-digits",
+        action="store_true",
+        default=None,
+        help="learn to be sure of nothing for scribbles, pairs of digits and letters in --fonts",
+    )
+    add(
         "--val-size",
         type=number(int, 0, 59_999),
         help="training images held out to choose the best epoch (5000); 0 keeps the last epoch",
@@ -752,6 +788,8 @@ def check_together(settings: dict) -> None:
         raise UserError("--teacher needs distorted images to answer for: name an --augment")
     if settings["temperature"] and not settings["teacher"]:
         raise UserError("--temperature softens a teacher's answers: name a --teacher, or leave it out")
+    if settings["non_digits"] and (settings["teacher"] or arch == LeNet1998.arch):
+        raise UserError("--non-digits needs the cross-entropy: leave --teacher and lenet5-1998 out")
     if settings["label_smoothing"] and settings["teacher"]:
         raise UserError("--label-smoothing is for labels, and a teacher stands for them: leave one out")
     if settings["init"] and settings["init_from"]:
@@ -794,7 +832,8 @@ def settings_of(folder: Path, given: dict) -> dict:
     except SystemExit:
         raise UserError(f"{path} was changed: {complaint.getvalue().strip()}") from None
     settings = {name: parsed[name] for name in (*RECIPES["default"], "recipe")}
-    settings["dry_run"] = bool(settings["dry_run"])
+    for name in ("dry_run", "non_digits"):
+        settings[name] = bool(settings[name])
     check_together(settings)
     for name, value in given.items():
         if settings[name] != value:
@@ -835,6 +874,8 @@ def print_start(run: Run, data: Data) -> None:
     counts = [f"{len(images):,}" for images, _ in (data.train, data.val, data.test)]
     print(f"{run.settings['arch']}: {count_parameters(run.net):,} parameters, on {run.device}")
     print("images: {} to train on, {} to validate, {} to test".format(*counts), flush=True)
+    if len(data.shown[0]) > len(data.train[0]):
+        print(f"an epoch shows {len(data.shown[0]):,} images, distortions aside", flush=True)
 
 
 def print_summary(run: Run, data: Data, started: float) -> None:

@@ -16,24 +16,37 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import ImageFont
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from files import UserError, say, write_file  # noqa: E402  (after the path is set)
-from generate_test_digits import draw_digit, is_symbol_font, load_face  # noqa: E402
+from generate_test_digits import (  # noqa: E402
+    MISSING,
+    OVERSAMPLING,
+    draw_digit,
+    draw_glyph,
+    is_symbol_font,
+    load_face,
+)
 from preprocess import mnist_like  # noqa: E402
 
 PACKAGES = Path(__file__).with_name("packages.txt")  # a name a line
 SIZE = 96  # pixels, the side of the sheet that a digit is drawn on
+LETTERS_A_FACE = 6
+# None that could be taken for a digit, such as I, l, O, S, Z, b, g or q.
+LETTERS = "ACEFHKLMNPRTUVWXYadefhkmnprtuvwx&%@#?+=*$"
 HELD_OUT = 4  # every fourth package, from the second on: 207 faces
 README = """# Digits in fonts
 
-`digits.npz`, made by `python fonts/render.py`: {count:,} pictures of digits in {faces} faces of
-{packages} Debian packages, 28×28 as MNIST has them. `images` and `labels` have ten digits a
-face, in order; `faces` and `packages` name each face, `held_out` tells which
-families no training sees. The fonts themselves are not here; their licences, as
-the packages state them, let their glyphs be drawn and the drawings passed on.
+`digits.npz`, made by `python fonts/render.py`: {count:,} digits in {faces} faces of
+{packages} Debian packages, 28×28 as MNIST has them. `images` and `labels` have ten
+digits a face, in order; `faces` and `packages` name each face, `held_out` tells
+which families no training sees. `letters` are pictures of letters and signs, to be
+refused, each of the face that `letter_faces` counts. The fonts themselves are not
+here; their licences, as the packages state them, let their glyphs be drawn and the
+drawings passed on.
 
 | package | faces | held out | licence |
 |---|---|---|---|
@@ -67,6 +80,18 @@ def faces_in(folder: Path) -> dict:
     return faces
 
 
+def letters_in(face, number: int) -> list[np.ndarray]:
+    """Some letters and signs of a face, others for each `number`, of those that it has."""
+    font = ImageFont.truetype(face.path, 40, layout_engine=ImageFont.Layout.BASIC)
+    missing = bytes(font.getmask(MISSING))
+    there = [
+        letter for letter in LETTERS if any(mask := bytes(font.getmask(letter))) and mask != missing
+    ]
+    chosen = np.random.default_rng(number).permutation(there)[:LETTERS_A_FACE]
+    drawn = [draw_glyph(str(letter), face, OVERSAMPLING * SIZE, 0, outline=False) for letter in chosen]
+    return [mnist_like(picture.reduce(OVERSAMPLING)) for picture in drawn]
+
+
 def licence(folder: Path) -> str:
     """What a package's copyright file calls its licences."""
     path = folder / "usr" / "share" / "doc" / folder.name / "copyright"
@@ -81,11 +106,15 @@ def licence(folder: Path) -> str:
 
 def main() -> int:
     images, faces, packages, held_out, rows = [], [], [], [], ""
+    letters, letter_faces = [], []
     with tempfile.TemporaryDirectory() as temporary:
         for i, folder in enumerate(fetch(Path(temporary))):
             found = faces_in(folder)
             for name, face in sorted(found.items()):
                 images += [mnist_like(draw_digit(digit, face, size=SIZE)) for digit in range(10)]
+                some = letters_in(face, len(faces))
+                letters += some
+                letter_faces += [len(faces)] * len(some)
                 faces.append(name)
                 packages.append(folder.name)
                 held_out.append(i % HELD_OUT == 1)
@@ -101,6 +130,8 @@ def main() -> int:
         faces=np.array(faces),
         packages=np.array(packages),
         held_out=np.array(held_out),
+        letters=np.stack(letters),
+        letter_faces=np.array(letter_faces),
     )
     here = Path(__file__).parent
     write_file(here / "digits.npz", buffer.getvalue())

@@ -175,7 +175,7 @@ def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
 
 def test_digits_in_fonts_are_learned_too(workdir, capsys):
     assert_goes_on_to_the_bit([*TWO_EPOCHS, "--fonts", "fonts/digits.npz", "--augment", "pens"], 43)
-    assert "18,460 to train on" in capsys.readouterr().out
+    assert "an epoch shows 18,460 images" in capsys.readouterr().out
     assert main([*SHORT, "--fonts", "missing.npz"]) == 2
     assert_one_error_line(capsys.readouterr().err, "no missing.npz", "fonts/render.py")
 

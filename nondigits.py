@@ -1,0 +1,68 @@
+"""What is no digit: letters in fonts, scribbles, two digits at once; to be refused, not read.
+
+    scribbles    random strokes of a pen
+    digit_pairs  two digits of a data set beside each other
+    load_letters letters and signs in fonts, from the file of the digits in fonts
+
+All come as N×28×28 uint8 through the pre-processing that pictures go through. A
+network that is shown them with the request to be sure of nothing (Hendrycks,
+Mazeika, Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019) tells
+by its confidence also what is no digit of other kinds.
+"""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from dataset import open_fonts
+from preprocess import centre_digit
+
+SHEET = 112  # pixels, the side of the sheet that is scribbled on
+
+
+def scribble(rng: np.random.Generator) -> np.ndarray:
+    """One sheet with two to five bent or broken strokes (a single one may be a 1), 28×28 uint8."""
+    sheet = Image.new("L", (SHEET, SHEET), 0)
+    draw = ImageDraw.Draw(sheet)
+    width = int(rng.integers(6, 18))
+    for _ in range(rng.integers(2, 6)):
+        points = rng.uniform(0.1, 0.9, (int(rng.integers(3, 7)), 2)) * SHEET
+        if rng.random() < 0.6:
+            points = rounded(points)
+        draw.line([tuple(point) for point in points], fill=255, width=width, joint="curve")
+    return centre_digit(np.asarray(sheet, np.float32))
+
+
+def rounded(points: np.ndarray) -> np.ndarray:
+    """Corners cut twice (Chaikin, 1974), so that a polygon becomes a curve."""
+    for _ in range(3):
+        before, after = points[:-1], points[1:]
+        cut = np.stack([0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], axis=1)
+        points = np.concatenate([points[:1], cut.reshape(-1, 2), points[-1:]])
+    return points
+
+
+def scribbles(count: int, seed: int) -> torch.Tensor:
+    """`count` scribbles, N×28×28 uint8."""
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(np.stack([scribble(rng) for _ in range(count)]))
+
+
+def digit_pairs(images: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """`count` pictures of two of the N×28×28 uint8 `images` side by side, up to 12 pixels apart."""
+    rng = np.random.default_rng(seed)
+    chosen = images[torch.from_numpy(rng.integers(0, len(images), 2 * count))].numpy()
+    pairs = []
+    for left, right in zip(chosen[::2], chosen[1::2], strict=True):
+        left, right = (digit[:, np.flatnonzero(digit.any(0))] for digit in (left, right))
+        lower = np.roll(right, int(rng.integers(-3, 4)), axis=0)
+        gap = np.zeros((28, int(rng.integers(0, 13))), np.uint8)
+        pairs.append(centre_digit(np.hstack([left, gap, lower]).astype(np.float32)))
+    return torch.from_numpy(np.stack(pairs))
+
+
+def load_letters(path, held_out: bool = False) -> torch.Tensor:
+    """N×28×28 uint8 letters and signs in the faces of `load_font_digits`: to train on, or `held_out`."""
+    with open_fonts(path) as archive:
+        chosen = archive["held_out"][archive["letter_faces"]] == held_out
+        return torch.from_numpy(archive["letters"][chosen])

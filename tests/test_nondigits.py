@@ -1,0 +1,135 @@
+"""What is no digit: its pictures, the loss that asks for no confidence, and the refusal."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from epoch import NO_CLASS, Tally, outlier_exposure
+from inference import ImageClassifier, main
+from model import LeNet5, load_weights, save_weights
+from nondigits import digit_pairs, load_letters, rounded, scribbles
+from tests.conftest import ROOT, assert_one_error_line, run_script
+from train import main as train
+
+FONTS = ROOT / "fonts" / "digits.npz"
+
+
+def box(image):
+    rows, columns = np.flatnonzero(image.max(1) > 50), np.flatnonzero(image.max(0) > 50)
+    return columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
+
+
+def test_scribbles_are_made_like_mnist_and_depend_on_their_seed():
+    ours = scribbles(50, seed=3)
+    assert ours.shape == (50, 28, 28)
+    assert ours.dtype == torch.uint8
+    assert all(18 <= max(box(image)) <= 22 for image in ours.numpy())
+    assert torch.equal(ours, scribbles(50, seed=3))
+    assert not torch.equal(ours, scribbles(50, seed=4))
+
+
+def test_rounding_keeps_the_ends_and_stays_inside():
+    points = np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 10.0]])
+    curve = rounded(points)
+    np.testing.assert_array_equal(curve[[0, -1]], points[[0, -1]])
+    assert curve.min() >= 0
+    assert curve.max() <= 10
+    steps = np.diff(curve, axis=0)
+    turns = np.abs(np.diff(np.arctan2(steps[:, 1], steps[:, 0])))
+    assert turns.max() < np.pi / 4  # the corner was a quarter turn
+
+
+def test_pairs_hold_two_digits(mnist):
+    images = mnist.train_images[:500]
+    pairs = digit_pairs(images, 60, seed=0).numpy()
+    assert pairs.shape == (60, 28, 28)
+    widths = [box(pair)[0] for pair in pairs]
+    heights = [box(pair)[1] for pair in pairs]
+    assert np.mean([w >= 19 for w in widths]) > 0.85  # but for two slim ones
+    assert np.mean(heights) < 16  # each is half as large as MNIST's
+
+
+def test_letters_of_held_out_families_are_not_learned():
+    learned, unseen = load_letters(FONTS), load_letters(FONTS, held_out=True)
+    assert len(learned) > 2000
+    assert len(unseen) > 1000
+    assert learned.shape[1:] == (28, 28)
+
+
+def test_outlier_exposure_against_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(9, 10, generator=generator)
+    labels = torch.tensor([3, NO_CLASS, 4, 4, NO_CLASS, 0, 9, 1, NO_CLASS])
+    total = 0.0
+    for row, label in zip(logits, labels.tolist(), strict=True):
+        if label == NO_CLASS:
+            total += 0.5 * sum(-0.1 * row.log_softmax(0)[k].item() for k in range(10))
+        else:
+            total -= row.log_softmax(0)[label].item()
+    assert outlier_exposure()(logits, labels).item() == pytest.approx(total / 9, rel=1e-5)
+    digits = labels != NO_CLASS
+    plain = outlier_exposure(0.1)(logits[digits], labels[digits])
+    torch.testing.assert_close(
+        plain, F.cross_entropy(logits[digits], labels[digits], label_smoothing=0.1)
+    )
+
+
+def test_the_tally_counts_what_has_a_class():
+    tally = Tally(torch.device("cpu"))
+    tally.add(torch.tensor(0.5), torch.eye(3), torch.tensor([0, 2, NO_CLASS]))
+    assert tally.result() == (0.5, 0.5)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short training with --non-digits, two epochs."""
+    folder = tmp_path_factory.mktemp("non-digits")
+    os.symlink(ROOT / "data", folder / "data")
+    flags = ["--fonts", FONTS, "--non-digits", "--epochs", "2", "--device", "cpu"]
+    done = run_script("train.py", *flags, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "an epoch shows" in done.stdout
+    return folder / "lenet5_model.pth"
+
+
+def test_what_has_learned_it_is_unsure_of_what_is_no_digit(trained, mnist):
+    classifier = ImageClassifier(trained)
+    assert classifier.metadata["non_digits"]
+    digits = classifier.probabilities(mnist.test_images[:1000]).max(axis=1)
+    strange = torch.cat([scribbles(200, seed=9), digit_pairs(mnist.test_images, 200, seed=9)])
+    strange = classifier.probabilities(torch.cat([strange, load_letters(FONTS, held_out=True)[:400]]))
+    # As many pairs of a digit and something else in which the digit is surer: the area under the ROC.
+    surer = (digits[:, None] > strange.max(axis=1)[None]).mean()
+    assert surer > 0.97  # 0.94 without --non-digits, however long the training
+
+
+def test_it_says_what_it_takes_for_something_else(trained, tmp_path, capsys):
+    letters = load_letters(FONTS, held_out=True)
+    strangest = ImageClassifier(trained).probabilities(letters).max(axis=1).argmin()
+    Image.fromarray(letters[strangest].numpy()).save(tmp_path / "letter.png")
+    net, metadata = load_weights(trained)
+    save_weights(tmp_path / "w.pth", net, **(metadata | {"reject_below": 0.999999}))
+    flags = [tmp_path / "letter.png", "--weights", tmp_path / "w.pth", "--format", "json", "--reject"]
+    flags = [str(flag) for flag in flags]
+    assert main(flags) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["prediction"] is None
+    assert value["reason"].startswith("not a digit: ")
+    # Weights that have not learned it only say that they are unsure.
+    del metadata["non_digits"]
+    save_weights(tmp_path / "w.pth", net, **(metadata | {"reject_below": 0.999999}))
+    assert main(flags) == 0
+    assert json.loads(capsys.readouterr().out)["reason"].startswith("unsure: ")
+
+
+def test_non_digits_need_the_cross_entropy(workdir, capsys):
+    save_weights("t.pth", LeNet5())
+    assert train(["--non-digits", "--teacher", "t.pth"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "--non-digits needs the cross-entropy")
+    assert train(["--non-digits", "--arch", "lenet5-1998"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "--non-digits needs the cross-entropy")
