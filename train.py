@@ -121,7 +121,7 @@ RECIPES = {
         "scheduler": "onecycle",
         "augment": "affine",
         "fonts": None,
-        "non_digits": False,
+        "non_digits": None,
         "val_size": 5000,
         "seed": 0,
         "device": "auto",
@@ -832,8 +832,7 @@ def settings_of(folder: Path, given: dict) -> dict:
     except SystemExit:
         raise UserError(f"{path} was changed: {complaint.getvalue().strip()}") from None
     settings = {name: parsed[name] for name in (*RECIPES["default"], "recipe")}
-    for name in ("dry_run", "non_digits"):
-        settings[name] = bool(settings[name])
+    settings["dry_run"] = bool(settings["dry_run"])
     check_together(settings)
     for name, value in given.items():
         if settings[name] != value:
