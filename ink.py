@@ -73,13 +73,22 @@ def strokes_of(colours: list[np.ndarray], dark: bool, within: np.ndarray | None)
     colours = colours if dark else [255 - colour for colour in colours]
     light = even_light(mean_of(colours))
     flat = [colour / light for colour in colours]
-    looks = [look(flat, share, within, dark) for share in STROKES]
+    # Where there are no shadows, the widest look sees all there is.
+    shares = STROKES[-1:] if is_evenly_lit(flat) else STROKES
+    looks = [look(flat, share, within, dark) for share in shares]
     # A wide reach is for wide strokes; where there are none, it only brings in shadows.
     sharpest = max(found.sharpness for found in looks)
     for i, found in enumerate(looks):
         if found.sharpness >= ENOUGH * sharpest and not any(hollow(found, w) for w in looks[i + 1 :]):
             return found
     return looks[-1]
+
+
+def is_evenly_lit(colours: list[np.ndarray]) -> bool:
+    """Whether nearly all of a picture is paper or strong ink, and little in between, as shadows are."""
+    gray = mean_of(colours)
+    paper, ink = np.abs(gray - 1) < 0.03, gray < 0.6
+    return bool(paper.mean() > 0.5) and bool((paper | ink).mean() > 0.93)
 
 
 def hollow(narrow: Strokes, wide: Strokes) -> bool:
@@ -164,6 +173,8 @@ def even_light(gray: np.ndarray) -> np.ndarray:
         weighted = terms * weights[:, None]
         fit = np.linalg.solve(weighted.T @ terms + small_bends, weighted.T @ values)
         rest = values - terms @ fit
+        if np.abs(rest[weights > 0]).max() < 0.01:  # as good as it gets
+            break
         limit = 4 * 1.4826 * np.median(np.abs(rest[weights > 0])) + 0.02
         weights = np.square(np.maximum(1 - np.square(rest / limit), 0))
     surface = np.exp(np.clip(terms @ fit, values.min(), values.max())).reshape(side, side)
