@@ -25,12 +25,14 @@ STROKES = (
     0.25,
 )  # of the shorter side: the widest stroke that is looked for, one after the other
 FAINTEST = 8.0  # of 255: ink takes away at least so much of the light
-NOISE = 4.0  # times the deviation on bare paper: what is fainter is not ink
+NOISE = 5.0  # times the deviation on bare paper: what is fainter is not ink
 EDGE = 0.85  # of the level at the sharpest edges: a little more than their outer half is ink
 FRAME = 0.12  # of the picture's side: how deep a frame or a table's edge may reach into it
+RIM = 0.05  # of the picture's side: how far from its edge a drawn frame may be
 LINE = 0.55  # of the picture's side: what goes straight on for so long, from rim to rim, is a line
 THIN = 0.035  # of the shorter side: no line is thicker
-UNDECIDED = 0.5  # of `darkness`, for strokes about as wide as what they enclose
+ALIKE = 8.0  # gray levels: what differs less from the paper at the border is paper
+UNDECIDED = 1.0  # of `darkness`, for strokes about as wide as what they enclose
 ENOUGH = 0.85  # of the sharpness of the whole digit's edges: that of pieces of its strokes is below 0.4
 GRAY = 12  # of 255: colours that differ less are one
 SAMPLED = 7  # every seventh pixel is enough to know how most are
@@ -58,16 +60,67 @@ def find_strokes(
     if picture.ndim == 3 and int(np.ptp(picture, axis=2).max()) < GRAY:
         picture = picture[:, :, 1]
     colours = denoised([colour.astype(np.float32) for colour in cv2.split(picture)])
-    if dark is not None:
-        return strokes_of(colours, dark, within)
-    evidence = darkness(mean_of(colours))
-    if abs(evidence) > UNDECIDED:
-        return strokes_of(colours, evidence > 0, within)
-    # Both ways: what is not the ink has fewer edges than the ink.
-    return max((strokes_of(colours, dark, within) for dark in (True, False)), key=lambda s: s.sharpness)
+    paper, is_plain = paper_at_border(colours)
+    if not is_plain:
+        return of_likelier_polarity(colours, dark, within, 0)
+    if dark is None:
+        dark = is_darker(mean_of(colours), mean_of(paper))
+    # More of the same paper around it, so that no stroke is at the edge.
+    margin = max(picture.shape[:2]) // 6
+    wider = [
+        cv2.copyMakeBorder(colour, *[margin] * 4, cv2.BORDER_CONSTANT, value=level)
+        for colour, level in zip(colours, paper, strict=True)
+    ]
+    return of_likelier_polarity(wider, dark, within, margin)
 
 
-def strokes_of(colours: list[np.ndarray], dark: bool, within: np.ndarray | None) -> Strokes:
+def of_likelier_polarity(colours: list[np.ndarray], dark: bool | None, within, margin: int) -> Strokes:
+    """The strokes where it is known whether they are `dark`, or else as they are likely to be.
+
+    `colours` have `margin` more pixels of paper on each side than the picture.
+    """
+    if dark is None:
+        gray = mean_of(colours)
+        evidence = darkness(np.log(gray + 16)) + darkness(gray)
+        if abs(evidence) <= UNDECIDED:
+            # Both ways: what is not the ink has fewer edges than the ink.
+            both = [strokes_of(colours, way, within, margin) for way in (True, False)]
+            return max(both, key=lambda found: found.sharpness)
+        dark = evidence > 0
+    return strokes_of(colours, dark, within, margin)
+
+
+def paper_at_border(colours: list[np.ndarray]) -> tuple[list[float], bool]:
+    """The commonest level of the border in each colour; is it that of plain paper?
+
+    It is not if the picture has too little of it, as of a frame, or if a shadow
+    goes across the border.
+    """
+    ring = np.ones(colours[0].shape, bool)
+    width = max(1, min(ring.shape) // 28)
+    ring[width:-width, width:-width] = False
+    levels = [float(np.median(colour[ring])) for colour in colours]
+    away = np.max([np.abs(c - level) for c, level in zip(colours, levels, strict=True)], axis=0)
+    paper, ink = away < ALIKE, away > 0.6 * np.percentile(away, 99.5)
+    # What is as wide as that is no ink, but the light beside a shadow.
+    reach = np.ones((round(0.35 * max(ring.shape)),) * 2, np.uint8)
+    is_plain = (
+        paper[ring].mean() > 0.5
+        and paper.mean() > 0.25
+        and (paper | ink)[ring].mean() > 0.65
+        and not cv2.erode(ink.astype(np.uint8), reach).any()
+    )
+    return levels, is_plain
+
+
+def is_darker(gray: np.ndarray, paper: float) -> bool:
+    """Whether what differs from the paper is darker, by the sum of the squared differences."""
+    difference = gray - paper
+    dark, bright = np.minimum(difference, 0), np.maximum(difference, 0)
+    return float(np.square(dark).sum()) > float(np.square(bright).sum())
+
+
+def strokes_of(colours: list[np.ndarray], dark: bool, within, margin: int) -> Strokes:
     """The digit's ink where the polarity is known."""
     # Bright ink on dark paper becomes dark ink on bright paper.
     colours = colours if dark else [255 - colour for colour in colours]
@@ -75,7 +128,7 @@ def strokes_of(colours: list[np.ndarray], dark: bool, within: np.ndarray | None)
     flat = [colour / light for colour in colours]
     # Where there are no shadows, the widest look sees all there is.
     shares = STROKES[-1:] if is_evenly_lit(flat) else STROKES
-    looks = [look(flat, share, within, dark) for share in shares]
+    looks = [look(flat, share, within, dark, margin) for share in shares]
     # A wide reach is for wide strokes; where there are none, it only brings in shadows.
     sharpest = max(found.sharpness for found in looks)
     for i, found in enumerate(looks):
@@ -88,7 +141,7 @@ def is_evenly_lit(colours: list[np.ndarray]) -> bool:
     """Whether nearly all of a picture is paper or strong ink, and little in between, as shadows are."""
     gray = mean_of(colours)
     paper, ink = np.abs(gray - 1) < 0.03, gray < 0.6
-    return bool(paper.mean() > 0.5) and bool((paper | ink).mean() > 0.93)
+    return bool(paper.mean() > 0.4) and bool((paper | ink).mean() > 0.93)
 
 
 def hollow(narrow: Strokes, wide: Strokes) -> bool:
@@ -101,7 +154,8 @@ def hollow(narrow: Strokes, wide: Strokes) -> bool:
     return bool(missed.sum() > 0.05 * ink.sum())
 
 
-def mean_of(colours: list[np.ndarray]) -> np.ndarray:
+def mean_of(colours: list):
+    """The mean of the colours' pictures, or of their levels."""
     return colours[0] if len(colours) == 1 else sum(colours) / len(colours)
 
 
@@ -138,12 +192,12 @@ def darkness(gray: np.ndarray) -> float:
     A stroke is a narrow valley or a narrow ridge. The difference of two
     Gaussians answers to either with its sign, to the edge of a shadow with both
     signs alike, to a slope not at all. The skewness of the answers at each of
-    the widths that a stroke may have tells valleys from ridges; the logarithm
-    makes ink in the shadow count as much as ink in the light.
+    the widths that a stroke may have tells valleys from ridges. In the logarithm
+    of the brightness, ink in the shadow counts as much as ink in the light.
     """
     side = min(gray.shape)
     sigma, evidence = max(1.0, side / 160), 0.0
-    narrow = smoothed(np.log(gray + 16), sigma)
+    narrow = smoothed(gray, sigma)
     while sigma < side / 10:
         wide = smoothed(narrow, 1.25 * sigma)  # with what was smoothed before, 1.6 sigma
         detail = narrow - wide
@@ -208,9 +262,11 @@ def threshold(amount: np.ndarray, least: float) -> float:
 # ---------------------------------------------------------------- what is on the paper
 
 
-def look(colours: list[np.ndarray], share: float, within: np.ndarray | None, dark: bool) -> Strokes:
+def look(colours: list[np.ndarray], share: float, within, dark: bool, margin: int) -> Strokes:
     """The digit's ink if its strokes are at most `share` of the shorter side wide."""
-    side = min(colours[0].shape)
+    height, width = colours[0].shape
+    inside = np.s_[margin : height - margin, margin : width - margin]
+    side = min(height, width)
     width = 2 * int(share * side / 2) + 1
     amounts, spreads, weights = [], [], []
     for colour in colours:
@@ -220,7 +276,8 @@ def look(colours: list[np.ndarray], share: float, within: np.ndarray | None, dar
         # The colours in which the ink shows most beside the paper's grain count most.
         weights.append(max(1.0, float(np.percentile(amount, 99.7))) / (spread + 3) ** 2)
     shares = [weight / sum(weights) for weight in weights]
-    everything = np.maximum(sum(s * amount for s, amount in zip(shares, amounts, strict=True)), 0)
+    mixed = sum(s * amount for s, amount in zip(shares, amounts, strict=True))
+    everything = np.maximum(mixed, 0)[inside]
     least = max(FAINTEST, NOISE * sum(s * spread for s, spread in zip(shares, spreads, strict=True)))
     if within is None:
         amount = without_lines(without_frame(everything, least), least)
@@ -237,33 +294,44 @@ def ink_mask(amount: np.ndarray, level: float) -> np.ndarray:
 
 
 def without_frame(amount: np.ndarray, least: float) -> np.ndarray:
-    """The amount of ink without what is long and keeps to the rim of the picture."""
-    amount = amount.copy()
+    """The amount of ink without what goes along the whole rim of the picture.
+
+    Where there is nothing else, and it is strong, it is a digit that fills the picture.
+    """
+    without = amount.copy()
     # A strong frame first, then what of a faint or broken one was below the threshold.
     for level in (threshold(amount, least), least):
-        mask = ink_mask(amount, level)
+        mask = ink_mask(without, level)
         count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        pieces = [i for i in range(1, count) if is_frame(labels, i, boxes[i])]
+        pieces = [i for i in range(1, count) if is_frame(labels == i, boxes[i])]
         frame = np.isin(labels, pieces).astype(np.uint8)
-        amount[dilated(frame, 5) > 0] = 0
+        without[dilated(frame, 5) > 0] = 0
+    if of_the_digit(without, least)[1] > 0 or threshold(amount, least) < 2 * least:
+        return without
     return amount
 
 
-def is_frame(labels: np.ndarray, piece: int, box) -> bool:
-    """Whether a piece is a bar along the rim, or goes around an empty middle."""
-    height, width = labels.shape
-    x, y, w, h, _ = box
-    deep, wide = FRAME * height, FRAME * width
-    level = w > 0.6 * width and h < deep and (y + h < 2 * deep or y > height - 2 * deep)
-    upright = h > 0.6 * height and w < wide and (x + w < 2 * wide or x > width - 2 * wide)
+def is_frame(piece: np.ndarray, box) -> bool:
+    """Whether a piece is a bar along the rim from end to end, or goes around the picture.
+
+    A 1 beside the rim is shorter than it; a 0 that fills the picture leaves the
+    corners of its box empty, where a frame's sides meet.
+    """
+    height, width = piece.shape
+    x, y, w, h, area = box
+    rim_y, rim_x = RIM * height, RIM * width
+    at_rim = (x < rim_x, x + w > width - rim_x, y < rim_y, y + h > height - rim_y)
+    level = w > 0.9 * width and h < FRAME * height and (at_rim[2] or at_rim[3])
+    upright = h > 0.9 * height and w < FRAME * width and (at_rim[0] or at_rim[1])
     if level or upright:
         return True
-    if w < 0.6 * width or h < 0.6 * height or (min(x, y) > min(deep, wide)):
+    if w < 0.85 * width or h < 0.85 * height or sum(at_rim) < 3:
         return False
-    inside = (
-        labels[y + int(0.15 * h) : y + int(0.85 * h), x + int(0.15 * w) : x + int(0.85 * w)] == piece
-    )
-    return inside.sum() < 0.1 * (labels[y : y + h, x : x + w] == piece).sum()
+    inner = piece[y : y + h, x : x + w]
+    b, a = max(1, int(0.08 * h)), max(1, int(0.08 * w))
+    corners = (inner[:b, :a], inner[:b, -a:], inner[-b:, :a], inner[-b:, -a:])
+    middle = inner[2 * b : -2 * b, 2 * a : -2 * a]
+    return sum(corner.any() for corner in corners) >= 3 and middle.sum() < 0.1 * area
 
 
 def without_lines(amount: np.ndarray, least: float) -> np.ndarray:

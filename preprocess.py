@@ -40,6 +40,7 @@ WORKING_SIDE = 256  # larger pictures are reduced to this before the digit is lo
 SMALLEST = 48  # pixels of the shorter side, below which a picture has paper and ink alone
 COLOURED = ("RGB", "P", "CMYK", "YCbCr", "HSV")  # Pillow's modes
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
+STRONG_CONTRAST = 100.0  # gray levels, more than noise has
 BOX_LEVEL = 0.2  # of the strongest ink: what belongs to the bounding box
 FRINGE = 2  # pixels of 28×28 around the box in which fainter ink is kept
 
@@ -299,14 +300,26 @@ def steps(source, invert: str = "auto") -> Steps:
     if min(image.size) == 0:
         raise PictureError("the picture has no pixels")
     picture = np.asarray(reduced(image))
-    if min(image.size) < SMALLEST:  # no room for lines, frames and shadows
-        ink = find_ink(np.asarray(to_gray(image)), invert)
-        return Steps(picture, ink.amount, ink.amount, centre_digit(ink.amount), ink.dark)
+    everything, amount, dark = ink_in(picture, {"auto": None, "yes": True, "no": False}[invert])
+    near = from_near(image, amount, dark)
+    return Steps(picture, everything, near, centre_digit(near), dark)
+
+
+def ink_in(picture: np.ndarray, dark: bool | None, within: np.ndarray | None = None) -> tuple:
+    """All ink in a reduced picture, the digit's ink (both H×W float32), and whether it is dark."""
+    if min(picture.shape[:2]) < SMALLEST:  # no room for lines, frames and shadows
+        gray = np.asarray(to_gray(Image.fromarray(picture)))
+        ink = find_ink(gray, {None: "auto", True: "yes", False: "no"}[dark])
+        return ink.amount, ink.amount, ink.dark
     from ink import find_strokes  # imports OpenCV
 
-    strokes = find_strokes(picture, {"auto": None, "yes": True, "no": False}[invert])
-    amount = from_near(image, strokes)
-    return Steps(picture, strokes.everything, amount, centre_digit(amount), strokes.dark)
+    strokes = find_strokes(picture, dark, within)
+    if not strokes.amount.any():  # perhaps a digit that is cut so close that no paper is left around it
+        gray = np.asarray(to_gray(Image.fromarray(picture)))
+        ink = find_ink(gray, {None: "auto", True: "yes", False: "no"}[dark])
+        if ink.amount.max() > STRONG_CONTRAST:
+            return ink.amount, ink.amount, ink.dark
+    return strokes.everything, strokes.amount, strokes.dark
 
 
 def reduced(image: Image.Image) -> Image.Image:
@@ -320,26 +333,30 @@ def reduction(size: tuple[int, int]) -> int:
     return math.ceil(max(size) / WORKING_SIDE)
 
 
-def from_near(image: Image.Image, strokes) -> np.ndarray:
-    """The ink of a small digit on a large sheet, looked at again at a higher resolution."""
-    from ink import dilated, find_strokes
+def from_near(image: Image.Image, amount: np.ndarray, dark: bool) -> np.ndarray:
+    """The ink of a small digit on a large sheet, looked at again at a higher resolution.
 
-    box = bounding_box(strokes.amount)
-    if box is None:
-        return strokes.amount
+    `amount` is its ink in the reduced picture.
+    """
+    box = bounding_box(amount)
+    factor = reduction(image.size)
+    if box is None or factor == 1:
+        return amount
     left, top, right, bottom = box
     margin = max(right - left, bottom - top) // 2 + 2
-    height, width = strokes.amount.shape
+    height, width = amount.shape
     left, top = max(0, left - margin), max(0, top - margin)
     right, bottom = min(width, right + margin), min(height, bottom + margin)
-    factor = reduction(image.size)
-    close = image.crop((left * factor, top * factor, right * factor, bottom * factor))
+    # The last pixels of a reduced picture may be of fewer.
+    far = (min(image.width, right * factor), min(image.height, bottom * factor))
+    close = image.crop((left * factor, top * factor, *far))
     if max(close.size) > 0.7 * max(image.size):
-        return strokes.amount
-    small = reduced(close)
-    where = dilated((strokes.amount[top:bottom, left:right] > 0).astype(np.uint8), 5)
-    where = np.asarray(Image.fromarray(where).resize(small.size, Image.Resampling.NEAREST))
-    return find_strokes(np.asarray(small), strokes.dark, where).amount
+        return amount
+    small = np.asarray(reduced(close))
+    where = Image.fromarray((amount[top:bottom, left:right] > 0).astype(np.uint8))
+    # Two pixels of the reduced picture around what was found there.
+    where = where.filter(ImageFilter.MaxFilter(5)).resize(small.shape[1::-1], Image.Resampling.NEAREST)
+    return ink_in(small, dark, np.asarray(where))[1]
 
 
 def to_input(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:
