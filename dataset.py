@@ -56,17 +56,16 @@ def load_dataset(name: str, folder="data") -> ImageSet:
 
 def load_from_torchvision(name: str, folder) -> ImageSet:
     """A data set that torchvision fetches and reads: `kmnist`, `qmnist` or `emnist-digits`."""
-    from torchvision import datasets
-
-    make = {
-        "kmnist": lambda train: datasets.KMNIST(folder, train=train, download=True),
-        "qmnist": lambda train: datasets.QMNIST(folder, train=train, download=True),
-        "emnist-digits": lambda train: datasets.EMNIST(folder, "digits", train=train, download=True),
-    }[name]
+    kind, *more = {"kmnist": ("KMNIST",), "qmnist": ("QMNIST",), "emnist-digits": ("EMNIST", "digits")}[
+        name
+    ]
     try:
-        parts = make(True), make(False)
+        from torchvision import datasets
+
+        make = getattr(datasets, kind)
+        parts = [make(folder, *more, train=train, download=True) for train in (True, False)]
     except Exception as error:  # torchvision raises many kinds, of the network and for damaged files
-        place = Path(folder) / type_name(name) / "raw"
+        place = Path(folder) / kind / "raw"
         raise UserError(
             f"{name} is not to be had from torchvision's mirrors: {reason(error)}. "
             f"To go on by hand, put its original files into {place} and run the command again"
@@ -80,10 +79,6 @@ def load_from_torchvision(name: str, folder) -> ImageSet:
     return ImageSet(images[0], labels[0], images[1], labels[1], list(classes))
 
 
-def type_name(name: str) -> str:
-    return name.split("-")[0].upper()
-
-
 def load_folder(folder) -> ImageSet:
     """Anybody's pictures, a sub-folder a class and named after it, brought to 28×28 as for reading.
 
@@ -92,8 +87,10 @@ def load_folder(folder) -> ImageSet:
     named and left out. Raises UserError if fewer than two classes or a class
     without pictures are there.
     """
-    parts = [Path(folder, part) for part in ("train", "test")]
-    if all(part.is_dir() for part in parts):
+    for names in (("train", "test"), ("training", "testing")):
+        parts = [Path(folder, part) for part in names]
+        if not all(part.is_dir() for part in parts):
+            continue
         (*train, classes), (*test, others) = (read_classes(part) for part in parts)
         if classes != others:
             raise UserError(f"{folder}: train has the classes {classes}, test has {others}")
@@ -101,8 +98,7 @@ def load_folder(folder) -> ImageSet:
     images, labels, classes = read_classes(folder)
     if labels.bincount().min() < 2:
         raise UserError(f"{folder}: every class needs two pictures at least, one of them to test with")
-    # At least one of each class, however few there are.
-    train, test = split(labels, max(len(classes), len(labels) // TEST_SHARE), seed=0)
+    train, test = split(labels, max(len(classes), len(labels) // TEST_SHARE), seed=0, of_each=1)
     return ImageSet(images[train], labels[train], images[test], labels[test], classes)
 
 
@@ -117,7 +113,7 @@ def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     paths = [
         (path, label)
         for label, name in enumerate(classes)
-        for path in sorted(Path(folder, name).rglob("*"))
+        for path in sorted(Path(folder, name).iterdir())
         if path.suffix.lower() in extensions
     ]
     images, labels = [], []
@@ -128,7 +124,9 @@ def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
             labels.append(label)
     empty = sorted(set(range(len(classes))) - set(labels))
     if empty:
-        raise UserError(f"{Path(folder, classes[empty[0]])} has no picture that can be read")
+        raise UserError(
+            f"{Path(folder, classes[empty[0]])} is no class: it has no picture that can be read"
+        )
     return torch.from_numpy(np.stack(images)), torch.tensor(labels), classes
 
 
@@ -167,12 +165,16 @@ def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.
         return torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen].astype(np.int64))
 
 
-def split(labels: torch.Tensor, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def split(
+    labels: torch.Tensor, size: int, seed: int, of_each: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the images to train on and of `size` images held out, both sorted.
 
     Stratified: each class has its share of the held-out images, to the nearest
-    one. The same labels, size and seed give the same split. Raises UserError if
-    `size` would leave nothing to train on.
+    one. The same labels, size and seed give the same split. With `of_each`, so many
+    images of each class at least are on either side, where a class has enough;
+    then `size` is only about what it says. Raises UserError if `size` would
+    leave nothing to train on.
     """
     count = len(labels)
     if not 0 <= size < count:
@@ -184,6 +186,9 @@ def split(labels: torch.Tensor, size: int, seed: int) -> tuple[torch.Tensor, tor
     # The classes that lost most by rounding down get the images that are still missing.
     missing = size - int(quota.sum())
     quota[(shares - quota).argsort(descending=True, stable=True)[:missing]] += 1
+    if of_each:
+        counts = torch.bincount(labels)
+        quota = torch.minimum(quota.clamp(min=of_each), (counts - of_each).clamp(min=0))
     held_out = torch.zeros(count, dtype=torch.bool)
     for label, number in enumerate(quota.tolist()):
         held_out[order[labels[order] == label][:number]] = True

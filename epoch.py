@@ -85,9 +85,9 @@ class Tally:
         self.values += torch.stack([loss * known, hits.to(loss.dtype), known.to(loss.dtype)])
 
     def result(self) -> tuple[float, float]:
-        """Mean loss and accuracy (0 to 1)."""
+        """Mean loss and accuracy (0 to 1) of the images that have a class."""
         loss, hits, count = self.values.tolist()
-        return loss / count, hits / count
+        return loss / max(count, 1), hits / max(count, 1)
 
 
 class EpochPlan:
@@ -180,7 +180,8 @@ def outlier_exposure(label_smoothing: float = 0.0, weight: float = 0.5):
     """The cross-entropy, with images of `NO_CLASS` for which all classes shall be as likely.
 
     Hendrycks, Mazeika, Dietterich, "Deep Anomaly Detection with Outlier Exposure",
-    2019, equation 1 and section 4.3, with the weight that they use.
+    2019, equation 1. `weight` is that of one such image beside one with a class;
+    theirs, 0.5, is that of the mean over all such images.
     """
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,7 @@ class Evaluation(NamedTuple):
         """Share of images whose label is among the k largest logits, 0 to 1."""
         k = min(k, self.logits.shape[1])
         best = self.logits.topk(k, dim=1).indices
-        return (best == self.labels[:, None]).any(dim=1).float().mean().item()
+        return (best == self.labels[:, None]).any(dim=1).double().mean().item()
 
     def confusion(self) -> torch.Tensor:
         """classes×classes counts: row the label, column the prediction."""

@@ -116,10 +116,13 @@ class ImageClassifier:
         top_k: int = 3,
         reject: bool = False,
     ):
+        if invert not in ("auto", "yes", "no"):
+            raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
         self.device = pick_device(device)
         self.net, self.metadata = load_weights(weights or default_weights(), arch)
         self.net.to(self.device)
-        self.classes = [int(n) if n.isascii() and n.isdigit() else n for n in self.metadata["classes"]]
+        names = self.metadata["classes"]
+        self.classes = [int(n) if n.isascii() and n.isdigit() and str(int(n)) == n else n for n in names]
         self.invert, self.top_k = invert, min(top_k, len(self.classes))
         self.temperature = self.metadata.get("temperature", 1.0)
         self.reject_below = self.metadata.get("reject_below", REJECT_BELOW) if reject else None
@@ -474,8 +477,10 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
             print(line)
     if classifier.reject_below is not None:
         answered = result.at_temperature(classifier.temperature).confidences >= classifier.reject_below
-        right = (result.predictions == labels)[answered].double().mean().item()
-        say(f"answered with --reject: {answered.double().mean():.2%}, of which {right:.2%} right")
+        answered &= images.flatten(1).any(dim=1)  # blank ones are refused
+        right = (result.predictions == labels)[answered].sum().item()
+        share = f", of which {right / answered.sum():.2%} right" if answered.any() else ""
+        say(f"answered with --reject: {answered.double().mean():.2%}{share}")
     if arguments.plot:
         import plots
 

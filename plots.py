@@ -23,6 +23,11 @@ RUN_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY)
 RUN_MARKS = "os^Dv<>P"
 
 
+def plain(text) -> str:
+    """Text in which a dollar sign is one, and not the beginning of a formula."""
+    return str(text).replace("$", r"\$")
+
+
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
     """A figure of so many hundreds of pixels."""
     figure = Figure(figsize=(width, height), dpi=100, layout=layout)
@@ -52,7 +57,7 @@ def training_curves(history: list[dict], path, title: str, best_epoch: int | Non
     """Loss, accuracy and learning rate against the epoch, in three panels."""
     # Redrawn every epoch, so its margins are given: to work them out would double the time.
     figure = new_figure(12, 4, layout=None)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     loss, accuracy, rate = figure.subplots(1, 3)
     figure.subplots_adjust(left=0.06, right=0.985, top=0.84, bottom=0.13, wspace=0.28)
     lines = (("train", BLUE, "o"), ("val", ORANGE, "s"), ("test", GREEN, "^"))
@@ -117,7 +122,7 @@ def run_comparison(runs: dict[str, list[dict]], path) -> None:
                     marker=mark if line == "-" else None,
                     markersize=5,
                     markevery=mark_every(history),
-                    label=name if line == "-" else None,
+                    label=plain(name) if line == "-" else None,
                 )
     loss.set(title="Loss (dotted: training)", ylabel="mean of the images")
     decimal_log_scale(loss)
@@ -136,13 +141,13 @@ def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
     columns = min(10, max(1, len(pictures)))
     rows = max(1, math.ceil(len(pictures) / columns))
     figure = new_figure(max(5.0, 1.3 * columns), 1.5 * rows + 0.5)
-    figure.suptitle(heading)
+    figure.suptitle(plain(heading))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, picture, title, colour in zip(grid.flat, pictures, titles, colours, strict=False):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(title, color=colour, fontsize=9)
+        axes.set_title(plain(title), color=colour, fontsize=9)
     save(figure, path)
 
 
@@ -164,10 +169,10 @@ def steps(found, probabilities, classes, path) -> None:
         axes.axis("off")
     best = int(probabilities.argmax())
     colours = [BLUE if i == best else GREY for i in range(len(classes))]
-    answer.barh([str(name) for name in classes], 100 * probabilities, color=colours)
+    answer.barh([plain(name) for name in classes], 100 * probabilities, color=colours)
     answer.invert_yaxis()
     answer.set(xlim=(0, 100), xlabel="% sure")
-    answer.set_title(f"read as {classes[best]}\n{100 * probabilities[best]:.2f} %", fontsize=10)
+    answer.set_title(f"read as {plain(classes[best])}\n{100 * probabilities[best]:.2f} %", fontsize=10)
     save(figure, path)
 
 
@@ -192,7 +197,7 @@ def evaluation(result: Evaluation, pictures, classes, path, shown: int = 18) -> 
             axes.imshow(pictures[i].numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             name, read = classes[int(result.labels[i])], classes[int(result.predictions[i])]
             words = f"{read}" if name == read else f"{read}, is {name}"
-            axes.set_title(f"{words}\n{result.confidences[i]:.1%}", color=colour, fontsize=8)
+            axes.set_title(f"{plain(words)}\n{result.confidences[i]:.1%}", color=colour, fontsize=8)
     save(figure, path)
 
 
@@ -203,8 +208,8 @@ def confusion_heatmap(axes, result: Evaluation, classes) -> None:
     mistakes.fill_diagonal_(0)
     axes.imshow(mistakes.numpy(), cmap="Oranges", vmin=0, vmax=max(0.01, mistakes.max().item()))
     places = range(len(classes))
-    axes.set_xticks(places, [str(name) for name in classes], rotation=0 if len(classes) <= 10 else 90)
-    axes.set_yticks(places, [str(name) for name in classes])
+    axes.set_xticks(places, [plain(name) for name in classes], rotation=0 if len(classes) <= 10 else 90)
+    axes.set_yticks(places, [plain(name) for name in classes])
     axes.set(xlabel="read as", ylabel="is", title=f"{100 * result.accuracy:.2f} % right")
     if len(classes) <= 12:
         for i in places:

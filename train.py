@@ -102,6 +102,7 @@ COLUMNS = (
     "seconds",
 )
 SMALLEST_EPOCH = 5000  # images; of fewer pictures each is shown more than once
+LEAST_TO_CALIBRATE = 500  # validation images
 VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
 NON_DIGITS = 20  # for every 20 images there is a scribble and a pair of digits
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
@@ -202,7 +203,8 @@ class Data:
         )
         network = NETWORKS[settings["arch"]]
         size = validation_size(settings, len(images.train_labels))
-        train, val = split(images.train_labels, size, settings["seed"])
+        is_small = size < settings["val_size"]
+        train, val = split(images.train_labels, size, settings["seed"], of_each=1 if is_small else 0)
         test = torch.arange(len(images.test_labels))
         if settings["dry_run"]:
             train = train[: DRY_STEPS * settings["batch_size"]]
@@ -215,11 +217,16 @@ class Data:
         self.classes = images.classes
         self.train = part(images.train_images, images.train_labels, train)
         # So few pictures that an epoch has no more than a few steps are shown several times.
-        copies = torch.arange(len(train)).repeat(max(1, SMALLEST_EPOCH // len(train)))
+        few = not settings["dry_run"] and len(train) < SMALLEST_EPOCH
+        copies = torch.arange(len(train)).repeat(SMALLEST_EPOCH // len(train) if few else 1)
         self.shown = self.train if len(copies) == len(train) else tuple(t[copies] for t in self.train)
         fonts = fonts_file(settings)
         if fonts is not None:
             digits, labels = load_font_digits(fonts)
+            if self.classes != [str(digit) for digit in range(10)]:
+                raise UserError(
+                    "--fonts has digits, and the classes to learn are not 0 to 9: leave it out"
+                )
             self.show(part(digits, labels, torch.arange(len(labels)).repeat(FONT_COPIES)))
         if settings["non_digits"]:
             strange = non_digits(fonts, images.train_images[train], settings)
@@ -236,7 +243,7 @@ def non_digits(fonts: Path | None, images: torch.Tensor, settings: dict) -> torc
     """What a run with `--non-digits` learns to refuse: scribbles, pairs of digits, letters in fonts."""
     import nondigits
 
-    count, seed = len(images) // NON_DIGITS, settings["seed"]
+    count, seed = max(1, len(images) // NON_DIGITS), settings["seed"]
     parts = [nondigits.scribbles(count, seed), nondigits.digit_pairs(images, count, seed)]
     if fonts is not None:
         parts.append(nondigits.load_letters(fonts))
@@ -584,7 +591,9 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
         metadata["non_digits"] = True
     if val is not None:
         metadata["val_accuracy"] = val.accuracy
-        temperature = fit_temperature(val.logits, val.labels)
+        # Where few images or no mistakes are, nothing tells how sure a mistake would be.
+        tells = len(val.labels) >= LEAST_TO_CALIBRATE and val.accuracy < 1
+        temperature = fit_temperature(val.logits, val.labels) if tells else 1.0
         metadata["temperature"] = temperature
         metadata["reject_below"] = rejection_threshold(val.logits / temperature)
     return metadata

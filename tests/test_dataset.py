@@ -478,19 +478,30 @@ def test_a_folder_of_pictures(tmp_path, capsys):
     assert found.train_images.shape[1:] == (28, 28)
     together = torch.cat([found.train_labels, found.test_labels])
     assert together.bincount().tolist() == [7, 3, 2]
-    assert len(found.test_labels) == 3
+    assert found.test_labels.tolist() == [0, 0, 1, 2]  # a fifth, and one of each class
     np.testing.assert_array_equal(found.train_images[0], mnist_like(tmp_path / "9" / "0.png"))
 
 
-def test_a_folder_with_its_own_test_set(tmp_path):
-    for part, count in (("train", 2), ("test", 1)):
+def test_every_class_of_a_folder_is_learned_and_tested(tmp_path):
+    for name, count in (("many", 40), ("few", 2)):
+        for i in range(count):
+            draw(tmp_path / name / f"{i}.png", 7)
+    found = load_dataset(str(tmp_path))
+    assert found.classes == ["few", "many"]
+    assert found.train_labels.bincount()[0] == 1
+    assert found.test_labels.bincount().tolist() == [1, 8]
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("training", "testing")])
+def test_a_folder_with_its_own_test_set(tmp_path, names):
+    for part, count in zip(names, (2, 1), strict=True):
         for digit in (3, 4):
             for i in range(count):
                 draw(tmp_path / part / str(digit) / f"{i}.png", digit)
     found = load_dataset(str(tmp_path))
     assert found.train_labels.tolist() == [0, 0, 1, 1]
     assert found.test_labels.tolist() == [0, 1]
-    draw(tmp_path / "test" / "5" / "0.png", 5)
+    draw(tmp_path / names[1] / "5" / "0.png", 5)
     with pytest.raises(UserError, match="test has"):
         load_dataset(str(tmp_path))
 
@@ -500,7 +511,8 @@ def test_a_folder_with_its_own_test_set(tmp_path):
     [
         ([], "needs a sub-folder for each class"),
         (["1/a.png"], "needs a sub-folder for each class"),
-        (["1/a.png", "1/b.png", "2/a.txt"], "2 has no picture"),
+        (["1/a.png", "1/b.png", "2/a.txt"], "2 is no class: it has no picture"),
+        (["training/1/a.png", "training/2/a.png", "val/1/a.png"], "training is no class"),
         (["1/a.png", "1/b.png", "2/a.png"], "two pictures at least"),
     ],
 )

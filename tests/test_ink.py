@@ -214,3 +214,51 @@ def test_photographs(trouble, mnist, pretrained):
     right = (net(inputs).argmax(dim=1) == labels).float().mean().item()
     # Without the steps of ink.py: 0.3 with a frame or with everything, 0.5 with a shadow.
     assert right >= (0.8 if trouble == "everything" else 0.9)
+
+
+# ---------------------------------------------------------------- plain pictures stay easy
+
+
+def cropped(image):
+    rows, columns = np.flatnonzero(image.max(1)), np.flatnonzero(image.max(0))
+    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+@pytest.mark.parametrize("margin", [0, 8, 24])
+@pytest.mark.parametrize("dark", [True, False])
+def test_digits_that_fill_the_picture(mnist, pretrained, margin, dark):
+    digits = []
+    for image in mnist.train_images[:60].numpy():
+        small = Image.fromarray(cropped(image))
+        large = np.pad(np.asarray(small.resize((8 * small.width, 8 * small.height))), margin)
+        digits.append(mnist_like(255 - large if dark else large))
+    assert all(digit.any() for digit in digits)
+    net, metadata = pretrained
+    inputs = to_input(torch.from_numpy(np.stack(digits)), metadata["mean"], metadata["std"])
+    assert (net(inputs).argmax(dim=1) == mnist.train_labels[:60]).float().mean() >= 0.95
+
+
+@pytest.mark.parametrize("margin", [0, 3, 10, 25])
+@pytest.mark.parametrize("width", [3, 6, 10])
+def test_a_ring_that_fills_the_picture_is_no_frame(margin, width):
+    image = Image.new("L", (200, 260), 255)
+    ImageDraw.Draw(image).ellipse((margin, margin, 199 - margin, 259 - margin), outline=0, width=width)
+    assert mnist_like(image).any()
+
+
+@pytest.mark.parametrize("x", [10, 20, 30, 190])
+@pytest.mark.parametrize("width", [6, 12, 20])
+def test_a_stroke_beside_the_rim_is_no_frame(x, width):
+    image = Image.new("L", (200, 260), 255)
+    ImageDraw.Draw(image).line((x, 30, x, 230), fill=0, width=width)
+    assert mnist_like(image).any()
+
+
+@pytest.mark.parametrize("size", [(3000, 50), (50, 3000), (20000, 48)])
+def test_a_digit_in_a_long_strip(size, pretrained):
+    image = Image.new("L", size, 255)
+    font = ImageFont.truetype(default_face().path, 40)
+    ImageDraw.Draw(image).text((size[0] // 2, size[1] // 2), "5", font=font, anchor="mm", fill=0)
+    net, metadata = pretrained
+    digit = torch.from_numpy(mnist_like(image)[None])
+    assert net(to_input(digit, metadata["mean"], metadata["std"])).argmax() == 5
