@@ -44,15 +44,7 @@ IDEAS |= {
     "100 epochs: elastic, weight decay 0.1": LONG | ELASTIC,
     "100 epochs: the same, shifted less": LONG | {"augment": "elastic-centred"},
     "100 epochs: the same, milder": LONG | {"augment": "elastic-mild"},
-    "100 epochs: the same, rate 0.004": LONG | ELASTIC | {"lr": 0.004},
-    "100 epochs: the same, batch 128": LONG | ELASTIC | {"batch-size": 128, "lr": 0.005},
-    "100 epochs: the same, weight decay 0.3": LONG | ELASTIC | {"weight-decay": 0.3},
-    "100 epochs: affine, weight decay 0.1": LONG,
-    "100 epochs: elastic, SGD": LONG
-    | ELASTIC
-    | {"optimizer": "sgd", "lr": 0.05, "weight-decay": 0.0005},
-    "100 epochs: a better teacher, affine": LONG | {"teacher": TEACHER},
-    "100 epochs: a better teacher, elastic": LONG | {"teacher": TEACHER} | ELASTIC,
+    "100 epochs: the same, gentle": LONG | {"augment": "elastic-gentle"},
 }
 
 
