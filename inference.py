@@ -461,7 +461,8 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tens
         labels.append(classifier.classes.index(result.label))
     if not images:
         raise UserError(
-            f"nothing in {source} can be evaluated: it needs pictures such as digit_7.png or 7/a.png"
+            f"nothing in {source} can be evaluated: it needs pictures such as digit_7.png or 7/a.png",
+            status=1,
         )
     return torch.from_numpy(np.stack(images)), torch.tensor(labels), unusable
 
@@ -477,7 +478,7 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
             print(line)
     if classifier.reject_below is not None:
         answered = result.at_temperature(classifier.temperature).confidences >= classifier.reject_below
-        answered &= images.flatten(1).any(dim=1)  # blank ones are refused
+        answered &= (images.flatten(1) > 0).any(dim=1)  # blank ones are refused
         right = (result.predictions == labels)[answered].sum().item()
         share = f", of which {right / answered.sum():.2%} right" if answered.any() else ""
         say(f"answered with --reject: {answered.double().mean():.2%}{share}")
@@ -498,7 +499,8 @@ def explain(classifier: ImageClassifier, picture: str, path: str, format: str) -
     {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}[format](sys.stdout).write([result])
     if result.error is not None:
         return 1
-    plots.steps(steps(picture, classifier.invert), result.probabilities, classifier.classes, path)
+    found, refused = steps(picture, classifier.invert), result.prediction is None
+    plots.steps(found, result.probabilities, classifier.classes, path, refused)
     say(f"drawn: {path}")
     return 0
 

@@ -151,7 +151,7 @@ def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
     save(figure, path)
 
 
-def steps(found, probabilities, classes, path) -> None:
+def steps(found, probabilities, classes, path, refused: bool = False) -> None:
     """A picture on its way to the network (`preprocess.Steps`), and what the network says of it."""
     figure = new_figure(15, 3.6)
     *panels, answer = figure.subplots(1, 5)
@@ -172,7 +172,8 @@ def steps(found, probabilities, classes, path) -> None:
     answer.barh([plain(name) for name in classes], 100 * probabilities, color=colours)
     answer.invert_yaxis()
     answer.set(xlim=(0, 100), xlabel="% sure")
-    answer.set_title(f"read as {plain(classes[best])}\n{100 * probabilities[best]:.2f} %", fontsize=10)
+    verdict = "refused" if refused else f"read as {plain(classes[best])}"
+    answer.set_title(f"{verdict}\n{100 * probabilities[best]:.2f} %", fontsize=10)
     save(figure, path)
 
 

@@ -225,16 +225,17 @@ def from_debian(files: list[IdxFile]):
         return
     names = {file: f".{DEBIAN_FOLDER}/{file.name}.gz" for file in files}
     with downloaded(["apt-get", "download", "-q", DEBIAN_PACKAGE], "*.deb") as package:
-        if shutil.which("dpkg-deb") is None:
-            raise UserError("dpkg-deb is not installed")
         archive = package.with_suffix(".tar")
-        with open(archive, "wb") as file:
-            done = subprocess.run(
-                ["dpkg-deb", "--fsys-tarfile", str(package)],
-                stdout=file,
-                stderr=subprocess.DEVNULL,
-                timeout=PACKAGE_TIMEOUT,
-            )
+        try:
+            with open(archive, "wb") as file:
+                done = subprocess.run(
+                    ["dpkg-deb", "--fsys-tarfile", str(package)],
+                    stdout=file,
+                    stderr=subprocess.DEVNULL,
+                    timeout=PACKAGE_TIMEOUT,
+                )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise UserError(f"dpkg-deb did not work: {reason(error)}") from error
         if done.returncode != 0:
             raise UserError(f"dpkg-deb ended with {done.returncode}")
         for file, data in members(archive, names):

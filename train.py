@@ -201,6 +201,7 @@ class Data:
         images = with_classes_of(
             settings["init_from"], load_dataset(settings["dataset"], settings["data_dir"])
         )
+        self.md5 = None if settings["dataset"] in DATASETS else fingerprint(images)
         network = NETWORKS[settings["arch"]]
         size = validation_size(settings, len(images.train_labels))
         is_small = size < settings["val_size"]
@@ -237,6 +238,12 @@ class Data:
     def show(self, part: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Let every epoch go through these images too."""
         self.shown = tuple(torch.cat(pair) for pair in zip(self.shown, part, strict=True))
+
+
+def fingerprint(images: ImageSet) -> str:
+    """The MD5 of a data set that has none of its own: anybody's pictures."""
+    parts = (images.train_images, images.train_labels, images.test_images, images.test_labels)
+    return md5(b"".join(part.numpy().tobytes() for part in parts) + "\0".join(images.classes).encode())
 
 
 def non_digits(fonts: Path | None, images: torch.Tensor, settings: dict) -> torch.Tensor:
@@ -585,8 +592,9 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
         "epoch": row["epoch"],
         "torch": str(torch.__version__),  # a subclass of str, which weights_only refuses
     }
-    for name in ("dataset", "recipe", "epochs", "seed", "val_size"):
+    for name in ("dataset", "recipe", "epochs", "seed"):
         metadata[name] = run.settings[name]
+    metadata["val_size"] = len(data.val[0])
     if run.settings["non_digits"]:
         metadata["non_digits"] = True
     if val is not None:
@@ -665,9 +673,9 @@ def new_folder(settings: dict) -> Path:
     raise UserError(f"there are a thousand runs called {name} already")
 
 
-def conditions(settings: dict, device: torch.device) -> dict:
+def conditions(settings: dict, device: torch.device, data: Data) -> dict:
     """What a run's numbers depend on beside its settings."""
-    teacher, fonts = teacher_file(settings), fonts_file(settings)
+    teacher, fonts, start = teacher_file(settings), fonts_file(settings), settings["init_from"]
     return {
         "device_used": str(device),
         "threads": torch.get_num_threads(),
@@ -675,25 +683,28 @@ def conditions(settings: dict, device: torch.device) -> dict:
         "machine": platform.platform(),
         "teacher_md5": teacher and md5(read_file(teacher, LARGEST_WEIGHTS)),
         "fonts_md5": fonts and md5(read_file(fonts, LARGEST_FONTS)),
+        "init_from_md5": start and md5(read_file(start, LARGEST_WEIGHTS)),
+        "dataset_md5": data.md5,
     }
 
 
-def write_config(settings: dict, folder: Path, device: torch.device) -> None:
-    config = settings | conditions(settings, device)
+def write_config(settings: dict, folder: Path, device: torch.device, data: Data) -> None:
+    config = settings | conditions(settings, device, data)
     write_file(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
 
 
-def compare_conditions(settings: dict, folder: Path, device: torch.device) -> None:
+def compare_conditions(settings: dict, folder: Path, device: torch.device, data: Data) -> None:
     """Say where a run that is resumed goes on under other conditions than it began.
 
-    Raises UserError if its teacher or its fonts are others now.
+    Raises UserError if its teacher, its fonts, its first weights or its own
+    pictures are others now: with another split, what was learned would be tested.
     """
     config = read_json(folder / "config.json")
-    for name, now in conditions(settings, device).items():
+    for name, now in conditions(settings, device, data).items():
         before = config.get(name)
-        if name in ("teacher_md5", "fonts_md5") and before != now:
+        if name.endswith("_md5") and name in config and before != now:
             kind = name.removesuffix("_md5")
-            raise UserError(f"--{kind} {settings[kind]} is not the file with which {folder} began")
+            raise UserError(f"{flag(kind)} {settings[kind]} is not that with which {folder} began")
         if before != now:
             say(
                 f"{name.replace('_', ' ')}: {now}, and the run began with {before}; "
@@ -864,12 +875,12 @@ def load_run(given: dict) -> tuple[Run, Data]:
     data = Data(settings, device)
     lessons = make_lessons(settings, data, device)
     if folder is not None:
-        compare_conditions(settings, folder, device)
+        compare_conditions(settings, folder, device, data)
     else:
         folder = new_folder(settings)
         if settings["dry_run"] and os.path.exists(settings["plot"]):
             settings["plot"] = str(folder / "training_results.png")
-        write_config(settings, folder, device)
+        write_config(settings, folder, device, data)
     run = Run(settings, folder, device, data.classes)
     run.lessons = lessons
     if name is not None:

@@ -451,10 +451,14 @@ def test_explain_draws_the_steps_and_the_answer(workdir, capsys):
     assert not os.path.exists("c.png")
 
 
+def test_an_empty_set_is_partly_done(workdir, capsys):
+    assert main(["--evaluate", "nowhere", "--weights", str(PRETRAINED)]) == 1
+    assert_one_error_line(capsys.readouterr().err, "nothing in nowhere")
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--evaluate", "nowhere"], "nothing in nowhere"),
         (["--evaluate", "mnist", "--format", "csv"], "--format json"),
         (["--evaluate", "mnist", "a.png"], "--evaluate is for one set"),
         (["--explain", "a.png", "b.png"], "--explain is for one picture"),

@@ -204,7 +204,7 @@ def test_a_run_goes_on_with_its_own_teacher_only(workdir, capsys):
     assert main(["--resume", run.name]) == 0
     save_weights("teacher.pth", LeNet5())
     assert main(["--resume", run.name]) == 2
-    assert_one_error_line(capsys.readouterr().err, "teacher.pth is not the file with which")
+    assert_one_error_line(capsys.readouterr().err, "teacher.pth is not that with which")
     # Another seed has another split, so this teacher has learned what is to validate.
     assert main([*flags, "--seed", "7"]) == 0
     assert "validation images may have been among those" in capsys.readouterr().err
@@ -532,6 +532,19 @@ def test_twenty_own_digits_a_class_help(workdir, capsys, monkeypatch):
     before, after = (own_accuracy(w, workdir / "others") for w in (PRETRAINED, "lenet5_model.pth"))
     assert before < 0.75
     assert after > before + 0.15
+
+
+def test_a_run_goes_on_with_its_own_pictures_only(workdir, capsys, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.chdir(workdir)
+    (sans,) = find_faces(["DejaVu Sans"])
+    draw_set(workdir / "mine", [sans], "plain", 4, digits=(3, 8))
+    assert main(["--dataset", "mine", "--max-steps", "2", "--device", "cpu"]) == 0
+    (run,) = runs()
+    assert main(["--resume", run.name]) == 0
+    os.remove("mine/3/" + os.listdir("mine/3")[0])
+    assert main(["--resume", run.name]) == 2
+    assert_one_error_line(capsys.readouterr().err, "--dataset mine is not that with which")
 
 
 def test_some_classes_of_the_weights_keep_the_others(workdir, capsys, monkeypatch):
