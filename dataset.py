@@ -47,11 +47,17 @@ def load_dataset(name: str, folder="data") -> ImageSet:
         return load_idx_set(name, folder)
     if name in TORCHVISION_SETS:
         return load_from_torchvision(name, folder)
-    if os.path.isdir(name):
-        return load_folder(name)
-    raise UserError(
-        f"{name} is no folder of pictures, nor a data set known here ({', '.join(DATASETS)})"
-    )
+    check_dataset(name)
+    return load_folder(name)
+
+
+def check_dataset(name: str) -> None:
+    """Raise UserError if `--dataset` names neither a known data set nor a folder."""
+    if name not in DATASETS and not os.path.isdir(name):
+        known = ", ".join(DATASETS)
+        raise UserError(
+            f"--dataset: {name} is no folder of pictures, nor a data set known here ({known})"
+        )
 
 
 def load_from_torchvision(name: str, folder) -> ImageSet:

@@ -39,7 +39,15 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from dataset import AUGMENTATIONS, DATASETS, LARGEST_FONTS, load_dataset, load_font_digits, split
+from dataset import (
+    AUGMENTATIONS,
+    DATASETS,
+    LARGEST_FONTS,
+    check_dataset,
+    load_dataset,
+    load_font_digits,
+    split,
+)
 from epoch import (
     NO_CLASS,
     OPTIMIZERS,
@@ -791,8 +799,9 @@ def settle(given: dict) -> dict:
 
 
 def check_together(settings: dict) -> None:
-    """Refuse flags that make no sense with each other."""
+    """Refuse flags that make no sense, alone or with each other."""
     arch = settings["arch"]
+    check_dataset(settings["dataset"])
     if settings["optimizer"] == "sdlm" and arch != LeNet1998.arch:
         raise UserError(f"--optimizer sdlm needs second derivatives, which only {LeNet1998.arch} has")
     if settings["optimizer"] == "sdlm" and settings["device"] not in ("auto", "cpu"):

@@ -217,7 +217,8 @@ def test_other_conditions_are_told_when_a_run_goes_on(workdir, capsys):
     (run / "config.json").write_text(json.dumps(config | {"threads": 77}))
     capsys.readouterr()
     assert main(["--resume", run.name]) == 0
-    (line,) = capsys.readouterr().err.splitlines()
+    held_out, line = capsys.readouterr().err.splitlines()
+    assert "holding out 2,000 of 12,000" in held_out
     assert "and the run began with 77" in line
 
 
