@@ -28,7 +28,8 @@ from preprocess import PictureError, mnist_like
 from sources import IDX_SETS, ImageSet, load_idx_set
 
 LARGEST_FONTS = 20_000_000  # bytes
-TORCHVISION_SETS = ("kmnist", "qmnist", "emnist-digits")
+# By the name that --dataset gives them: torchvision's class, and what more it is to be told.
+TORCHVISION_SETS = {"kmnist": ("KMNIST",), "qmnist": ("QMNIST",), "emnist-digits": ("EMNIST", "digits")}
 DATASETS = (*IDX_SETS, *TORCHVISION_SETS)
 TEST_SHARE = 5  # of a folder without a test set of its own, every fifth picture
 
@@ -62,9 +63,7 @@ def check_dataset(name: str) -> None:
 
 def load_from_torchvision(name: str, folder) -> ImageSet:
     """A data set that torchvision fetches and reads: `kmnist`, `qmnist` or `emnist-digits`."""
-    kind, *more = {"kmnist": ("KMNIST",), "qmnist": ("QMNIST",), "emnist-digits": ("EMNIST", "digits")}[
-        name
-    ]
+    kind, *more = TORCHVISION_SETS[name]
     try:
         from torchvision import datasets
 

@@ -358,6 +358,9 @@ class CsvWriter:
             self.writer.writerow(row)
 
 
+WRITERS = {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}
+
+
 class PlotKeeper:
     """The first wrong and the first other results, as many as one figure shows."""
 
@@ -426,7 +429,7 @@ def from_csv(row: dict) -> dict:
     return values
 
 
-# ---------------------------------------------------------------- the command line
+# ---------------------------------------------------------------- a whole set, and one picture's steps
 
 
 def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -471,13 +474,14 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
     """Compare the answers with the truth on a whole set; print the figures and draw them."""
     images, labels, unusable = evaluation_set(arguments.evaluate, classifier)
     result = evaluate(classifier.net, classifier.inputs(images), labels.to(classifier.device))
+    warm = result.at_temperature(classifier.temperature)
     if arguments.format == "json":
         print(json.dumps(figures(result, classifier.temperature)))
     else:
         for line in report(result, classifier.classes, classifier.temperature):
             print(line)
     if classifier.reject_below is not None:
-        answered = result.at_temperature(classifier.temperature).confidences >= classifier.reject_below
+        answered = warm.confidences >= classifier.reject_below
         answered &= (images.flatten(1) > 0).any(dim=1)  # blank ones are refused
         right = (result.predictions == labels)[answered].sum().item()
         share = f", of which {right / answered.sum():.2%} right" if answered.any() else ""
@@ -485,7 +489,6 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
     if arguments.plot:
         import plots
 
-        warm = result.at_temperature(classifier.temperature)
         plots.evaluation(warm, images, classifier.classes, arguments.plot)
         say(f"drawn: {arguments.plot}")
     return 1 if unusable else 0
@@ -496,13 +499,16 @@ def explain(classifier: ImageClassifier, picture: str, path: str, format: str) -
     import plots
 
     result = classifier.predict_batch([picture])[0]
-    {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}[format](sys.stdout).write([result])
+    WRITERS[format](sys.stdout).write([result])
     if result.error is not None:
         return 1
     found, refused = steps(picture, classifier.invert), result.prediction is None
     plots.steps(found, result.probabilities, classifier.classes, path, refused)
     say(f"drawn: {path}")
     return 0
+
+
+# ---------------------------------------------------------------- the command line
 
 
 def parse_arguments(argv):
@@ -571,8 +577,7 @@ def results_to(arguments, report: Report):
     With `--output` it adds to that file, after what is already in it.
     """
     if arguments.output is None:
-        writers = {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}
-        yield writers[arguments.format](sys.stdout), Counter()
+        yield WRITERS[arguments.format](sys.stdout), Counter()
         return
     # A table cannot be read back, so a file of results is JSON unless CSV is asked for.
     format = "csv" if arguments.format == "csv" else "json"

@@ -19,11 +19,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-STROKES = (
-    0.08,
-    0.14,
-    0.25,
-)  # of the shorter side: the widest stroke that is looked for, one after the other
+# Of the shorter side: the widest stroke that is looked for, one after the other.
+STROKES = (0.08, 0.14, 0.25)
 FAINTEST = 8.0  # of 255: ink takes away at least so much of the light
 NOISE = 5.0  # times the deviation on bare paper: what is fainter is not ink
 EDGE = 0.85  # of the level at the sharpest edges: a little more than their outer half is ink
@@ -303,7 +300,7 @@ def without_frame(amount: np.ndarray, least: float) -> np.ndarray:
     for level in (threshold(amount, least), least):
         mask = ink_mask(without, level)
         count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        pieces = [i for i in range(1, count) if is_frame(labels == i, boxes[i])]
+        pieces = [i for i in range(1, count) if is_frame(labels, i, boxes[i])]
         frame = np.isin(labels, pieces).astype(np.uint8)
         without[dilated(frame, 5) > 0] = 0
     if of_the_digit(without, least)[1] > 0 or threshold(amount, least) < 2 * least:
@@ -311,13 +308,13 @@ def without_frame(amount: np.ndarray, least: float) -> np.ndarray:
     return amount
 
 
-def is_frame(piece: np.ndarray, box) -> bool:
+def is_frame(labels: np.ndarray, piece: int, box) -> bool:
     """Whether a piece is a bar along the rim from end to end, or goes around the picture.
 
     A 1 beside the rim is shorter than it; a 0 that fills the picture leaves the
     corners of its box empty, where a frame's sides meet.
     """
-    height, width = piece.shape
+    height, width = labels.shape
     x, y, w, h, area = box
     rim_y, rim_x = RIM * height, RIM * width
     at_rim = (x < rim_x, x + w > width - rim_x, y < rim_y, y + h > height - rim_y)
@@ -327,7 +324,7 @@ def is_frame(piece: np.ndarray, box) -> bool:
         return True
     if w < 0.85 * width or h < 0.85 * height or sum(at_rim) < 3:
         return False
-    inner = piece[y : y + h, x : x + w]
+    inner = labels[y : y + h, x : x + w] == piece
     b, a = max(1, int(0.08 * h)), max(1, int(0.08 * w))
     corners = (inner[:b, :a], inner[:b, -a:], inner[-b:, :a], inner[-b:, -a:])
     middle = inner[2 * b : -2 * b, 2 * a : -2 * a]

