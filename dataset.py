@@ -212,6 +212,7 @@ class Augmentation(NamedTuple):
     elastic: float = 0.0  # pixels, standard deviation
     stroke: float = 0.0  # wider or thinner, as a share of one pixel on each side
     blur: float = 0.0  # as a share of the mean over 5×5 pixels
+    coarse: float = 0.0  # share of the images that are seen in pixels of COARSE as many
 
 
 # Chosen on validation images: benchmarks/choose_recipe.py, table in the README.
@@ -228,7 +229,8 @@ AUGMENTATIONS = {
     "elastic-centred": Augmentation(rotation=8.0, shift=0.7, scale=0.08, shear=0.1, elastic=0.8),
     "elastic-strong": Augmentation(rotation=10.0, shift=1.5, scale=0.1, shear=0.15, elastic=1.2),
 }
-AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(stroke=0.7, blur=0.7)
+AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(stroke=0.7, blur=0.7, coarse=0.1)
+COARSE = 0.4  # of a side's pixels: a digit of 20 is seen in 8, as in the smallest pictures
 KNOTS = 5  # a side: an elastic distortion moves 5×5 points, and what lies between them follows
 
 
@@ -288,29 +290,55 @@ def warp(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
 
 
 def random_pens(count: int, amount: Augmentation, generator: torch.Generator) -> torch.Tensor | None:
-    """`count` random pens for `redraw`, count×2: stroke and blur; None where strokes stay as they are.
+    """`count` random pens for `redraw`, count×3: stroke, blur, coarse; None where all are 0.
 
-    The stroke is uniform, the blur too for every third image, and 0 for the others.
+    The stroke is uniform, the blur too for every third image and 0 for the
+    others, coarse is 1 or 0.
     """
-    if not amount.stroke and not amount.blur:
+    if not amount.stroke and not amount.blur and not amount.coarse:
         return None
-    stroke = (torch.rand(count, generator=generator) * 2 - 1) * amount.stroke
-    blur = (torch.rand(count, generator=generator) * 3 - 2).clamp(min=0) * amount.blur
-    return torch.stack([stroke, blur], dim=1)
+    stroke, blur, coarse = torch.rand(3, count, generator=generator)
+    stroke = (stroke * 2 - 1) * amount.stroke
+    blur = (blur * 3 - 2).clamp(min=0) * amount.blur
+    return torch.stack([stroke, blur, (coarse < amount.coarse).float()], dim=1)
 
 
 def redraw(images: torch.Tensor, pens: torch.Tensor) -> torch.Tensor:
-    """N×1×H×W images of bright ink, drawn with wider or thinner and with softer strokes: `random_pens`.
+    """N×1×H×W images of bright ink with wider, thinner, softer or coarser strokes: `random_pens`.
 
     A share s > 0 of the largest of each pixel's 3×3 neighbours makes strokes
     wider, of the smallest (s < 0) thinner.
     """
-    stroke, blur = pens.reshape(-1, 2, 1, 1, 1).unbind(1)
-    wide = F.max_pool2d(images, 3, stride=1, padding=1)
-    thin = -F.max_pool2d(-images, 3, stride=1, padding=1)
+    stroke, blur, coarse = pens.reshape(-1, 3, 1, 1, 1).unbind(1)
+    wide, thin = of_neighbours(images, torch.maximum), of_neighbours(images, torch.minimum)
     images = images + stroke.clamp(min=0) * (wide - images) - stroke.clamp(max=0) * (thin - images)
-    soft = F.avg_pool2d(images, 5, stride=1, padding=2, count_include_pad=False)
-    return images.lerp(soft, blur)
+    for resample, share in ((mean_of_five, blur), (through_coarse_pixels, coarse)):
+        down, across = (resample(side, images.device) for side in images.shape[2:])
+        images = images.lerp(down @ images @ across.T, share)
+    return images
+
+
+def of_neighbours(images: torch.Tensor, choose) -> torch.Tensor:
+    """`choose` (`torch.maximum` or `torch.minimum`) of each pixel's 3×3 neighbours in N×1×H×W images."""
+    # The slices of a padded image take a twentieth of F.max_pool2d's time here: benchmarks/step.py.
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    rows = choose(choose(padded[:, :, :-2], padded[:, :, 2:]), padded[:, :, 1:-1])
+    return choose(choose(rows[..., :-2], rows[..., 2:]), rows[..., 1:-1])
+
+
+@functools.lru_cache(maxsize=8)
+def mean_of_five(side: int, device: torch.device) -> torch.Tensor:
+    """side×side: a row has the mean of up to five pixels around its own, fewer at the edges."""
+    place = torch.arange(side)
+    near = ((place - place[:, None]).abs() <= 2).float()
+    return (near / near.sum(dim=1, keepdim=True)).to(device)
+
+
+@functools.lru_cache(maxsize=8)
+def through_coarse_pixels(side: int, device: torch.device) -> torch.Tensor:
+    """side×side: what is left of each pixel that is averaged into coarse ones and enlarged again."""
+    coarse = F.adaptive_avg_pool1d(torch.eye(side), round(COARSE * side))
+    return F.interpolate(coarse[None], side, mode="linear").squeeze(0).T.contiguous().to(device)
 
 
 def kept_inside(grid: torch.Tensor) -> torch.Tensor:

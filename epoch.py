@@ -90,6 +90,31 @@ class Tally:
         return loss / max(count, 1), hits / max(count, 1)
 
 
+def epoch_size(parts: list[tuple[int, float]]) -> int:
+    """How many images an epoch shows, of parts as for `EpochPlan`."""
+    return sum(round(size * times) for size, times in parts)
+
+
+def random_order(parts: list[tuple[int, float]], generator: torch.Generator) -> torch.Tensor:
+    """Indices of the images in the order of an epoch, of parts as for `EpochPlan`."""
+    places, start = [], 0
+    for size, times in parts:
+        whole, rest = divmod(round(size * times), size)
+        places.append(torch.arange(start, start + size).repeat(whole))
+        if rest:
+            places.append(start + torch.randperm(size, generator=generator)[:rest])
+        start += size
+    places = torch.cat(places)
+    return places[torch.randperm(len(places), generator=generator)]
+
+
+def distort(images: torch.Tensor, maps: torch.Tensor | None, pens: torch.Tensor | None) -> torch.Tensor:
+    """A batch moved by its maps and drawn with its pens, where it has them."""
+    if maps is not None:
+        images = warp(images, maps)
+    return images if pens is None else redraw(images, pens)
+
+
 class EpochPlan:
     """What one epoch does, drawn before it begins: the order of images and their distortions."""
 
@@ -98,30 +123,38 @@ class EpochPlan:
         inputs: torch.Tensor,
         augmentation: Augmentation | None,
         generator: torch.Generator,
-        lesson: tuple[torch.Tensor, torch.Tensor] | None = None,
+        lesson: tuple | None = None,
+        parts: list[tuple[int, float]] | None = None,
     ):
-        """`lesson` has maps and a teacher's answers in the order of the images: `Lessons.of_epoch`."""
-        count, side = len(inputs), inputs.shape[-1]
-        self.order = torch.randperm(count, generator=generator).to(inputs.device)
-        self.maps, self.answers, self.pens = None, None, None
+        """`lesson` is of `Lessons.of_epoch`, in the order of the images.
+
+        `parts` tells of how many images each part of the inputs is, and how often
+        an epoch shows each of them: 2 is twice, 0.1 a random tenth of them.
+        """
+        self.order = random_order(parts or [(len(inputs), 1)], generator).to(inputs.device)
+        self.maps, self.pens, self.answers = None, None, None
         if lesson is not None:
-            maps, answers = lesson
-            self.maps, self.answers = maps[self.order], answers[self.order]
+            self.maps, self.pens, self.answers = (
+                None if drawn is None else drawn[self.order] for drawn in lesson
+            )
         elif augmentation is not None:
-            maps = random_maps(count, augmentation, side, generator)
-            self.maps = maps.to(inputs.device)
-        pens = None if augmentation is None else random_pens(count, augmentation, generator)
-        if pens is not None:
-            self.pens = pens.to(inputs.device)
+            self.maps, self.pens = random_distortions(
+                len(self.order), augmentation, inputs.shape[-1], generator, inputs.device
+            )
 
     def batch(self, inputs: torch.Tensor, rows: slice) -> torch.Tensor:
         """The inputs at these places of the order, distorted."""
-        images = inputs[self.order[rows]]
-        if self.maps is not None:
-            images = warp(images, self.maps[rows])
-        if self.pens is not None:
-            images = redraw(images, self.pens[rows])
-        return images
+        maps, pens = (None if drawn is None else drawn[rows] for drawn in (self.maps, self.pens))
+        return distort(inputs[self.order[rows]], maps, pens)
+
+
+def random_distortions(
+    count: int, amount: Augmentation, side: int, generator: torch.Generator, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """`random_maps` and `random_pens` on a device."""
+    maps = random_maps(count, amount, side, generator).to(device)
+    pens = random_pens(count, amount, generator)
+    return maps, None if pens is None else pens.to(device)
 
 
 class Lessons:
@@ -149,21 +182,23 @@ class Lessons:
         self.seed, self.temperature = seed, temperature
         self.answers: dict[int, torch.Tensor] = {}
 
-    def of_epoch(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The maps of an epoch, N×2×K for `warp`, and the teacher's probabilities, N×classes."""
+    def of_epoch(self, epoch: int) -> tuple:
+        """The maps and pens of an epoch for `distort`, and the teacher's probabilities, N×classes."""
         view = epoch % self.VIEWS
         generator = torch.Generator().manual_seed((self.seed * self.VIEWS + view) % 2**63)
-        maps = random_maps(len(self.inputs), self.augmentation, self.inputs.shape[-1], generator)
-        maps = maps.to(self.inputs.device)
+        count, side, device = len(self.inputs), self.inputs.shape[-1], self.inputs.device
+        maps, pens = random_distortions(count, self.augmentation, side, generator, device)
         if view not in self.answers:
-            self.answers[view] = self.ask(maps)
-        return maps, self.answers[view]
+            self.answers[view] = self.ask(maps, pens)
+        return maps, pens, self.answers[view]
 
     @torch.no_grad()
-    def ask(self, maps: torch.Tensor) -> torch.Tensor:
+    def ask(self, maps: torch.Tensor, pens: torch.Tensor | None) -> torch.Tensor:
         self.teacher.eval()
-        batches = zip(self.inputs.split(BATCH_SIZE), maps.split(BATCH_SIZE), strict=True)
-        answers = [(self.teacher(warp(*batch)) / self.temperature).softmax(dim=1) for batch in batches]
+        answers = []
+        for rows in torch.arange(len(self.inputs)).split(BATCH_SIZE):
+            batch = distort(self.inputs[rows], maps[rows], None if pens is None else pens[rows])
+            answers.append((self.teacher(batch) / self.temperature).softmax(dim=1))
         return torch.cat(answers)
 
 
@@ -224,7 +259,8 @@ def train_epoch(
     loss = loss or loss_function(net)
     tally = tally or Tally(inputs.device)
     one_by_one = isinstance(optimizer, DiagonalLevenbergMarquardt)
-    for step in range(first_step, math.ceil(len(inputs) / batch_size)):
+    steps = math.ceil(len(plan.order) / batch_size)
+    for step in range(first_step, steps):
         if not before_step(step):
             return step, tally
         rows = slice(step * batch_size, (step + 1) * batch_size)
@@ -240,7 +276,7 @@ def train_epoch(
             optimizer.step()
         after_step()
         tally.add(value, logits, truth)
-    return math.ceil(len(inputs) / batch_size), tally
+    return steps, tally
 
 
 def backpropagate(

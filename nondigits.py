@@ -1,6 +1,7 @@
 """What is no digit: letters in fonts, scribbles, two digits at once; to be refused, not read.
 
     scribbles    random strokes of a pen
+    shapes       filled outlines, plain or with a texture
     digit_pairs  two digits of a data set beside each other
     load_letters letters and signs in fonts, from the file of the digits in fonts
 
@@ -10,6 +11,7 @@ Mazeika, Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019) tells
 by its confidence also what is no digit of other kinds.
 """
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
@@ -18,19 +20,59 @@ from dataset import open_fonts
 from preprocess import centre_digit
 
 SHEET = 112  # pixels, the side of the sheet that is scribbled on
+SLIMMEST = 0.55  # width over height of a filled shape, or the reverse; a fat 1 has less
 
 
 def scribble(rng: np.random.Generator) -> np.ndarray:
     """One sheet with two to five bent or broken strokes (a single one may be a 1), 28×28 uint8."""
-    sheet = Image.new("L", (SHEET, SHEET), 0)
-    draw = ImageDraw.Draw(sheet)
+    sheet = np.zeros((SHEET, SHEET), np.uint8)
     width = int(rng.integers(6, 18))
     for _ in range(rng.integers(2, 6)):
         points = rng.uniform(0.1, 0.9, (int(rng.integers(3, 7)), 2)) * SHEET
         if rng.random() < 0.6:
             points = rounded(points)
-        draw.line([tuple(point) for point in points], fill=255, width=width, joint="curve")
-    return centre_digit(np.asarray(sheet, np.float32))
+        cv2.polylines(sheet, [points.astype(np.int32)], False, 255, width, cv2.LINE_AA)
+    return centre_digit(sheet.astype(np.float32))
+
+
+def shape(rng: np.random.Generator) -> np.ndarray:
+    """One to three filled outlines with shades or a texture, 28×28 uint8; none so slim as a 1."""
+    while True:
+        sheet = Image.new("L", (SHEET, SHEET), 0)
+        draw = ImageDraw.Draw(sheet)
+        for _ in range(rng.integers(1, 4)):
+            points = outline(rng) * SHEET
+            draw.polygon([tuple(point) for point in points], fill=int(rng.integers(100, 256)))
+        box = sheet.getbbox()
+        if box is not None:
+            width, height = box[2] - box[0], box[3] - box[1]
+            if min(width, height) > SLIMMEST * max(width, height):
+                return centre_digit(np.asarray(sheet, np.float32) * texture(rng))
+
+
+def outline(rng: np.random.Generator) -> np.ndarray:
+    """The corners of a polygon, or the points of a curve, K×2 from 0 to 1."""
+    angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(4, 10))))
+    radii = rng.uniform(0.15, 0.45, len(angles))[:, None]
+    points = rng.uniform(0.35, 0.65, 2) + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return rounded(np.concatenate([points, points[:1]])) if rng.random() < 0.5 else points
+
+
+def texture(rng: np.random.Generator) -> np.ndarray:
+    """How bright a filled shape is at each place, SHEET×SHEET from 0 to 1."""
+    kind = rng.choice(["even", "shaded", "striped", "grainy"])
+    if kind == "even":
+        return np.ones((SHEET, SHEET), np.float32)
+    if kind == "grainy":
+        grain = Image.fromarray(rng.integers(60, 256, (28, 28)).astype(np.uint8))
+        return np.asarray(grain.resize((SHEET, SHEET)), np.float32) / 255
+    y, x = np.mgrid[:SHEET, :SHEET] / SHEET
+    direction = rng.uniform(0, np.pi)
+    along = np.cos(direction) * x + np.sin(direction) * y
+    waves = rng.uniform(0.3, 1) if kind == "shaded" else rng.uniform(3, 9)
+    depth = rng.uniform(0.3, 0.8)
+    wave = np.sin(2 * np.pi * (waves * along + rng.random()))
+    return (1 - depth * (0.5 + 0.5 * wave)).astype(np.float32)
 
 
 def rounded(points: np.ndarray) -> np.ndarray:
@@ -46,6 +88,12 @@ def scribbles(count: int, seed: int) -> torch.Tensor:
     """`count` scribbles, N×28×28 uint8."""
     rng = np.random.default_rng(seed)
     return torch.from_numpy(np.stack([scribble(rng) for _ in range(count)]))
+
+
+def shapes(count: int, seed: int) -> torch.Tensor:
+    """`count` filled shapes, N×28×28 uint8."""
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(np.stack([shape(rng) for _ in range(count)]))
 
 
 def digit_pairs(images: torch.Tensor, count: int, seed: int) -> torch.Tensor:

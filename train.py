@@ -56,6 +56,7 @@ from epoch import (
     EpochPlan,
     Lessons,
     Tally,
+    epoch_size,
     make_optimizer,
     outlier_exposure,
     soft_cross_entropy,
@@ -112,7 +113,8 @@ COLUMNS = (
 SMALLEST_EPOCH = 5000  # images; of fewer pictures each is shown more than once
 LEAST_TO_CALIBRATE = 500  # validation images
 VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
-NON_DIGITS = 20  # for every 20 images there is a scribble and a pair of digits
+NON_DIGITS = 20  # for every 20 images an epoch shows a scribble, a shape and a pair of digits
+DRAWN = 3  # times as many of each are drawn
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
 DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
 LARGEST_CHECKPOINT = 1 << 30  # bytes
@@ -227,8 +229,7 @@ class Data:
         self.train = part(images.train_images, images.train_labels, train)
         # So few pictures that an epoch has no more than a few steps are shown several times.
         few = not settings["dry_run"] and len(train) < SMALLEST_EPOCH
-        copies = torch.arange(len(train)).repeat(SMALLEST_EPOCH // len(train) if few else 1)
-        self.shown = self.train if len(copies) == len(train) else tuple(t[copies] for t in self.train)
+        self.shown, self.parts = self.train, [(len(train), SMALLEST_EPOCH // len(train) if few else 1)]
         fonts = fonts_file(settings)
         if fonts is not None:
             digits, labels = load_font_digits(fonts)
@@ -236,16 +237,17 @@ class Data:
                 raise UserError(
                     "--fonts has digits, and the classes to learn are not 0 to 9: leave it out"
                 )
-            self.show(part(digits, labels, torch.arange(len(labels)).repeat(FONT_COPIES)))
+            self.show(part(digits, labels, slice(None)), FONT_COPIES)
         if settings["non_digits"]:
-            strange = non_digits(fonts, images.train_images[train], settings)
-            self.show(part(strange, torch.full((len(strange),), NO_CLASS), slice(None)))
+            for strange, times in non_digits(fonts, images.train_images[train], settings["seed"]):
+                self.show(part(strange, torch.full((len(strange),), NO_CLASS), slice(None)), times)
         self.val = part(images.train_images, images.train_labels, val)
         self.test = part(images.test_images, images.test_labels, test)
 
-    def show(self, part: tuple[torch.Tensor, torch.Tensor]) -> None:
-        """Let every epoch go through these images too."""
+    def show(self, part: tuple[torch.Tensor, torch.Tensor], times: float) -> None:
+        """Let every epoch go through these images too: twice, or through a random tenth of them."""
         self.shown = tuple(torch.cat(pair) for pair in zip(self.shown, part, strict=True))
+        self.parts.append((len(part[0]), times))
 
 
 def fingerprint(images: ImageSet) -> str:
@@ -254,15 +256,23 @@ def fingerprint(images: ImageSet) -> str:
     return md5(b"".join(part.numpy().tobytes() for part in parts) + "\0".join(images.classes).encode())
 
 
-def non_digits(fonts: Path | None, images: torch.Tensor, settings: dict) -> torch.Tensor:
-    """What a run with `--non-digits` learns to refuse: scribbles, pairs of digits, letters in fonts."""
+def non_digits(fonts: Path | None, images: torch.Tensor, seed: int) -> list:
+    """What a run with `--non-digits` learns to refuse, and how often an epoch shows each of it.
+
+    Scribbles, shapes and pairs of digits, of which more are drawn than an epoch
+    shows; letters in fonts.
+    """
     import nondigits
 
-    count, seed = max(1, len(images) // NON_DIGITS), settings["seed"]
-    parts = [nondigits.scribbles(count, seed), nondigits.digit_pairs(images, count, seed)]
+    count, share = max(1, DRAWN * len(images) // NON_DIGITS), 1 / DRAWN
+    parts = [
+        (nondigits.scribbles(count, seed), share),
+        (nondigits.shapes(count, seed), share),
+        (nondigits.digit_pairs(images, count, seed), share),
+    ]
     if fonts is not None:
-        parts.append(nondigits.load_letters(fonts))
-    return torch.cat(parts)
+        parts.append((nondigits.load_letters(fonts), 1))
+    return parts
 
 
 def with_classes_of(init_from: str | None, images: ImageSet) -> ImageSet:
@@ -354,7 +364,7 @@ class Run:
         return True
 
     def steps_per_epoch(self, data: Data) -> int:
-        return math.ceil(len(data.shown[0]) / self.settings["batch_size"])
+        return math.ceil(epoch_size(data.parts) / self.settings["batch_size"])
 
     def total_steps(self, data: Data) -> int:
         epochs = self.settings["epochs"]
@@ -445,7 +455,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         started = time.perf_counter() - run.seconds
         generator_state = run.generator.get_state()
         lesson = run.lessons.of_epoch(epoch) if run.lessons else None
-        plan = EpochPlan(data.shown[0], augmentation, run.generator, lesson)
+        plan = EpochPlan(data.shown[0], augmentation, run.generator, lesson, data.parts)
         first_step, done_before = run.step_in_epoch, run.step - run.step_in_epoch
         tally = None if run.tally is None else Tally(run.device, run.tally)
         epochs = math.ceil(total / per_epoch)
@@ -902,8 +912,8 @@ def print_start(run: Run, data: Data) -> None:
     counts = [f"{len(images):,}" for images, _ in (data.train, data.val, data.test)]
     print(f"{run.settings['arch']}: {count_parameters(run.net):,} parameters, on {run.device}")
     print("images: {} to train on, {} to validate, {} to test".format(*counts), flush=True)
-    if len(data.shown[0]) > len(data.train[0]):
-        print(f"an epoch shows {len(data.shown[0]):,} images, distortions aside", flush=True)
+    if epoch_size(data.parts) > len(data.train[0]):
+        print(f"an epoch shows {epoch_size(data.parts):,} images", flush=True)
 
 
 def print_summary(run: Run, data: Data, started: float) -> None:

@@ -400,9 +400,9 @@ def test_an_elastic_distortion_is_measured_in_pixels():
 
 def test_redraw_against_a_direct_computation():
     images = torch.rand(5, 1, 9, 8, generator=torch.Generator().manual_seed(0))
-    pens = torch.tensor([[0.0, 0.0], [0.6, 0.0], [-0.4, 0.0], [0.0, 0.5], [-0.7, 0.9]])
+    pens = torch.tensor([[0.0, 0.0, 0], [0.6, 0.0, 0], [-0.4, 0.0, 0], [0.0, 0.5, 0], [-0.7, 0.9, 0]])
     ours = redraw(images, pens)
-    for n, (stroke, blur) in enumerate(pens.tolist()):
+    for n, (stroke, blur, _) in enumerate(pens.tolist()):
         drawn = torch.empty(9, 8)
         for y in range(9):
             for x in range(8):
@@ -416,14 +416,28 @@ def test_redraw_against_a_direct_computation():
                 assert ours[n, 0, y, x].item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+def test_coarse_pixels_are_means_and_are_enlarged_again():
+    """Against PyTorch's own pooling and enlargement: 40 pixels a side are seen in 16."""
+    images = torch.rand(3, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    wanted = F.interpolate(F.adaptive_avg_pool2d(images, 16), 40, mode="bilinear")
+    pens = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    ours = redraw(images, pens)
+    torch.testing.assert_close(ours[[0, 2]], wanted[[0, 2]])
+    assert torch.equal(ours[1], images[1])
+    flat = torch.full((1, 1, 32, 32), 0.7)
+    torch.testing.assert_close(redraw(flat, torch.tensor([[0.5, 0.5, 1.0]])), flat)
+
+
 def test_random_pens_stay_in_their_limits():
-    amount = Augmentation(0, 0, 0, 0, stroke=0.7, blur=0.6)
+    amount = Augmentation(0, 0, 0, 0, stroke=0.7, blur=0.6, coarse=0.2)
     pens = random_pens(30_000, amount, torch.Generator().manual_seed(0))
     assert pens[:, 0].abs().max() <= 0.7
     assert pens[:, 0].mean().abs() < 0.01
     assert pens[:, 1].min() >= 0
     assert 0.55 < pens[:, 1].max() <= 0.6
     assert (pens[:, 1] > 0).float().mean() == pytest.approx(1 / 3, abs=0.01)
+    assert set(pens[:, 2].tolist()) == {0.0, 1.0}
+    assert pens[:, 2].mean() == pytest.approx(0.2, abs=0.01)
     assert random_pens(3, AUGMENTATIONS["elastic"], torch.Generator()) is None
 
 

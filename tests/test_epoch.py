@@ -11,8 +11,10 @@ from epoch import (
     EpochPlan,
     Lessons,
     Tally,
+    epoch_size,
     make_optimizer,
     one_cycle,
+    random_order,
     soft_cross_entropy,
     train_epoch,
 )
@@ -126,12 +128,29 @@ def test_averaged_weights_are_the_mean_that_the_formula_gives():
     assert average.net.num_batches_tracked == 59
 
 
-def test_a_teacher_answers_for_the_very_picture_that_is_learned():
+def test_an_epoch_shows_each_part_as_often_as_asked():
+    parts = [(10, 1), (4, 3), (100, 0.1), (6, 1.5)]
+    generator = torch.Generator().manual_seed(0)
+    first, second = (random_order(parts, generator) for _ in range(2))
+    for order in (first, second):
+        assert len(order) == epoch_size(parts) == 10 + 12 + 10 + 9
+        often = order.bincount(minlength=120)
+        assert often[:10].tolist() == [1] * 10
+        assert often[10:14].tolist() == [3] * 4
+        assert often[14:114].max() == 1
+        assert sorted(often[114:].tolist()) == [1, 1, 1, 2, 2, 2]
+    # Other ones of the hundred, mixed with the rest.
+    assert set(first.tolist()) != set(second.tolist())
+    assert first[:10].max() > 10
+
+
+@pytest.mark.parametrize("augment", ["elastic", "pens"])
+def test_a_teacher_answers_for_the_very_picture_that_is_learned(augment):
     torch.manual_seed(0)
     x, y = torch.randn(50, 1, 32, 32), torch.randint(0, 10, (50,))
     teacher = build("lenet5-conv")
-    lessons = Lessons(teacher, x, AUGMENTATIONS["elastic"], seed=3)
-    plan = EpochPlan(x, None, torch.Generator().manual_seed(5), lessons.of_epoch(1))
+    lessons = Lessons(teacher, x, AUGMENTATIONS[augment], seed=3)
+    plan = EpochPlan(x, None, torch.Generator().manual_seed(5), lessons.of_epoch(1), [(30, 1), (20, 2)])
     seen = []
 
     class Student(LeNet5):
@@ -146,7 +165,7 @@ def test_a_teacher_answers_for_the_very_picture_that_is_learned():
         return F.cross_entropy(logits, targets)
 
     train_epoch(net, torch.optim.SGD(net.parameters(), lr=0.1), x, y, plan, 16, loss=loss)
-    assert torch.cat(wanted).shape == (50, 10)
+    assert torch.cat(wanted).shape == (70, 10)  # the last twenty twice
     with torch.no_grad():
         theirs = teacher(torch.cat(seen)).softmax(dim=1)
     torch.testing.assert_close(torch.cat(wanted), theirs)
@@ -154,7 +173,8 @@ def test_a_teacher_answers_for_the_very_picture_that_is_learned():
 
 def test_temperature_softens_the_answers():
     x, teacher = torch.randn(3, 1, 32, 32), LeNet5()
-    maps, answers = Lessons(teacher, x, AUGMENTATIONS["affine"], seed=0, temperature=4.0).of_epoch(1)
+    lessons = Lessons(teacher, x, AUGMENTATIONS["affine"], seed=0, temperature=4.0)
+    maps, _, answers = lessons.of_epoch(1)
     powers = teacher(warp(x, maps)).detach().div(4).exp()
     torch.testing.assert_close(answers, powers / powers.sum(dim=1, keepdim=True))
 
@@ -172,7 +192,7 @@ def test_the_views_of_a_teacher_come_again_and_differ():
     first, second = lessons.of_epoch(1), lessons.of_epoch(2)
     again = lessons.of_epoch(1 + Lessons.VIEWS)
     assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
+    assert torch.equal(first[2], again[2])
     assert not torch.equal(first[0], second[0])
     assert len(asked) == 2
     other_seed = Lessons(Teacher(), x, AUGMENTATIONS["affine"], seed=1)

@@ -12,7 +12,7 @@ from PIL import Image
 from epoch import NO_CLASS, Tally, outlier_exposure
 from inference import ImageClassifier, main
 from model import LeNet5, load_weights, save_weights
-from nondigits import digit_pairs, load_letters, rounded, scribbles
+from nondigits import SLIMMEST, digit_pairs, load_letters, rounded, scribbles, shapes
 from tests.conftest import ROOT, assert_one_error_line, run_script
 from train import main as train
 
@@ -24,13 +24,23 @@ def box(image):
     return columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
 
 
-def test_scribbles_are_made_like_mnist_and_depend_on_their_seed():
-    ours = scribbles(50, seed=3)
+@pytest.mark.parametrize("make", [scribbles, shapes])
+def test_what_is_made_up_looks_like_mnist_and_depends_on_its_seed(make):
+    ours = make(50, seed=3)
     assert ours.shape == (50, 28, 28)
     assert ours.dtype == torch.uint8
     assert all(18 <= max(box(image)) <= 22 for image in ours.numpy())
-    assert torch.equal(ours, scribbles(50, seed=3))
-    assert not torch.equal(ours, scribbles(50, seed=4))
+    assert torch.equal(ours, make(50, seed=3))
+    assert not torch.equal(ours, make(50, seed=4))
+    assert len(ours.unique(dim=0)) == 50
+
+
+def test_shapes_are_filled_and_none_is_as_slim_as_a_one():
+    ours = shapes(100, seed=0).numpy()
+    assert (ours > 50).sum(axis=(1, 2)).mean() > 130  # a digit of MNIST has about 110 such pixels
+    for image in ours:
+        width, height = box(image)
+        assert min(width, height) > (SLIMMEST - 0.2) * max(width, height)  # some are faint at the tips
 
 
 def test_rounding_keeps_the_ends_and_stays_inside():
