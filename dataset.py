@@ -225,7 +225,6 @@ AUGMENTATIONS = {
     "1998": Augmentation(rotation=0.0, shift=1.5, scale=0.1, shear=0.2, squeeze=0.1, share=0.9),
     "elastic": Augmentation(rotation=8.0, shift=1.5, scale=0.08, shear=0.1, elastic=0.8),
     "elastic-mild": Augmentation(rotation=6.0, shift=1.0, scale=0.06, shear=0.08, elastic=0.6),
-    "elastic-gentle": Augmentation(rotation=5.0, shift=0.7, scale=0.05, shear=0.06, elastic=0.45),
     "elastic-centred": Augmentation(rotation=8.0, shift=0.7, scale=0.08, shear=0.1, elastic=0.8),
     "elastic-strong": Augmentation(rotation=10.0, shift=1.5, scale=0.1, shear=0.15, elastic=1.2),
 }

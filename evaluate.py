@@ -75,6 +75,18 @@ class Evaluation(NamedTuple):
         gaps = torch.bincount(place, weights=right - confidence, minlength=bins)
         return gaps.abs().sum().item() / len(confidence)
 
+    def coverage_area(self) -> float:
+        """The area under the accuracy-coverage curve, 0 to 1.
+
+        The mean, over all k, of the share that is right among the k images whose
+        answers are surest: 1 if every mistake is less sure than every hit
+        (Geifman and El-Yaniv, "Selective Classification for Deep Neural
+        Networks", 2017, whose risk is 1 minus that share).
+        """
+        surest = self.confidences.argsort(descending=True, stable=True)
+        right = (self.predictions == self.labels)[surest].double()
+        return (right.cumsum(0) / torch.arange(1, len(right) + 1)).mean().item()
+
     def at_temperature(self, temperature: float) -> "Evaluation":
         """The same with the logits divided by a temperature: other confidences, the same answers."""
         return self._replace(logits=self.logits / temperature)
@@ -153,6 +165,7 @@ def figures(result: Evaluation, temperature: float = 1.0) -> dict:
         "temperature": temperature,
         "calibration_error": result.at_temperature(temperature).calibration_error(),
         "calibration_error_uncalibrated": result.calibration_error(),
+        "coverage_area": result.at_temperature(temperature).coverage_area(),
         "precision": shares(result.precision()),
         "recall": shares(result.recall()),
         "confusion": result.confusion().tolist(),
@@ -169,6 +182,7 @@ def report(result: Evaluation, classes: list, temperature: float = 1.0) -> list[
         f"top-3              {100 * result.top_k(3):.2f} %",
         f"loss               {result.loss:.4f}",
         f"calibration error  {100 * warm.calibration_error():.2f} %{before}",
+        f"accuracy-coverage  {warm.coverage_area():.4f}, the area under the curve",
         "",
         f"{'class':>12}  images  precision    recall",
     ]

@@ -41,6 +41,7 @@ SMALLEST = 48  # pixels of the shorter side, below which a picture has paper and
 COLOURED = ("RGB", "P", "CMYK", "YCbCr", "HSV")  # Pillow's modes
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 STRONG_CONTRAST = 100.0  # gray levels, more than noise has
+MOST_NOISE = 0.15  # of a picture's contrast; where the border varies more, there is ink in it
 BOX_LEVEL = 0.2  # of the strongest ink: what belongs to the bounding box
 FRINGE = 2  # pixels of 28×28 around the box in which fainter ink is kept
 
@@ -177,7 +178,7 @@ def without_transparency(image: Image.Image) -> Image.Image:
 def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
     """How far each pixel of an H×W picture (0 to 255) is from the paper, on the ink's side.
 
-    The paper's level is the median of the border. With `invert="auto"` the ink
+    The paper's level is that of the border: `paper_and_noise`. With `invert="auto"` the ink
     is on the side with more energy (the sum of the squared deviations, in which
     noise on both sides cancels out); `"yes"` says that the ink is dark, `"no"`
     that it is bright. What lies within the noise of the border is not ink.
@@ -187,9 +188,7 @@ def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
     border = np.concatenate(
         [gray[:width].ravel(), gray[-width:].ravel(), gray[:, :width].ravel(), gray[:, -width:].ravel()]
     )
-    paper = float(np.median(border))
-    # 1.4826 times the median absolute deviation is the standard deviation of normal noise.
-    noise = 1.4826 * float(np.median(np.abs(border - paper)))
+    paper, noise = paper_and_noise(gray, border)
     if noise > 0 and min(middle.shape) > 2:
         image = Image.fromarray(gray.astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
         gray = np.asarray(image)
@@ -204,6 +203,30 @@ def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
     if amount.size and amount.max() < BLANK_CONTRAST:
         amount[:] = 0
     return Ink(amount, paper, is_dark)
+
+
+def paper_and_noise(gray: np.ndarray, border: np.ndarray) -> tuple[float, float]:
+    """The paper's gray level and its noise's standard deviation, from the border of an H×W picture.
+
+    Where a tiny picture's digit fills it, the border is ink in many places, and
+    neither its median nor its spread is the paper's. Then the paper is that end
+    of the picture's levels to which the corners, which few digits reach, are nearer.
+    """
+    paper = float(np.median(border))
+    # 1.4826 times the median absolute deviation is the standard deviation of normal noise.
+    noise = 1.4826 * float(np.median(np.abs(border - paper)))
+    low, high = (float(level) for level in np.percentile(gray, (5, 95)))
+    if noise < MOST_NOISE * (high - low):
+        return paper, noise
+    corners = float(gray[[0, 0, -1, -1], [0, -1, 0, -1]].astype(np.float32).mean())
+    bright = corners > (low + high) / 2
+    on_paper = border[(border > (low + high) / 2) == bright]
+    if not on_paper.size:
+        return paper, noise
+    paper = float(np.median(on_paper))
+    # Ink's soft edges are all on one side of the paper's level, so the other side tells of noise.
+    beyond = on_paper[on_paper >= paper] if bright else on_paper[on_paper <= paper]
+    return paper, 1.4826 * float(np.median(np.abs(beyond - paper)))
 
 
 def bounding_box(amount: np.ndarray) -> tuple[int, int, int, int] | None:

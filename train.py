@@ -178,7 +178,9 @@ RECIPES |= {
     # A larger network for --teacher to name.
     "teacher": {
         "arch": "teacher",
-        "epochs": 20,
+        "epochs": 25,
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
         "augment": "elastic",
         "average": 0.999,
         "val_size": 10_000,
@@ -186,7 +188,8 @@ RECIPES |= {
     },
     # The most that lenet5 can do: benchmarks/README.md has what was tried.
     "record": {
-        "epochs": 120,
+        "teacher": "pretrained/teacher.pth",
+        "epochs": 100,
         "optimizer": "adamw",
         "weight_decay": 0.1,
         "augment": "elastic-mild",

@@ -15,6 +15,7 @@ import sys
 from common import ROOT, load, run_training, two_at_a_time
 
 TEACHER = str(ROOT / "pretrained" / "teacher.pth")
+# At 40 epochs the teacher was an earlier one: 20 epochs of Adam, itself wrong in 0.54 %; now 0.45 %.
 COMMON = {"val-size": 10_000, "seed": 0, "epochs": 40}
 ELASTIC = {"augment": "elastic"}
 ADAMW = {"optimizer": "adamw", "weight-decay": 0.05}
@@ -44,7 +45,8 @@ IDEAS |= {
     "100 epochs: elastic, weight decay 0.1": LONG | ELASTIC,
     "100 epochs: the same, shifted less": LONG | {"augment": "elastic-centred"},
     "100 epochs: the same, milder": LONG | {"augment": "elastic-mild"},
-    "100 epochs: the same, gentle": LONG | {"augment": "elastic-gentle"},
+    "100 epochs: a teacher, affine": LONG | {"teacher": TEACHER},
+    "100 epochs: a teacher, mild": LONG | {"teacher": TEACHER, "augment": "elastic-mild"},
 }
 
 

@@ -1,0 +1,165 @@
+"""What the shipped weights read of digits from outside MNIST, and what they refuse, beside plain ones.
+
+    pip install -r benchmarks/requirements.txt  # scikit-learn, for its 8×8 digits
+    python benchmarks/anybody.py          # two minutes
+    python benchmarks/anybody.py --table  # print what was measured
+    python benchmarks/anybody.py --weights FILE ...  # of other weights, and keep nothing
+
+Four sets with labels, of which no training saw a picture, a font family or a
+writer: MNIST's test images; digits in fonts of families that are held out
+(fonts/README.md); scikit-learn's 8×8 digits; MNIST's test images reduced to 8×8.
+And what is no digit, to be refused at the threshold that goes with the weights:
+99 % of the validation images are surer than it.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import torch
+from common import ROOT, load, save
+from PIL import Image
+
+from dataset import load_dataset, load_font_digits, load_mnist, open_fonts
+from evaluate import Evaluation, evaluate
+from inference import FONTS, ImageClassifier
+from nondigits import digit_pairs, load_letters, scribbles, shapes
+from preprocess import mnist_like
+
+WEIGHTS = {name: ROOT / "pretrained" / f"{name}.pth" for name in ("lenet5-plain", "lenet5")}
+SEED, MADE_UP = 1_000_000, 2000  # a seed that no training has, and how many pictures
+
+
+def in_eight(images: torch.Tensor) -> torch.Tensor:
+    """MNIST's pictures as scikit-learn's are: the digit in 8×8 pixels of 17 levels, read again."""
+    pictures = []
+    for image in images.numpy():
+        small = Image.fromarray(image[4:24, 4:24]).resize((8, 8), Image.Resampling.BOX)
+        pictures.append(mnist_like((np.asarray(small) / 255 * 16).round() / 16))
+    return torch.from_numpy(np.stack(pictures))
+
+
+def digits_of_scikit_learn() -> tuple[torch.Tensor, torch.Tensor]:
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    pictures = [mnist_like(image / 16) for image in data.images]
+    return torch.from_numpy(np.stack(pictures)), torch.from_numpy(data.target)
+
+
+def labelled_sets() -> dict:
+    """By name: N×28×28 uint8 pictures and N labels."""
+    mnist = load_mnist(ROOT / "data")
+    return {
+        "MNIST, test images": (mnist.test_images, mnist.test_labels),
+        "fonts, unseen families": load_font_digits(FONTS, held_out=True),
+        "scikit-learn, 8×8": digits_of_scikit_learn(),
+        "MNIST in 8×8": (in_eight(mnist.test_images), mnist.test_labels),
+    }
+
+
+def strange_sets() -> dict:
+    """By name: N×28×28 uint8 pictures of what is no digit."""
+    mnist = load_mnist(ROOT / "data")
+    noise = np.random.default_rng(SEED).integers(0, 256, (500, 28, 28), dtype=np.uint8)
+    clothes = load_dataset("fashion-mnist", ROOT / "data").test_images
+    return {
+        "letters, unseen families": load_letters(FONTS, held_out=True),
+        "scribbles": scribbles(MADE_UP, SEED),
+        "filled shapes": shapes(MADE_UP, SEED),
+        "two digits": digit_pairs(mnist.test_images, MADE_UP, SEED),
+        "Fashion-MNIST": torch.from_numpy(np.stack([mnist_like(image) for image in clothes.numpy()])),
+        "noise": torch.from_numpy(np.stack([mnist_like(picture) for picture in noise])),
+    }
+
+
+def by_family(result: Evaluation) -> dict:
+    """The share that is right in each package of fonts that is held out, and how many digits it has."""
+    with open_fonts(FONTS) as archive:
+        packages = np.repeat(archive["packages"][archive["held_out"]], 10)
+    right = (result.predictions == result.labels).numpy()
+    names = sorted(set(packages.tolist()))
+    return {name: [float(right[packages == name].mean()), int(sum(packages == name))] for name in names}
+
+
+def chance_to_tell(digits: np.ndarray, others: np.ndarray) -> float:
+    """How often a digit is surer than something else: the area under the ROC curve, 0 to 1."""
+    order = np.sort(others)
+    below, upto = (np.searchsorted(order, digits, side=side) for side in ("left", "right"))
+    return float((below + upto).mean() / (2 * len(others)))
+
+
+def measure(weights, labelled: dict, strange: dict) -> dict:
+    classifier = ImageClassifier(weights)
+    limit = classifier.metadata["reject_below"]
+    row = {"temperature": classifier.temperature, "reject_below": limit, "read": {}, "accepted": {}}
+    for name, (images, labels) in labelled.items():
+        result = evaluate(classifier.net, classifier.inputs(images), labels)
+        warm = result.at_temperature(classifier.temperature)
+        row["read"][name] = {
+            "accuracy": result.accuracy,
+            "by_digit": result.recall().tolist(),
+            "answered": (warm.confidences >= limit).double().mean().item(),
+            "coverage_area": warm.coverage_area(),
+            "calibration_error": warm.calibration_error(),
+            "calibration_error_before": result.calibration_error(),
+        }
+        if name.startswith("fonts"):
+            row["by_family"] = by_family(result)
+        if name.startswith("MNIST, test"):
+            known = warm.confidences.numpy()
+    for name, images in strange.items():
+        sure = classifier.probabilities(images).max(axis=1)
+        row["accepted"][name] = {
+            "share": float((sure >= limit).mean()),
+            "told_from_mnist": chance_to_tell(known, sure),
+        }
+    return row
+
+
+def print_table(rows: list[dict]) -> None:
+    for row in rows:
+        limit = f"refused below {row['reject_below']:.3f}"
+        print(f"{row['weights']}: temperature {row['temperature']:.2f}, {limit}")
+        print("  read                        right  answered  area   calibration  worst digit")
+        for name, found in row["read"].items():
+            worst = int(np.argmin(found["by_digit"]))
+            before, after = (100 * found[f"calibration_error{end}"] for end in ("_before", ""))
+            print(
+                f"  {name:24} {100 * found['accuracy']:6.2f} %  {100 * found['answered']:6.2f} %"
+                f"  {found['coverage_area']:.4f}  {before:.2f} to {after:.2f} %"
+                f"  {worst}: {100 * found['by_digit'][worst]:.1f} %"
+            )
+        print("  accepted though no digit            told from MNIST by how sure")
+        for name, found in row["accepted"].items():
+            print(f"  {name:24} {100 * found['share']:6.2f} %          {found['told_from_mnist']:.4f}")
+    print("digits in fonts of unseen families, right by digit")
+    for row in rows:
+        shares = row["read"]["fonts, unseen families"]["by_digit"]
+        print(f"  {row['weights']:14}" + "".join(f"{100 * share:6.1f}" for share in shares))
+    print("and by package")
+    for name, (_, count) in rows[0]["by_family"].items():
+        shares = "".join(f"  {100 * row['by_family'][name][0]:6.1f} %" for row in rows)
+        print(f"  {name:32} {count:4}{shares}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--weights", nargs="+")
+    arguments = parser.parse_args()
+    results = load("anybody")
+    if not arguments.table:
+        labelled, strange = labelled_sets(), strange_sets()
+        weights = {path: path for path in arguments.weights} if arguments.weights else WEIGHTS
+        results["rows"] = [
+            {"weights": name, **measure(path, labelled, strange)} for name, path in weights.items()
+        ]
+        if not arguments.weights:
+            save("anybody", results)
+    print_table(results["rows"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
