@@ -27,10 +27,12 @@ EDGE = 0.85  # of the level at the sharpest edges: a little more than their oute
 FRAME = 0.12  # of the picture's side: how deep a frame or a table's edge may reach into it
 RIM = 0.05  # of the picture's side: how far from its edge a drawn frame may be
 LINE = 0.55  # of the picture's side: what goes straight on for so long, from rim to rim, is a line
+BESIDE = 0.15  # of the picture's side: what lies so near to its edge may be that of the sheet
 THIN = 0.035  # of the shorter side: no line is thicker
 ALIKE = 8.0  # gray levels: what differs less from the paper at the border is paper
 UNDECIDED = 1.0  # of `darkness`, for strokes about as wide as what they enclose
 ENOUGH = 0.85  # of the sharpness of the whole digit's edges: that of pieces of its strokes is below 0.4
+AS_SHARP = 0.4  # of the first piece's mean steepness: a shadow's edge is softer
 GRAY = 12  # of 255: colours that differ less are one
 SAMPLED = 7  # every seventh pixel is enough to know how most are
 DUST = 5  # pixels: what has no more of them is not a digit
@@ -391,7 +393,9 @@ def of_the_digit(amount: np.ndarray, least: float) -> tuple[np.ndarray, float]:
 
     The first is the piece with the most and sharpest edges, which shadows do
     not have; to it belongs what is near and not too small (a broken stroke), or
-    far and large (a second digit, which is not for this file to judge).
+    far and large (a second digit, which is not for this file to judge), if its
+    edges are as sharp. What runs along the rim is the digit only if there is
+    nothing else.
     """
     mask = ink_mask(amount, threshold(amount, least))
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -401,7 +405,14 @@ def of_the_digit(amount: np.ndarray, least: float) -> tuple[np.ndarray, float]:
     x, y, w, h, area = boxes.T
     sharp[area <= DUST] = 0
     sharp[0] = 0  # the paper
-    first = int(np.argmax(sharp))
+    contrast = sharp / np.maximum(edge, 1e-6)
+    rim = along_rim(labels, boxes)
+    elsewhere = np.where(rim, 0, sharp * contrast)
+    first, strongest = int(np.argmax(elsewhere)), int(np.argmax(sharp * contrast))
+    if elsewhere[first] > 0 and edge[first] > 0.1 * edge[strongest]:
+        edge[rim] = 0
+    else:
+        first = strongest
     if sharp[first] == 0:
         return np.zeros_like(mask), 0.0
     gap = np.maximum(
@@ -410,5 +421,21 @@ def of_the_digit(amount: np.ndarray, least: float) -> tuple[np.ndarray, float]:
     )
     near = gap < 0.25 * max(w[first], h[first])
     chosen = (edge > np.where(near, 0.06, 0.4) * edge[first]) & (area > 0.02 * area[first])
+    chosen &= contrast > AS_SHARP * contrast[first]
     chosen[0] = False
     return chosen[labels].astype(np.uint8), float(sharp[first])
+
+
+def along_rim(labels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Which pieces are long, thin, nearly all beside the picture's edge, as that of a sheet is."""
+    height, width = labels.shape
+    inside = np.zeros(labels.shape, bool)
+    down, across = round(BESIDE * height), round(BESIDE * width)
+    inside[down : height - down, across : width - across] = True
+    within = np.bincount(labels[inside], minlength=len(boxes))
+    _, _, w, h, area = boxes.T
+    long = np.maximum(w / width, h / height) > 0.4
+    thin = area < 0.06 * min(height, width) * (w + h)
+    along = (within < 0.15 * area) & long & thin
+    along[0] = False
+    return along
