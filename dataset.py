@@ -229,6 +229,7 @@ AUGMENTATIONS = {
     "elastic-strong": Augmentation(rotation=10.0, shift=1.5, scale=0.1, shear=0.15, elastic=1.2),
 }
 AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(stroke=0.7, blur=0.7, coarse=0.1)
+AUGMENTATIONS["pens-mild"] = AUGMENTATIONS["elastic-mild"]._replace(stroke=0.7, blur=0.7, coarse=0.1)
 COARSE = 0.4  # of a side's pixels: a digit of 20 is seen in 8, as in the smallest pictures
 KNOTS = 5  # a side: an elastic distortion moves 5×5 points, and what lies between them follows
 
