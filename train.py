@@ -306,7 +306,7 @@ def validation_size(settings: dict, count: int) -> int:
 class Run:
     """A training run: its settings, its folder, and all that changes while it goes on."""
 
-    def __init__(self, settings: dict, folder: Path, device: torch.device, classes: list[str]):
+    def __init__(self, settings: dict, folder: Path | None, device: torch.device, classes: list[str]):
         self.settings, self.folder, self.device = settings, folder, device
         torch.manual_seed(settings["seed"])
         self.net = first_weights(settings, classes).to(device)
@@ -895,19 +895,17 @@ def load_run(given: dict) -> tuple[Run, Data]:
         check_writable(settings["output"])
     check_writable(settings["plot"])
     data = Data(settings, device)
-    lessons = make_lessons(settings, data, device)
+    run = Run(settings, folder, device, data.classes)
+    run.lessons = make_lessons(settings, data, device)
     if folder is not None:
         compare_conditions(settings, folder, device, data)
-    else:
-        folder = new_folder(settings)
-        if settings["dry_run"] and os.path.exists(settings["plot"]):
-            settings["plot"] = str(folder / "training_results.png")
-        write_config(settings, folder, device, data)
-    run = Run(settings, folder, device, data.classes)
-    run.lessons = lessons
-    if name is not None:
         found = run.load_checkpoint()
         print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
+        return run, data
+    run.folder = folder = new_folder(settings)  # last of all, when nothing can go wrong any more
+    if settings["dry_run"] and os.path.exists(settings["plot"]):
+        settings["plot"] = str(folder / "training_results.png")
+    write_config(settings, folder, device, data)
     return run, data
 
 

@@ -119,6 +119,19 @@ def test_calibration_error_against_a_loop_over_bins():
     assert result.calibration_error() == pytest.approx(error, abs=1e-6)
 
 
+def test_the_area_under_the_coverage_curve_against_its_points():
+    result = random_result(count=60)
+    confidences = result.confidences.tolist()
+    right = (result.predictions == result.labels).tolist()
+    surest = sorted(range(60), key=lambda k: -confidences[k])
+    points = [sum(right[k] for k in surest[:n]) / n for n in range(1, 61)]
+    assert result.coverage_area() == pytest.approx(sum(points) / 60)
+    # One mistake of four, and it is the least sure: 1, 1, 1, 3/4.
+    logits = torch.tensor([[4.0, 0.0], [3.0, 0.0], [2.0, 0.0], [1.0, 0.0]])
+    sorted_out = Evaluation(0.0, 0.75, logits, torch.tensor([0, 0, 0, 1]))
+    assert sorted_out.coverage_area() == pytest.approx(3.75 / 4)
+
+
 @pytest.mark.parametrize("sharpness", [0.5, 3.0, 8.0])
 def test_the_fitted_temperature_is_that_of_the_truth(sharpness):
     """Labels drawn from the probabilities, whose logits are then made sharper or softer."""

@@ -262,3 +262,27 @@ def test_a_digit_in_a_long_strip(size, pretrained):
     net, metadata = pretrained
     digit = torch.from_numpy(mnist_like(image)[None])
     assert net(to_input(digit, metadata["mean"], metadata["std"])).argmax() == 5
+
+
+def test_what_runs_along_the_rim_is_the_digit_only_if_there_is_nothing_else():
+    bar, small = np.zeros((200, 200), np.float32), np.zeros((200, 200), np.float32)
+    bar[180:184, 20:180] = 255
+    small[80:110, 95:99] = small[95:99, 80:110] = 200
+    mask, _ = of_the_digit(bar, 8)
+    assert (mask > 0).sum() == (bar > 0).sum()
+    mask, _ = of_the_digit(bar + small, 8)
+    np.testing.assert_array_equal(mask > 0, small > 0)
+    # In the middle of the sheet the bar is as good as any stroke.
+    mask, _ = of_the_digit(np.roll(bar, -60, axis=0) + small, 8)
+    assert (mask[115:130] > 0).any()
+
+
+def test_what_is_softer_than_the_digit_is_none_of_it():
+    sheet = np.zeros((200, 200), np.float32)
+    sheet[60:140, 95:103] = 200
+    soft = np.zeros_like(sheet)
+    soft[60:140, 120:160] = 160
+    sheet += cv2.GaussianBlur(soft, (0, 0), 6)
+    mask, _ = of_the_digit(sheet, 8)
+    assert mask[100, 98]
+    assert not mask[:, 125:].any()
