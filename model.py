@@ -15,6 +15,7 @@ and the number counts the layers.
 """
 
 import copy
+import functools
 import io
 import math
 import os
@@ -569,8 +570,13 @@ def recognise(path, state: dict, arch: str | None) -> str:
     if arch is None and not fitting:
         raise UserError(f"{path} does not say what network it is of, and its shapes fit none of ours")
     name = fitting[0] if arch is None else arch
-    say(f"{path} does not say what it is: assuming {name} and its own normalisation")
+    say_assumed(str(path), name)
     return name
+
+
+@functools.cache  # a script may load its weights more than once
+def say_assumed(path: str, name: str) -> None:
+    say(f"{path} does not say what it is: assuming {name} and its own normalisation")
 
 
 def check_metadata(path, metadata: dict) -> None:

@@ -21,7 +21,7 @@ from PIL import ImageFont
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from files import UserError, say, write_file  # noqa: E402  (after the path is set)
+from files import ArgumentParser, UserError, command_line, reason, say, write_file  # noqa: E402  (after the path is set)
 from generate_test_digits import (  # noqa: E402
     MISSING,
     OVERSAMPLING,
@@ -56,7 +56,14 @@ drawings passed on.
 def fetch(folder: Path) -> list[Path]:
     """Unpack every package into a folder of its own."""
     names = PACKAGES.read_text().split()
-    subprocess.run(["apt-get", "download", "-q", *names], cwd=folder, check=True, capture_output=True)
+    try:
+        command = ["apt-get", "download", "-q", *names]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    except OSError as error:
+        raise UserError(f"fetching the fonts needs Debian's apt-get: {reason(error)}") from error
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise UserError(f"apt-get download failed: {said}; perhaps apt-get update helps") from error
     folders = []
     for name in names:
         archive = next(folder.glob(f"{name}_*.deb"))
@@ -104,7 +111,12 @@ def licence(folder: Path) -> str:
     return ", ".join(sorted(name[:60] for name in names)) or "see its copyright file"
 
 
-def main() -> int:
+@command_line
+def main(argv=None) -> int:
+    ArgumentParser(
+        prog="fonts/render.py",
+        description="Render the digits in fonts that train.py --fonts learns: fonts/digits.npz.",
+    ).parse_args(argv)
     images, faces, packages, held_out, rows = [], [], [], [], ""
     letters, letter_faces = [], []
     with tempfile.TemporaryDirectory() as temporary:
