@@ -41,6 +41,7 @@ SMALLEST = 48  # pixels of the shorter side, below which a picture has paper and
 COLOURED = ("RGB", "P", "CMYK", "YCbCr", "HSV")  # Pillow's modes
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 STRONG_CONTRAST = 100.0  # gray levels, more than noise has
+TINY = 20  # pixels of the shorter side, below which strokes are as narrow as grains
 MOST_NOISE = 0.15  # of a picture's contrast; where the border varies more, there is ink in it
 BOX_LEVEL = 0.2  # of the strongest ink: what belongs to the bounding box
 FRINGE = 2  # pixels of 28×28 around the box in which fainter ink is kept
@@ -184,12 +185,11 @@ def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
     that it is bright. What lies within the noise of the border is not ink.
     """
     width = max(1, min(gray.shape) // 28)
-    middle = gray[width:-width, width:-width] if min(gray.shape) > 2 * width else gray[:0]
     border = np.concatenate(
         [gray[:width].ravel(), gray[-width:].ravel(), gray[:, :width].ravel(), gray[:, -width:].ravel()]
     )
     paper, noise = paper_and_noise(gray, border)
-    if noise > 0 and min(middle.shape) > 2:
+    if noise > 0 and min(gray.shape) >= TINY:
         image = Image.fromarray(gray.astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
         gray = np.asarray(image)
     deviation = gray.astype(np.float32) - paper
@@ -216,17 +216,19 @@ def paper_and_noise(gray: np.ndarray, border: np.ndarray) -> tuple[float, float]
     # 1.4826 times the median absolute deviation is the standard deviation of normal noise.
     noise = 1.4826 * float(np.median(np.abs(border - paper)))
     low, high = (float(level) for level in np.percentile(gray, (5, 95)))
-    if noise < MOST_NOISE * (high - low):
+    if noise < MOST_NOISE * (high - low) and min(gray.shape) >= TINY:
         return paper, noise
     corners = float(gray[[0, 0, -1, -1], [0, -1, 0, -1]].astype(np.float32).mean())
     bright = corners > (low + high) / 2
     on_paper = border[(border > (low + high) / 2) == bright]
     if not on_paper.size:
         return paper, noise
-    paper = float(np.median(on_paper))
-    # Ink's soft edges are all on one side of the paper's level, so the other side tells of noise.
+    # Ink's soft edges are all on one side of the paper's level, so the other side tells of it,
+    # and of its noise: of what is normally distributed, half of the outer quarter is
+    # 0.48 deviations beyond the quartile.
+    paper = float(np.percentile(on_paper, 75 if bright else 25))
     beyond = on_paper[on_paper >= paper] if bright else on_paper[on_paper <= paper]
-    return paper, 1.4826 * float(np.median(np.abs(beyond - paper)))
+    return paper, float(np.median(np.abs(beyond - paper))) / 0.48
 
 
 def bounding_box(amount: np.ndarray) -> tuple[int, int, int, int] | None:

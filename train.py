@@ -186,6 +186,16 @@ RECIPES |= {
         "val_size": 10_000,
         "output": "teacher.pth",
     },
+    # Reads anybody's digit, and knows what is none: benchmarks/choose_anybody.py has what was tried.
+    "anybody": {
+        "epochs": 80,
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
+        "augment": "pens",
+        "average": 0.999,
+        "fonts": "fonts/digits.npz",
+        "non_digits": True,
+    },
     # The most that lenet5 can do: benchmarks/README.md has what was tried.
     "record": {
         "teacher": "pretrained/teacher.pth",
