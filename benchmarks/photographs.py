@@ -1,6 +1,6 @@
 """Made-up photographs of digits: what is read of them with each trouble, and with all together.
 
-    python benchmarks/photographs.py          # ten minutes on a core
+    python benchmarks/photographs.py          # five minutes on a core
     python benchmarks/photographs.py --table  # print what was measured
     python benchmarks/photographs.py --sheet FILE  # draw eight of each kind
 
@@ -22,7 +22,7 @@ from PIL import Image
 from dataset import load_mnist, split
 from inference import ImageClassifier
 
-PICTURES = 500  # of each trouble alone; three times as many with everything
+PICTURES = 300  # of each trouble alone; three times as many with everything
 
 
 class Troubles(NamedTuple):
@@ -268,8 +268,9 @@ def measure(trouble: str, classifier: ImageClassifier, digits: np.ndarray, label
     rng = np.random.default_rng(1)
     count = 3 * PICTURES if trouble == "everything" else PICTURES
     pictures = (photograph(ink, rng, TROUBLES[trouble]) for ink in digits[:count])
-    read = [classifier.predict(picture) for picture in pictures]
-    return {"trouble": trouble, "pictures": count, "right": int(sum(read == labels[:count]))}
+    right = np.array([classifier.predict(picture) for picture in pictures]) == labels[:count]
+    by_digit = [float(right[labels[:count] == digit].mean()) for digit in range(10)]
+    return {"trouble": trouble, "pictures": count, "right": int(right.sum()), "by_digit": by_digit}
 
 
 def sheet(digits: np.ndarray, cell: int = 120, columns: int = 8) -> Image.Image:
@@ -300,7 +301,11 @@ def main() -> int:
         save("photographs", results)
     for row in results["rows"]:
         share = 100 * row["right"] / row["pictures"]
-        print(f"{row['trouble']:12} {row['right']:5} of {row['pictures']:,}  {share:6.2f} %")
+        worst = int(np.argmin(row["by_digit"]))
+        print(
+            f"{row['trouble']:12} {row['right']:5} of {row['pictures']:,}  {share:6.2f} %"
+            f"  worst: {worst}, {100 * row['by_digit'][worst]:.1f} %"
+        )
     return 0
 
 
