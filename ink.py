@@ -8,7 +8,7 @@ on the paper than the digit. These steps leave the digit's ink:
     absorbed       how much of the light the ink takes, in each colour
     without_frame  a drawn frame, or the table beside the sheet, taken away
     without_lines  ruled and squared paper taken away
-    of_the_digit   the digit's pieces, without dust
+    of_the_digit   the digit's pieces, without dust, soft shadows and the sheet's edge
 
 The filters, the lines and the connected components are OpenCV's. Lengths are
 shares of the picture's side, so that the size of a picture does not matter.
@@ -278,11 +278,14 @@ def look(colours: list[np.ndarray], share: float, within, dark: bool, margin: in
     mixed = sum(s * amount for s, amount in zip(shares, amounts, strict=True))
     everything = np.maximum(mixed, 0)[inside]
     least = max(FAINTEST, NOISE * sum(s * spread for s, spread in zip(shares, spreads, strict=True)))
+    # Plain paper, which has a margin here, does not end within the picture, and lines go to its edge.
+    is_plain = margin > 0
     if within is None:
-        amount = without_lines(without_frame(everything, least), least)
+        amount = without_frame(everything, least)
+        amount = without_lines(amount, least, 0.02 if is_plain else 0.08)
     else:
         amount = everything * (within > 0)
-    mask, sharpness = of_the_digit(amount, least)
+    mask, sharpness = of_the_digit(amount, least, rim=within is None and not is_plain)
     # The soft edge of the strokes belongs to them.
     amount = amount * (dilated(mask, max(3, side // 100 * 2 + 1)) > 0)
     return Strokes(amount, everything, dark, sharpness)
@@ -333,16 +336,17 @@ def is_frame(labels: np.ndarray, piece: int, box) -> bool:
     return sum(corner.any() for corner in corners) >= 3 and middle.sum() < 0.1 * area
 
 
-def without_lines(amount: np.ndarray, least: float) -> np.ndarray:
+def without_lines(amount: np.ndarray, least: float, rim: float = 0.08) -> np.ndarray:
     """The amount of ink without straight lines that go nearly level or upright through the picture.
 
+    They begin and end no farther from its edges than `rim`, a share of its sides.
     Where a stroke crosses a line, the ink goes on across it, and stays. Where
     there is nothing but a line, it is no line but a digit, a 1 perhaps.
     """
     mask = ink_mask(amount, threshold(amount, least))
     rest = mask.copy()
-    remove_level_lines(mask, rest)
-    remove_level_lines(np.ascontiguousarray(mask.T), rest.T)
+    remove_level_lines(mask, rest, rim)
+    remove_level_lines(np.ascontiguousarray(mask.T), rest.T, rim)
     lines = mask - rest
     if not lines.any():
         return amount
@@ -350,8 +354,8 @@ def without_lines(amount: np.ndarray, least: float) -> np.ndarray:
     return without if of_the_digit(without, least)[1] > 0 else amount
 
 
-def remove_level_lines(mask: np.ndarray, rest: np.ndarray) -> None:
-    """Take nearly level lines in `mask` out of `rest`."""
+def remove_level_lines(mask: np.ndarray, rest: np.ndarray, rim: float) -> None:
+    """Take nearly level lines in `mask`, from rim to rim, out of `rest`."""
     height, width = mask.shape
     thin = max(3, round(THIN * min(height, width)))
     thick = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((thin + 2, 1), np.uint8))
@@ -363,11 +367,11 @@ def remove_level_lines(mask: np.ndarray, rest: np.ndarray) -> None:
         minLineLength=LINE * width,
         maxLineGap=0.3 * width,  # a digit may stand on the line
     )
-    rim = 0.08 * np.array([width, height])
+    size = np.array([width, height])
     columns = np.arange(width)
     for x1, y1, x2, y2 in [] if found is None else found.reshape(-1, 4).tolist():
         ends = np.array([[x1, y1], [x2, y2]])
-        through = ((ends < rim) | (ends > (width, height) - rim)).any(axis=1).all()
+        through = ((ends < rim * size) | (ends >= (1 - rim) * size - 1)).any(axis=1).all()
         if through and abs(y2 - y1) < 0.3 * abs(x2 - x1):
             rows = np.rint(y1 + (y2 - y1) * (columns - x1) / (x2 - x1)).astype(int)
             for x, y in zip(columns.tolist(), rows.tolist(), strict=True):
@@ -388,14 +392,14 @@ def remove_crossing(column: np.ndarray, rest: np.ndarray, y: int, thin: int) -> 
         rest[top:end] = 0
 
 
-def of_the_digit(amount: np.ndarray, least: float) -> tuple[np.ndarray, float]:
+def of_the_digit(amount: np.ndarray, least: float, rim: bool = False) -> tuple[np.ndarray, float]:
     """A mask of the pieces that make up the digit, and how sharp the edges of the first of them are.
 
-    The first is the piece with the most and sharpest edges, which shadows do
+    The first is the piece with the most and steepest edges, which shadows do
     not have; to it belongs what is near and not too small (a broken stroke), or
     far and large (a second digit, which is not for this file to judge), if its
-    edges are as sharp. What runs along the rim is the digit only if there is
-    nothing else.
+    edges are about as steep. With `rim`, where the paper may end within the
+    picture, what runs along the rim is the digit only if there is nothing else.
     """
     mask = ink_mask(amount, threshold(amount, least))
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -405,14 +409,15 @@ def of_the_digit(amount: np.ndarray, least: float) -> tuple[np.ndarray, float]:
     x, y, w, h, area = boxes.T
     sharp[area <= DUST] = 0
     sharp[0] = 0  # the paper
-    contrast = sharp / np.maximum(edge, 1e-6)
-    rim = along_rim(labels, boxes)
-    elsewhere = np.where(rim, 0, sharp * contrast)
-    first, strongest = int(np.argmax(elsewhere)), int(np.argmax(sharp * contrast))
-    if elsewhere[first] > 0 and edge[first] > 0.1 * edge[strongest]:
-        edge[rim] = 0
-    else:
-        first = strongest
+    contrast = sharp / np.maximum(edge, 1e-6)  # mean steepness, gray levels a pixel
+    first = int(np.argmax(sharp * contrast))
+    if rim:
+        along = along_rim(labels, boxes)
+        elsewhere = int(np.argmax(np.where(along, 0, sharp * contrast)))
+        if along[first] and sharp[elsewhere] > 0 and edge[elsewhere] > 0.1 * edge[first]:
+            first = elsewhere
+        if not along[first]:
+            edge[along] = 0
     if sharp[first] == 0:
         return np.zeros_like(mask), 0.0
     gap = np.maximum(

@@ -42,7 +42,8 @@ COLOURED = ("RGB", "P", "CMYK", "YCbCr", "HSV")  # Pillow's modes
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 STRONG_CONTRAST = 100.0  # gray levels, more than noise has
 TINY = 20  # pixels of the shorter side, below which strokes are as narrow as grains
-MOST_NOISE = 0.15  # of a picture's contrast; where the border varies more, there is ink in it
+MOST_NOISE = 0.15  # of a picture's contrast; where the border varies more, ink may be in it
+TWO_LEVELS = 0.72  # of the variance, between ink and paper
 BOX_LEVEL = 0.2  # of the strongest ink: what belongs to the bounding box
 FRINGE = 2  # pixels of 28×28 around the box in which fainter ink is kept
 
@@ -179,7 +180,7 @@ def without_transparency(image: Image.Image) -> Image.Image:
 def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
     """How far each pixel of an H×W picture (0 to 255) is from the paper, on the ink's side.
 
-    The paper's level is that of the border: `paper_and_noise`. With `invert="auto"` the ink
+    The paper's level is the median of the border. With `invert="auto"` the ink
     is on the side with more energy (the sum of the squared deviations, in which
     noise on both sides cancels out); `"yes"` says that the ink is dark, `"no"`
     that it is bright. What lies within the noise of the border is not ink.
@@ -188,8 +189,13 @@ def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
     border = np.concatenate(
         [gray[:width].ravel(), gray[-width:].ravel(), gray[:, :width].ravel(), gray[:, -width:].ravel()]
     )
-    paper, noise = paper_and_noise(gray, border)
-    if noise > 0 and min(gray.shape) >= TINY:
+    paper = float(np.median(border))
+    # 1.4826 times the median absolute deviation is the standard deviation of normal noise.
+    noise = 1.4826 * float(np.median(np.abs(border - paper)))
+    is_tiny = min(gray.shape) < TINY
+    if (is_tiny or noise > MOST_NOISE * float(np.ptp(gray))) and has_two_levels(gray):
+        paper, noise = paper_beside_ink(gray, border, invert)
+    elif noise > 0 and min(gray.shape) > 2 * width + 2:
         image = Image.fromarray(gray.astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
         gray = np.asarray(image)
     deviation = gray.astype(np.float32) - paper
@@ -205,24 +211,37 @@ def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
     return Ink(amount, paper, is_dark)
 
 
-def paper_and_noise(gray: np.ndarray, border: np.ndarray) -> tuple[float, float]:
-    """The paper's gray level and its noise's standard deviation, from the border of an H×W picture.
+def has_two_levels(gray: np.ndarray) -> bool:
+    """Whether a picture's levels are two groups, paper and ink, and not the grain of one.
 
-    Where a tiny picture's digit fills it, the border is ink in many places, and
-    neither its median nor its spread is the paper's. Then the paper is that end
-    of the picture's levels to which the corners, which few digits reach, are nearer.
+    Otsu's criterion ("A threshold selection method from gray-level histograms",
+    1979): the share of the variance that is between the groups, here on both
+    sides of the middle of the levels. Grain alone has 0.64, if it is normal.
     """
-    paper = float(np.median(border))
-    # 1.4826 times the median absolute deviation is the standard deviation of normal noise.
-    noise = 1.4826 * float(np.median(np.abs(border - paper)))
+    values = gray.astype(np.float32).ravel()
+    low, high = np.percentile(values, (5, 95))
+    is_high = values > (low + high) / 2
+    if is_high.all() or not is_high.any():
+        return False
+    apart = values[is_high].mean() - values[~is_high].mean()
+    between = is_high.mean() * (1 - is_high.mean()) * apart**2
+    return bool(between > TWO_LEVELS * values.var())
+
+
+def paper_beside_ink(gray: np.ndarray, border: np.ndarray, invert: str) -> tuple[float, float]:
+    """The paper's level and its noise's deviation where ink is at the border in many places.
+
+    Neither the border's median nor its spread is the paper's then. The paper is
+    that end of the picture's levels to which the corners, which few digits
+    reach, are nearer, unless `invert` says which.
+    """
     low, high = (float(level) for level in np.percentile(gray, (5, 95)))
-    if noise < MOST_NOISE * (high - low) and min(gray.shape) >= TINY:
-        return paper, noise
+    middle = (low + high) / 2
     corners = float(gray[[0, 0, -1, -1], [0, -1, 0, -1]].astype(np.float32).mean())
-    bright = corners > (low + high) / 2
-    on_paper = border[(border > (low + high) / 2) == bright]
+    bright = corners > middle if invert == "auto" else invert == "yes"
+    on_paper = border[(border > middle) == bright]
     if not on_paper.size:
-        return paper, noise
+        return (high if bright else low), 0.0
     # Ink's soft edges are all on one side of the paper's level, so the other side tells of it,
     # and of its noise: of what is normally distributed, half of the outer quarter is
     # 0.48 deviations beyond the quartile.

@@ -268,13 +268,31 @@ def test_what_runs_along_the_rim_is_the_digit_only_if_there_is_nothing_else():
     bar, small = np.zeros((200, 200), np.float32), np.zeros((200, 200), np.float32)
     bar[180:184, 20:180] = 255
     small[80:110, 95:99] = small[95:99, 80:110] = 200
-    mask, _ = of_the_digit(bar, 8)
+    mask, _ = of_the_digit(bar, 8, rim=True)
     assert (mask > 0).sum() == (bar > 0).sum()
-    mask, _ = of_the_digit(bar + small, 8)
+    mask, _ = of_the_digit(bar + small, 8, rim=True)
     np.testing.assert_array_equal(mask > 0, small > 0)
     # In the middle of the sheet the bar is as good as any stroke.
-    mask, _ = of_the_digit(np.roll(bar, -60, axis=0) + small, 8)
+    mask, _ = of_the_digit(np.roll(bar, -60, axis=0) + small, 8, rim=True)
     assert (mask[115:130] > 0).any()
+
+
+@pytest.mark.parametrize("side", [64, 128, 300])
+def test_strokes_along_the_rim_of_plain_paper_are_the_digits(side, pretrained):
+    """A 1 beside the rim with a speck of dust, and a 7 and a 2 with a stroke apart along the rim."""
+    drawn = {
+        1: [((0.08, 0.1), (0.08, 0.9)), ((0.6, 0.5), (0.63, 0.5))],
+        7: [((0.06, 0.07), (0.93, 0.07)), ((0.85, 0.16), (0.4, 0.95))],
+        2: [((0.2, 0.1), (0.7, 0.1), (0.85, 0.3), (0.2, 0.84)), ((0.1, 0.93), (0.9, 0.93))],
+    }
+    net, metadata = pretrained
+    for digit, strokes in drawn.items():
+        sheet = Image.new("L", (4 * side, 4 * side), 255)
+        for points in strokes:
+            line = [(4 * side * x, 4 * side * y) for x, y in points]
+            ImageDraw.Draw(sheet).line(line, fill=0, width=side // 5, joint="curve")
+        image = torch.from_numpy(mnist_like(sheet.reduce(4))[None])
+        assert net(to_input(image, metadata["mean"], metadata["std"])).argmax() == digit
 
 
 def test_what_is_softer_than_the_digit_is_none_of_it():
