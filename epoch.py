@@ -99,7 +99,7 @@ def random_order(parts: list[tuple[int, float]], generator: torch.Generator) -> 
     """Indices of the images in the order of an epoch, of parts as for `EpochPlan`."""
     places, start = [], 0
     for size, times in parts:
-        whole, rest = divmod(round(size * times), size)
+        whole, rest = divmod(round(size * times), max(size, 1))
         places.append(torch.arange(start, start + size).repeat(whole))
         if rest:
             places.append(start + torch.randperm(size, generator=generator)[:rest])
@@ -126,7 +126,7 @@ class EpochPlan:
         lesson: tuple | None = None,
         parts: list[tuple[int, float]] | None = None,
     ):
-        """`lesson` is of `Lessons.of_epoch`, in the order of the images.
+        """`lesson` is what `Lessons.of_epoch` gives, for each of the inputs.
 
         `parts` tells of how many images each part of the inputs is, and how often
         an epoch shows each of them: 2 is twice, 0.1 a random tenth of them.
@@ -194,6 +194,7 @@ class Lessons:
 
     @torch.no_grad()
     def ask(self, maps: torch.Tensor, pens: torch.Tensor | None) -> torch.Tensor:
+        """The teacher's probabilities, N×classes, of the inputs distorted by N×2×K maps and N×3 pens."""
         self.teacher.eval()
         answers = []
         for rows in torch.arange(len(self.inputs)).split(BATCH_SIZE):

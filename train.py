@@ -59,6 +59,7 @@ from epoch import (
     epoch_size,
     make_optimizer,
     outlier_exposure,
+    random_order,
     soft_cross_entropy,
     train_epoch,
 )
@@ -242,25 +243,37 @@ class Data:
         self.train = part(images.train_images, images.train_labels, train)
         # So few pictures that an epoch has no more than a few steps are shown several times.
         few = not settings["dry_run"] and len(train) < SMALLEST_EPOCH
-        self.shown, self.parts = self.train, [(len(train), SMALLEST_EPOCH // len(train) if few else 1)]
+        copies = SMALLEST_EPOCH // len(train) if few else 1
+        self.shown, self.parts = self.train, [(len(train), copies)]
+        self.most = DRY_IMAGES if settings["dry_run"] else None  # of each further part
         fonts = fonts_file(settings)
         if fonts is not None:
             digits, labels = load_font_digits(fonts)
             if self.classes != [str(digit) for digit in range(10)]:
                 raise UserError(
-                    "--fonts has digits, and the classes to learn are not 0 to 9: leave it out"
+                    "--fonts has digits, and the classes to learn are not 0 to 9: "
+                    "leave it out, or choose another --recipe"
                 )
             self.show(part(digits, labels, slice(None)), FONT_COPIES)
         if settings["non_digits"]:
             for strange, times in non_digits(fonts, images.train_images[train], settings["seed"]):
-                self.show(part(strange, torch.full((len(strange),), NO_CLASS), slice(None)), times)
+                self.show(
+                    part(strange, torch.full((len(strange),), NO_CLASS), slice(None)), copies * times
+                )
         self.val = part(images.train_images, images.train_labels, val)
         self.test = part(images.test_images, images.test_labels, test)
 
     def show(self, part: tuple[torch.Tensor, torch.Tensor], times: float) -> None:
         """Let every epoch go through these images too: twice, or through a random tenth of them."""
+        part = tuple(tensor[: self.most] for tensor in part)
         self.shown = tuple(torch.cat(pair) for pair in zip(self.shown, part, strict=True))
         self.parts.append((len(part[0]), times))
+
+    def repeat(self) -> None:
+        """Have each image as often as an epoch shows it, where each time it is one of its own."""
+        again = random_order(self.parts, torch.Generator()).sort().values
+        self.shown = tuple(tensor[again] for tensor in self.shown)
+        self.parts = [(len(again), 1)]
 
 
 def fingerprint(images: ImageSet) -> str:
@@ -559,6 +572,7 @@ def make_lessons(settings: dict, data: Data, device: torch.device) -> Lessons | 
         say(f"validation images may have been among those that {path} was trained on")
     teacher = teacher.to(device)
     augmentation, temperature = AUGMENTATIONS[settings["augment"]], settings["temperature"] or 1.0
+    data.repeat()  # so that no two sightings in an epoch have the same distortion
     return Lessons(teacher, data.shown[0], augmentation, settings["seed"], temperature)
 
 
@@ -834,14 +848,17 @@ def check_together(settings: dict) -> None:
     if arch == LeNet1998.arch and (settings["teacher"] or settings["label_smoothing"]):
         raise UserError(
             f"the loss of {arch} is equation 9, of labels as they are: "
-            "leave --teacher and --label-smoothing out"
+            "leave --teacher and --label-smoothing out, or choose another --recipe"
         )
     if settings["teacher"] and AUGMENTATIONS[settings["augment"]] is None:
         raise UserError("--teacher needs distorted images to answer for: name an --augment")
     if settings["temperature"] and not settings["teacher"]:
         raise UserError("--temperature softens a teacher's answers: name a --teacher, or leave it out")
     if settings["non_digits"] and (settings["teacher"] or arch == LeNet1998.arch):
-        raise UserError("--non-digits needs the cross-entropy: leave --teacher and lenet5-1998 out")
+        raise UserError(
+            "--non-digits needs the cross-entropy: leave --teacher and lenet5-1998 out, "
+            "or choose another --recipe"
+        )
     if settings["label_smoothing"] and settings["teacher"]:
         raise UserError("--label-smoothing is for labels, and a teacher stands for them: leave one out")
     if settings["init"] and settings["init_from"]:

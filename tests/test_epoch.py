@@ -128,6 +128,10 @@ def test_averaged_weights_are_the_mean_that_the_formula_gives():
     assert average.net.num_batches_tracked == 59
 
 
+def test_a_part_without_images_is_none():
+    assert sorted(random_order([(3, 1), (0, 1)], torch.Generator()).tolist()) == [0, 1, 2]
+
+
 def test_an_epoch_shows_each_part_as_often_as_asked():
     parts = [(10, 1), (4, 3), (100, 0.1), (6, 1.5)]
     generator = torch.Generator().manual_seed(0)

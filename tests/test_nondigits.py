@@ -37,10 +37,10 @@ def test_what_is_made_up_looks_like_mnist_and_depends_on_its_seed(make):
 
 def test_shapes_are_filled_and_none_is_as_slim_as_a_one():
     ours = shapes(100, seed=0).numpy()
-    assert (ours > 50).sum(axis=(1, 2)).mean() > 130  # a digit of MNIST has about 110 such pixels
+    assert (ours > 50).sum(axis=(1, 2)).mean() > 130  # a digit of MNIST has about 120 such pixels
     for image in ours:
         width, height = box(image)
-        assert min(width, height) > (SLIMMEST - 0.2) * max(width, height)  # some are faint at the tips
+        assert min(width, height) > (SLIMMEST - 0.05) * max(width, height)  # a pixel of twenty
 
 
 def test_rounding_keeps_the_ends_and_stays_inside():
