@@ -79,9 +79,9 @@ class Evaluation(NamedTuple):
         """The area under the accuracy-coverage curve, 0 to 1.
 
         The mean, over all k, of the share that is right among the k images whose
-        answers are surest: 1 if every mistake is less sure than every hit
-        (Geifman and El-Yaniv, "Selective Classification for Deep Neural
-        Networks", 2017, whose risk is 1 minus that share).
+        answers are surest: the later the mistakes come among them the larger it is,
+        and 1 without any (Geifman and El-Yaniv, "Selective Classification for
+        Deep Neural Networks", 2017, whose risk is 1 minus that share).
         """
         surest = self.confidences.argsort(descending=True, stable=True)
         right = (self.predictions == self.labels)[surest].double()

@@ -1,4 +1,4 @@
-"""What is no digit: letters in fonts, scribbles, two digits at once; to be refused, not read.
+"""What is no digit: letters, scribbles, filled shapes, two digits at once; to be refused, not read.
 
     scribbles    random strokes of a pen
     shapes       filled outlines, plain or with a texture

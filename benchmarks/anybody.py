@@ -22,7 +22,7 @@ from PIL import Image
 
 from dataset import load_dataset, load_font_digits, load_mnist, open_fonts
 from evaluate import Evaluation, evaluate
-from inference import FONTS, ImageClassifier
+from inference import FONTS, REJECT_BELOW, ImageClassifier
 from nondigits import digit_pairs, load_letters, scribbles, shapes
 from preprocess import mnist_like
 
@@ -91,7 +91,7 @@ def chance_to_tell(digits: np.ndarray, others: np.ndarray) -> float:
 
 def measure(weights, labelled: dict, strange: dict) -> dict:
     classifier = ImageClassifier(weights)
-    limit = classifier.metadata["reject_below"]
+    limit = classifier.metadata.get("reject_below", REJECT_BELOW)
     row = {"temperature": classifier.temperature, "reject_below": limit, "read": {}, "accepted": {}}
     for name, (images, labels) in labelled.items():
         result = evaluate(classifier.net, classifier.inputs(images), labels)
@@ -157,7 +157,8 @@ def main() -> int:
         ]
         if not arguments.weights:
             save("anybody", results)
-    print_table(results["rows"])
+    if results["rows"]:
+        print_table(results["rows"])
     return 0
 
 
