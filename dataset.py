@@ -324,7 +324,7 @@ def redraw(images: torch.Tensor, pens: torch.Tensor) -> torch.Tensor:
 
 def of_neighbours(images: torch.Tensor, choose) -> torch.Tensor:
     """`choose` (`torch.maximum` or `torch.minimum`) of each pixel's 3×3 neighbours in N×1×H×W images."""
-    # The slices of a padded image take a twentieth of F.max_pool2d's time here: benchmarks/step.py.
+    # Slices of a padded image, since F.max_pool2d takes SLICES times as long here: benchmarks/step.py.
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     rows = choose(choose(padded[:, :, :-2], padded[:, :, 2:]), padded[:, :, 1:-1])
     return choose(choose(rows[..., :-2], rows[..., 2:]), rows[..., 1:-1])
