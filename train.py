@@ -788,7 +788,7 @@ def make_parser() -> ArgumentParser:
         "--non-digits",
         action="store_true",
         default=None,
-        help="learn to be sure of nothing for scribbles, shapes, pairs of digits and the letters in --fonts",
+        help="learn to be sure of nothing for scribbles, shapes, pairs of digits, letters in --fonts",
     )
     add(
         "--val-size",
