@@ -353,6 +353,27 @@ def test_a_damaged_checkpoint_is_one_line(workdir, capsys, damage):
     assert "delete it to start the run over" in capsys.readouterr().err
 
 
+def test_a_dry_run_of_a_recipe_with_fonts_and_non_digits(workdir, capsys):
+    assert main([*DATA, "--recipe", "anybody", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    # 1,280 of MNIST; a thousand of the fonts twice, and of the letters; 64 each of three kinds.
+    assert "an epoch shows 4,472 images" in out
+    assert not os.path.exists("lenet5_model.pth")
+
+
+def test_with_a_teacher_each_sighting_in_an_epoch_is_an_image_of_its_own():
+    settings = train.RECIPES["default"] | {"recipe": "default", "fonts": "fonts/digits.npz"}
+    data = train.Data(settings, torch.device("cpu"))
+    (plain, once), (fonts, twice) = data.parts
+    assert (once, twice) == (1, 2)
+    inputs = data.shown[0]
+    data.repeat()
+    assert data.parts == [(plain + 2 * fonts, 1)]
+    assert torch.equal(data.shown[0][:plain], inputs[:plain])
+    assert torch.equal(data.shown[0][plain::2], inputs[plain:])
+    assert torch.equal(data.shown[0][plain + 1 :: 2], inputs[plain:])
+
+
 def test_dry_run_is_short_and_overwrites_nothing(workdir, capsys):
     Path("lenet5_model.pth").write_bytes(b"precious")
     Path("training_results.png").write_bytes(b"precious")
