@@ -210,8 +210,7 @@ class Augmentation(NamedTuple):
     squeeze: float = 0.0  # natural logarithm: wider by as much as lower, or the reverse
     share: float = 1.0  # of the images; the others stay as they are
     elastic: float = 0.0  # pixels, standard deviation
-    stroke: float = 0.0  # wider or thinner, in pixels on each side
-    bold: float = 0.0  # every seventh still wider by up to so many pixels
+    stroke: float = 0.0  # wider or thinner, as a share of one pixel on each side
     blur: float = 0.0  # as a share of the mean over 5×5 pixels
     coarse: float = 0.0  # share of the images that are seen in pixels of COARSE as many
 
@@ -229,9 +228,8 @@ AUGMENTATIONS = {
     "elastic-centred": Augmentation(rotation=8.0, shift=0.7, scale=0.08, shear=0.1, elastic=0.8),
     "elastic-strong": Augmentation(rotation=10.0, shift=1.5, scale=0.1, shear=0.15, elastic=1.2),
 }
-PENS = {"stroke": 0.7, "bold": 1.0, "blur": 0.7, "coarse": 0.15}
-AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(**PENS)
-AUGMENTATIONS["pens-mild"] = AUGMENTATIONS["elastic-mild"]._replace(**PENS)
+AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(stroke=0.7, blur=0.7, coarse=0.1)
+AUGMENTATIONS["pens-mild"] = AUGMENTATIONS["elastic-mild"]._replace(stroke=0.7, blur=0.7, coarse=0.1)
 COARSE = 0.4  # of a side's pixels: a digit of 20 is seen in 8, as in the smallest pictures
 KNOTS = 5  # a side: an elastic distortion moves 5×5 points, and what lies between them follows
 
@@ -294,13 +292,13 @@ def warp(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
 def random_pens(count: int, amount: Augmentation, generator: torch.Generator) -> torch.Tensor | None:
     """`count` random pens for `redraw`, count×3: stroke, blur, coarse; None where all are 0.
 
-    The stroke is uniform, and for every seventh image bold is added to it; the blur
-    is uniform for every third image and 0 for the others; coarse is 1 or 0.
+    The stroke is uniform, the blur too for every third image and 0 for the
+    others, coarse is 1 or 0.
     """
-    if not (amount.stroke or amount.bold or amount.blur or amount.coarse):
+    if not amount.stroke and not amount.blur and not amount.coarse:
         return None
-    stroke, bold, blur, coarse = torch.rand(4, count, generator=generator)
-    stroke = (stroke * 2 - 1) * amount.stroke + (bold * 7 - 6).clamp(min=0) * amount.bold
+    stroke, blur, coarse = torch.rand(3, count, generator=generator)
+    stroke = (stroke * 2 - 1) * amount.stroke
     blur = (blur * 3 - 2).clamp(min=0) * amount.blur
     return torch.stack([stroke, blur, (coarse < amount.coarse).float()], dim=1)
 
@@ -308,14 +306,12 @@ def random_pens(count: int, amount: Augmentation, generator: torch.Generator) ->
 def redraw(images: torch.Tensor, pens: torch.Tensor) -> torch.Tensor:
     """N×1×H×W images of bright ink with wider, thinner, softer or coarser strokes: `random_pens`.
 
-    A share s > 0 of the largest of each pixel's 3×3 neighbours makes strokes wider,
-    of the smallest (s < 0) thinner; beyond s = 1 a share of the neighbours' largest.
+    A share s > 0 of the largest of each pixel's 3×3 neighbours makes strokes
+    wider, of the smallest (s < 0) thinner.
     """
     stroke, blur, coarse = pens.reshape(-1, 3, 1, 1, 1).unbind(1)
     wide, thin = of_neighbours(images, torch.maximum), of_neighbours(images, torch.minimum)
-    wider = of_neighbours(wide, torch.maximum)
-    images = images + stroke.clamp(0, 1) * (wide - images) - stroke.clamp(max=0) * (thin - images)
-    images = images + (stroke - 1).clamp(min=0) * (wider - wide)
+    images = images + stroke.clamp(min=0) * (wide - images) - stroke.clamp(max=0) * (thin - images)
     for resample, share in ((mean_of_five, blur), (through_coarse_pixels, coarse)):
         down, across = (resample(side, images.device) for side in images.shape[2:])
         images = images.lerp(down @ images @ across.T, share)

@@ -36,11 +36,7 @@ def scribble(rng: np.random.Generator) -> np.ndarray:
 
 
 def shape(rng: np.random.Generator) -> np.ndarray:
-    """One to three filled outlines with shades or a texture, 28×28 uint8; none so slim as a 1.
-
-    Every other one is the same on its left and on its right, as many things are.
-    """
-    mirrored = rng.random() < 0.5
+    """One to three filled outlines with shades or a texture, 28×28 uint8; none so slim as a 1."""
     while True:
         sheet = Image.new("L", (SHEET, SHEET), 0)
         draw = ImageDraw.Draw(sheet)
@@ -51,8 +47,7 @@ def shape(rng: np.random.Generator) -> np.ndarray:
         if box is not None:
             width, height = box[2] - box[0], box[3] - box[1]
             if min(width, height) > SLIMMEST * max(width, height):
-                values = np.asarray(sheet, np.float32) * texture(rng)
-                return centre_digit(np.maximum(values, values[:, ::-1]) if mirrored else values)
+                return centre_digit(np.asarray(sheet, np.float32) * texture(rng))
 
 
 def outline(rng: np.random.Generator) -> np.ndarray:

@@ -399,10 +399,8 @@ def test_an_elastic_distortion_is_measured_in_pixels():
 
 
 def test_redraw_against_a_direct_computation():
-    images = torch.rand(6, 1, 9, 8, generator=torch.Generator().manual_seed(0))
-    pens = torch.tensor(
-        [[0.0, 0.0, 0], [0.6, 0.0, 0], [-0.4, 0.0, 0], [0.0, 0.5, 0], [-0.7, 0.9, 0], [1.6, 0.0, 0]]
-    )
+    images = torch.rand(5, 1, 9, 8, generator=torch.Generator().manual_seed(0))
+    pens = torch.tensor([[0.0, 0.0, 0], [0.6, 0.0, 0], [-0.4, 0.0, 0], [0.0, 0.5, 0], [-0.7, 0.9, 0]])
     ours = redraw(images, pens)
     for n, (stroke, blur, _) in enumerate(pens.tolist()):
         drawn = torch.empty(9, 8)
@@ -410,10 +408,7 @@ def test_redraw_against_a_direct_computation():
             for x in range(8):
                 around = images[n, 0, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
                 most = around.max() if stroke > 0 else around.min()
-                drawn[y, x] = images[n, 0, y, x] + min(abs(stroke), 1) * (most - images[n, 0, y, x])
-                if stroke > 1:
-                    farther = images[n, 0, max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].max()
-                    drawn[y, x] += (stroke - 1) * (farther - most)
+                drawn[y, x] = images[n, 0, y, x] + abs(stroke) * (most - images[n, 0, y, x])
         for y in range(9):
             for x in range(8):
                 mean = drawn[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].mean()
@@ -434,11 +429,10 @@ def test_coarse_pixels_are_means_and_are_enlarged_again():
 
 
 def test_random_pens_stay_in_their_limits():
-    amount = Augmentation(0, 0, 0, 0, stroke=0.7, bold=1.0, blur=0.6, coarse=0.2)
+    amount = Augmentation(0, 0, 0, 0, stroke=0.7, blur=0.6, coarse=0.2)
     pens = random_pens(30_000, amount, torch.Generator().manual_seed(0))
-    assert -0.7 <= pens[:, 0].min() < -0.69
-    assert 1.6 < pens[:, 0].max() <= 1.7
-    assert pens[:, 0].mean() == pytest.approx(0.5 / 7, abs=0.01)
+    assert pens[:, 0].abs().max() <= 0.7
+    assert pens[:, 0].mean().abs() < 0.01
     assert pens[:, 1].min() >= 0
     assert 0.55 < pens[:, 1].max() <= 0.6
     assert (pens[:, 1] > 0).float().mean() == pytest.approx(1 / 3, abs=0.01)
