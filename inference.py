@@ -3,13 +3,12 @@
     $ python inference.py
     picture                  read  sure     second choice
     test_digits/digit_0.png     0  100.00 %  6 (0.00 %)     ✓
-    ...
-    test_digits/digit_6.png     6   94.73 %  5 (4.76 %)     ✓
+    test_digits/digit_1.png     1   99.94 %  2 (0.04 %)     ✓
     ...
     10 read, 10 of 10 right (100.00 %)
 
-With pretrained/lenet5.pth (python train.py, seed 0), on the ten digits that
-python generate_test_digits.py draws. Results go to stdout, all else to stderr;
+With pretrained/lenet5.pth (python train.py --recipe anybody, seed 0), on the ten
+digits that python generate_test_digits.py draws. Results go to stdout, all else to stderr;
 the exit status is 0 if everything was read, right or wrong, 1 if some pictures
 could not be, 2 if nothing could start.
 """
