@@ -22,6 +22,9 @@ from model import LeNet5, build, load_weights, save_weights
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 from train import COLUMNS, main
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from fine_tune import draw as draw_displays
+
 DATA = ["--data-dir", str(ROOT / "data")]
 SHORT = [*DATA, "--max-steps", "25", "--device", "cpu"]  # less than an epoch, even of fewer images
 
@@ -542,17 +545,16 @@ def own_accuracy(weights, folder):
 
 
 def test_twenty_own_digits_a_class_help(workdir, capsys, monkeypatch):
-    """Outlined digits, which the shipped weights read badly, in two faces; judged by a third."""
+    """Digits of seven-segment displays, which the shipped weights read badly; judged by others."""
     monkeypatch.undo()  # of fewer_images
     monkeypatch.chdir(workdir)
-    sans, serif, mono = find_faces(["DejaVu Sans", "DejaVu Serif", "DejaVu Sans Mono"])
-    draw_set(workdir / "mine", [sans, serif], "outline", 10)
-    draw_set(workdir / "others", [mono], "outline", 4)
+    draw_displays(workdir / "mine", 20, seed=0)
+    draw_displays(workdir / "others", 12, seed=1)
     flags = ["--dataset", "mine", "--init-from", str(PRETRAINED), "--recipe", "fine-tune"]
     assert main([*flags, "--epochs", "4", "--device", "cpu"]) == 0
     assert "holding out 26 of 160 images to validate, not 5,000" in capsys.readouterr().err
     before, after = (own_accuracy(w, workdir / "others") for w in (PRETRAINED, "lenet5_model.pth"))
-    assert before < 0.75
+    assert before < 0.8
     assert after > before + 0.15
 
 
