@@ -228,8 +228,9 @@ AUGMENTATIONS = {
     "elastic-centred": Augmentation(rotation=8.0, shift=0.7, scale=0.08, shear=0.1, elastic=0.8),
     "elastic-strong": Augmentation(rotation=10.0, shift=1.5, scale=0.1, shear=0.15, elastic=1.2),
 }
-AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(stroke=0.7, blur=0.7, coarse=0.1)
-AUGMENTATIONS["pens-mild"] = AUGMENTATIONS["elastic-mild"]._replace(stroke=0.7, blur=0.7, coarse=0.1)
+PENS = {"stroke": 0.7, "blur": 0.7, "coarse": 0.1}
+AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(**PENS)
+AUGMENTATIONS["pens-mild"] = AUGMENTATIONS["elastic-mild"]._replace(**PENS)
 COARSE = 0.4  # of a side's pixels: a digit of 20 is seen in 8, as in the smallest pictures
 KNOTS = 5  # a side: an elastic distortion moves 5×5 points, and what lies between them follows
 

@@ -30,21 +30,25 @@ WEIGHTS = {name: ROOT / "pretrained" / f"{name}.pth" for name in ("lenet5-plain"
 SEED, MADE_UP = 1_000_000, 2000  # a seed that no training has, and how many pictures
 
 
+def as_in_mnist(pictures) -> torch.Tensor:
+    """N×28×28 uint8 of N pictures, by the pre-processing that every picture goes through."""
+    return torch.from_numpy(np.stack([mnist_like(picture) for picture in pictures]))
+
+
 def in_eight(images: torch.Tensor) -> torch.Tensor:
     """MNIST's pictures as scikit-learn's are: the digit in 8×8 pixels of 17 levels, read again."""
     pictures = []
     for image in images.numpy():
         small = Image.fromarray(image[4:24, 4:24]).resize((8, 8), Image.Resampling.BOX)
-        pictures.append(mnist_like((np.asarray(small) / 255 * 16).round() / 16))
-    return torch.from_numpy(np.stack(pictures))
+        pictures.append((np.asarray(small) / 255 * 16).round() / 16)
+    return as_in_mnist(pictures)
 
 
 def digits_of_scikit_learn() -> tuple[torch.Tensor, torch.Tensor]:
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    pictures = [mnist_like(image / 16) for image in data.images]
-    return torch.from_numpy(np.stack(pictures)), torch.from_numpy(data.target)
+    return as_in_mnist(data.images / 16), torch.from_numpy(data.target)
 
 
 def labelled_sets() -> dict:
@@ -68,8 +72,8 @@ def strange_sets() -> dict:
         "scribbles": scribbles(MADE_UP, SEED),
         "filled shapes": shapes(MADE_UP, SEED),
         "two digits": digit_pairs(mnist.test_images, MADE_UP, SEED),
-        "Fashion-MNIST": torch.from_numpy(np.stack([mnist_like(image) for image in clothes.numpy()])),
-        "noise": torch.from_numpy(np.stack([mnist_like(picture) for picture in noise])),
+        "Fashion-MNIST": as_in_mnist(clothes.numpy()),
+        "noise": as_in_mnist(noise),
     }
 
 

@@ -33,11 +33,11 @@ from train import RECIPES, Data, Run, loss_of_run
 TURNS = 5  # after one to warm up
 FOLDER = ROOT / "benchmarks" / "work"
 VALIDATION = FOLDER / "validation-fonts.npz"
-COMMON = {"epochs": 15, "seed": 0, "fonts": str(VALIDATION), "augment": "pens", "non-digits": None}
+COMMON = {"epochs": 15, "seed": 0, "fonts": str(VALIDATION), "augment": "pens", "non-digits": True}
 AVERAGED = {"optimizer": "adamw", "weight-decay": 0.05, "average": 0.999}
 IDEAS = {
-    "MNIST alone, affine": {"fonts": None, "augment": "affine", "non-digits": False},
-    "fonts, pens": {"non-digits": False},
+    "MNIST alone, affine": {"fonts": None, "augment": "affine", "non-digits": None},
+    "fonts, pens": {"non-digits": None},
     "fonts, pens, non-digits": {},
     "the same, AdamW 0.05, averaged": AVERAGED,
     "the same, mild": AVERAGED | {"augment": "pens-mild"},
@@ -97,9 +97,9 @@ def accuracies(weights: Path) -> dict:
 def measure(idea: str) -> dict:
     flags, folder = [], FOLDER / f"anybody-{list(IDEAS).index(idea)}"
     for name, value in (COMMON | IDEAS[idea]).items():
-        if value is None and name == "non-digits":
-            flags.append("--non-digits")
-        elif value is not None and value is not False:
+        if value is True:
+            flags.append(f"--{name}")
+        elif value is not None:
             flags += [f"--{name}", str(value)]
     weights = folder / "weights.pth"
     run_training([*flags, "--output", str(weights)], folder)
