@@ -206,11 +206,39 @@ def report(result: Evaluation, classes: list, temperature: float = 1.0) -> list[
     return lines
 
 
-def rejection_threshold(logits: torch.Tensor, kept: float = 0.99) -> float:
-    """The confidence below which an answer is refused so that a share `kept` of images is answered.
+def evidence(logits: torch.Tensor) -> torch.Tensor:
+    """How far N×classes logits are from being sure of nothing: N numbers of nats, 0 or more.
 
-    Measured on validation images: the (1 - kept) quantile of the largest
-    probability. It is a choice on held-out images, so it goes with the weights.
+    The divergence of the answer from one that finds all classes as likely, which
+    is what a network with `--non-digits` learns to say of them. A digit has its
+    evidence against each of the nine others too; the largest probability does
+    not see it, and is as large for much that is no digit.
     """
+    return -logits.log_softmax(dim=1).mean(dim=1) - math.log(logits.shape[1])
+
+
+class Limits(NamedTuple):
+    """What an answer is refused below."""
+
+    confidence: float  # the largest probability: below it, the network is unsure which class it is
+    evidence: float  # nats: below it, it is hardly any class
+
+    def kept(self, logits: torch.Tensor) -> torch.Tensor:
+        """Which of N×classes logits are answers that are not refused, N booleans."""
+        sure = logits.softmax(dim=1).max(dim=1).values >= self.confidence
+        return sure & (evidence(logits) >= self.evidence)
+
+
+def rejection_limits(logits: torch.Tensor, kept: float = 0.99) -> Limits:
+    """The limits that N×classes logits of digits pass in a share `kept`, to the nearest one.
+
+    Half of the others fail by their confidence, and of the rest as many as are
+    still to be refused by their evidence. To be fitted on validation images; they
+    go with the weights.
+    """
+    logits = logits.double()
+    refused = round((1 - kept) * len(logits))
     confidence = logits.softmax(dim=1).max(dim=1).values
-    return torch.quantile(confidence, 1 - kept).item()
+    sure = confidence.sort().values[refused // 2]
+    rest = evidence(logits)[confidence >= sure].sort().values
+    return Limits(sure.item(), rest[refused - refused // 2].item())

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from evaluate import compute_logits, evaluate, figures, report
+from evaluate import Limits, compute_logits, evaluate, evidence, figures, report
 from files import (
     ArgumentParser,
     UserError,
@@ -51,8 +51,7 @@ FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error"
 FONTS = Path(__file__).resolve().parent / "fonts" / "digits.npz"
 EXPLANATION = "steps.png"
 MOST_PICTURES = 60  # in the figure of --plot
-NOT_A_DIGIT = 0.35  # confidence, below which what is refused is taken for something else
-REJECT_BELOW = 0.5  # confidence, for weights that do not bring a threshold of their own
+REJECT_BELOW = 0.5  # confidence, for weights that do not bring limits of their own
 
 
 @dataclass
@@ -99,8 +98,8 @@ class ImageClassifier:
 
     Without a file: lenet5_model.pth, else the weights that come with the
     project. `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many
-    classes `Result.top` holds. `reject`: whether to refuse what is blank or
-    less sure than 99 % of the validation images were.
+    classes `Result.top` holds. `reject`: whether to refuse what is blank, unsure
+    or hardly a digit: less so than 99 % of the validation images.
 
     Raises UserError for weights that cannot be used and a device that is not there.
     """
@@ -124,7 +123,10 @@ class ImageClassifier:
         self.classes = [int(n) if n.isascii() and n.isdigit() and str(int(n)) == n else n for n in names]
         self.invert, self.top_k = invert, min(top_k, len(self.classes))
         self.temperature = self.metadata.get("temperature", 1.0)
-        self.reject_below = self.metadata.get("reject_below", REJECT_BELOW) if reject else None
+        self.reject = reject
+        self.limits = Limits(
+            self.metadata.get("reject_below", REJECT_BELOW), self.metadata.get("least_evidence", 0.0)
+        )
 
     def predict(self, picture) -> int | str | None:
         """The class of one picture: a path, a PIL image or an array.
@@ -146,8 +148,11 @@ class ImageClassifier:
         readable = [result for result in results if result.error is None]
         if readable:
             images = torch.from_numpy(np.stack([result.image for result in readable]))
-            for result, probabilities in zip(readable, self.probabilities(images), strict=True):
+            logits = self.logits(images)
+            for result, probabilities in zip(readable, logits.softmax(dim=1).numpy(), strict=True):
                 self.decide(result, probabilities)
+            if self.reject:
+                self.refuse(readable, logits)
         return results
 
     def prepare(self, picture) -> Result:
@@ -166,9 +171,13 @@ class ImageClassifier:
         """The network's N×1×32×32 inputs of N×28×28 uint8 pictures."""
         return to_input(images.to(self.device), self.metadata["mean"], self.metadata["std"])
 
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """N×classes calibrated logits of N×28×28 uint8 pictures."""
+        return compute_logits(self.net, self.inputs(images)) / self.temperature
+
     def probabilities(self, images: torch.Tensor) -> np.ndarray:
         """N×classes calibrated probabilities of N×28×28 uint8 pictures."""
-        return (compute_logits(self.net, self.inputs(images)) / self.temperature).softmax(dim=1).numpy()
+        return self.logits(images).softmax(dim=1).numpy()
 
     def decide(self, result: Result, probabilities: np.ndarray) -> None:
         """Fill in what the probabilities say."""
@@ -176,18 +185,26 @@ class ImageClassifier:
         result.probabilities = probabilities
         result.top = [(self.classes[i], float(probabilities[i])) for i in order]
         result.prediction, result.confidence = result.top[0]
-        if self.reject_below is None:
-            return
-        if not result.image.any():
-            result.prediction, result.reason = None, "blank: there is no ink in the picture"
-        elif result.confidence < self.reject_below:
-            # A network that has learned to be sure of nothing says more by it than one that has not.
-            strange = self.metadata.get("non_digits") and result.confidence < NOT_A_DIGIT
-            kind = "not a digit" if strange else "unsure"
-            result.prediction = None
-            result.reason = (
-                f"{kind}: {result.confidence:.3f} sure, which is below {self.reject_below:.3f}"
-            )
+
+    def refuse(self, results: list[Result], logits: torch.Tensor) -> None:
+        """Take back the answers of which N×classes calibrated logits are not sure enough."""
+        kept, nats = self.limits.kept(logits).tolist(), evidence(logits).tolist()
+        for result, is_kept, found in zip(results, kept, nats, strict=True):
+            if not result.image.any():
+                result.reason = "blank: there is no ink in the picture"
+            elif not is_kept:
+                result.reason = self.doubt(result.confidence, found)
+            if result.reason is not None:
+                result.prediction = None
+
+    def doubt(self, confidence: float, found: float) -> str:
+        """Why an answer of this confidence and evidence is refused."""
+        # Little evidence for any class means more where that was learned from what is no digit.
+        if found < self.limits.evidence and self.metadata.get("non_digits"):
+            return f"not a digit: evidence {found:.2f}, which is below {self.limits.evidence:.2f}"
+        if confidence < self.limits.confidence:
+            return f"unsure: {confidence:.3f} sure, which is below {self.limits.confidence:.3f}"
+        return f"unsure: evidence {found:.2f}, which is below {self.limits.evidence:.2f}"
 
     def label_of(self, path: str) -> int | str | None:
         """The true class where a name tells it: digit_N….png, or the folder that the file is in."""
@@ -479,8 +496,8 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
     else:
         for line in report(result, classifier.classes, classifier.temperature):
             print(line)
-    if classifier.reject_below is not None:
-        answered = warm.confidences >= classifier.reject_below
+    if classifier.reject:
+        answered = classifier.limits.kept(warm.logits)
         answered &= (images.flatten(1) > 0).any(dim=1)  # blank ones are refused
         right = (result.predictions == labels)[answered].sum().item()
         share = f", of which {right / answered.sum():.2%} right" if answered.any() else ""

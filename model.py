@@ -587,7 +587,7 @@ def check_metadata(path, metadata: dict) -> None:
 
     if not isinstance(metadata["arch"], str) or metadata["arch"] not in NETWORKS:
         raise UserError(f"{path} is of {one_line(metadata['arch'])[:40]!r}, which is not known here")
-    for name in ("mean", "std", "reject_below", "temperature"):
+    for name in ("mean", "std", "reject_below", "least_evidence", "temperature"):
         if name in metadata and not is_number(metadata[name]):
             raise UserError(f"{path}: its {name} is not a number")
     for name in ("std", "temperature"):

@@ -20,12 +20,16 @@ from dataset import open_fonts
 from preprocess import centre_digit
 
 SHEET = 112  # pixels, the side of the sheet that is scribbled on
+TEXTURES = ("even", "shaded", "striped", "grainy")
 SLIMMEST = 0.55  # width over height of a filled shape, or the reverse; a fat 1 has less
 
 
 def scribble(rng: np.random.Generator) -> np.ndarray:
-    """One sheet with two to five bent or broken strokes (a single one may be a 1), 28×28 uint8."""
+    """One sheet with two to five strokes (a single one may be a 1), or with marks, 28×28 uint8."""
     sheet = np.zeros((SHEET, SHEET), np.uint8)
+    if rng.random() < 0.2:
+        marks(sheet, rng)
+        return centre_digit(sheet.astype(np.float32))
     width = int(rng.integers(6, 18))
     for _ in range(rng.integers(2, 6)):
         points = rng.uniform(0.1, 0.9, (int(rng.integers(3, 7)), 2)) * SHEET
@@ -35,19 +39,71 @@ def scribble(rng: np.random.Generator) -> np.ndarray:
     return centre_digit(sheet.astype(np.float32))
 
 
+def marks(sheet: np.ndarray, rng: np.random.Generator) -> None:
+    """Draw what is left of ruled paper, of a frame or of dust: bars beside each other, or dots."""
+    if rng.random() < 0.4:
+        for x, y in rng.uniform(0.1, 0.9, (int(rng.integers(2, 8)), 2)) * SHEET:
+            radius = int(rng.integers(3, 11))
+            cv2.circle(sheet, (int(x), int(y)), radius, int(rng.integers(120, 256)), -1, cv2.LINE_AA)
+        return
+    level, thick = rng.random() < 0.6, int(rng.integers(3, 14))
+    places = rng.uniform(0.05, 0.95, int(rng.integers(1, 6)))
+    if not level:  # an upright bar, or two in one place, may be a 1
+        places = np.concatenate([places, [(places[0] + rng.uniform(0.3, 0.6)) % 0.95]])
+    for place in places * SHEET:
+        ends = np.array([[rng.uniform(0, 0.3), 0], [rng.uniform(0.7, 1), rng.normal(0, 0.03)]]) * SHEET
+        ends[:, 1] += place
+        points = (ends if level else ends[:, ::-1]).astype(int).tolist()
+        cv2.line(sheet, *points, int(rng.integers(120, 256)), thick, cv2.LINE_AA)
+    if rng.random() < 0.3:  # across them, as in a corner of a frame or on squared paper
+        place = int(rng.uniform(0.05, 0.95) * SHEET)
+        across = ((place, 0), (place, SHEET)) if level else ((0, place), (SHEET, place))
+        cv2.line(sheet, *across, 255, thick, cv2.LINE_AA)
+
+
 def shape(rng: np.random.Generator) -> np.ndarray:
-    """One to three filled outlines with shades or a texture, 28×28 uint8; none so slim as a 1."""
+    """Filled outlines with shades or a texture, 28×28 uint8; none so slim and so plain as a 1."""
     while True:
         sheet = Image.new("L", (SHEET, SHEET), 0)
         draw = ImageDraw.Draw(sheet)
-        for _ in range(rng.integers(1, 4)):
-            points = outline(rng) * SHEET
-            draw.polygon([tuple(point) for point in points], fill=int(rng.integers(100, 256)))
+        kind = rng.choice(TEXTURES)
+        mirrored = rng.random() < 0.5
+        slimmest = SLIMMEST
+        if mirrored:
+            points, legs = silhouette(rng)
+            draw.polygon([tuple(point) for point in points * SHEET], fill=255)
+            if legs is not None:
+                draw.polygon([tuple(point) for point in legs * SHEET], fill=0)
+            if legs is not None or kind in ("striped", "grainy"):
+                slimmest = SLIMMEST / 2
+        else:
+            for _ in range(rng.integers(1, 4)):
+                points = outline(rng) * SHEET
+                draw.polygon([tuple(point) for point in points], fill=int(rng.integers(100, 256)))
         box = sheet.getbbox()
         if box is not None:
             width, height = box[2] - box[0], box[3] - box[1]
-            if min(width, height) > SLIMMEST * max(width, height):
-                return centre_digit(np.asarray(sheet, np.float32) * texture(rng))
+            if min(width, height) > slimmest * max(width, height):
+                return centre_digit(np.asarray(sheet, np.float32) * texture(rng, kind))
+
+
+def silhouette(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    """The points of an upright outline that is its own mirror image, K×2 from 0 to 1.
+
+    Of a vase, a bottle, a shirt; of two legs the second is what lies between
+    them, L×2, else None.
+    """
+    heights = np.concatenate([[0.05], np.sort(rng.uniform(0.05, 0.95, int(rng.integers(1, 6)))), [0.95]])
+    heights = np.repeat(heights, rng.integers(1, 3, len(heights)))  # twice is a step, as of a sleeve
+    widths = rng.uniform(0.3, 1, len(heights)) * rng.uniform(0.15, 0.45)
+    right = np.stack([0.5 + widths, heights], axis=1)
+    if rng.random() < 0.5:
+        right = rounded(right)
+    points = np.concatenate([right, [1, 0] + right[::-1] * [-1, 1]])
+    if rng.random() > 0.3:
+        return points, None
+    half, top = rng.uniform(0.01, 0.25) * widths[-1], rng.uniform(0.15, 0.6)
+    return points, np.array([[0.5, top], [0.5 + half, 1], [0.5 - half, 1]])
 
 
 def outline(rng: np.random.Generator) -> np.ndarray:
@@ -58,9 +114,8 @@ def outline(rng: np.random.Generator) -> np.ndarray:
     return rounded(np.concatenate([points, points[:1]])) if rng.random() < 0.5 else points
 
 
-def texture(rng: np.random.Generator) -> np.ndarray:
+def texture(rng: np.random.Generator, kind: str) -> np.ndarray:
     """How bright a filled shape is at each place, SHEET×SHEET from 0 to 1."""
-    kind = rng.choice(["even", "shaded", "striped", "grainy"])
     if kind == "even":
         return np.ones((SHEET, SHEET), np.float32)
     if kind == "grainy":

@@ -63,7 +63,7 @@ from epoch import (
     soft_cross_entropy,
     train_epoch,
 )
-from evaluate import Evaluation, evaluate, fit_temperature, loss_function, rejection_threshold
+from evaluate import Evaluation, evaluate, fit_temperature, loss_function, rejection_limits
 from files import (
     INTERRUPTED,
     TERMINATED,
@@ -648,7 +648,8 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
         tells = len(val.labels) >= LEAST_TO_CALIBRATE and val.accuracy < 1
         temperature = fit_temperature(val.logits, val.labels) if tells else 1.0
         metadata["temperature"] = temperature
-        metadata["reject_below"] = rejection_threshold(val.logits / temperature)
+        limits = rejection_limits(val.logits / temperature)
+        metadata["reject_below"], metadata["least_evidence"] = limits
     return metadata
 
 

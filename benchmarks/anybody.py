@@ -8,8 +8,8 @@
 Four sets with labels, of which no training saw a picture, a font family or a
 writer: MNIST's test images; digits in fonts of families that are held out
 (fonts/README.md); scikit-learn's 8×8 digits; MNIST's test images reduced to 8×8.
-And what is no digit, to be refused at the threshold that goes with the weights:
-99 % of the validation images are surer than it.
+And what is no digit, to be refused by the limits that go with the weights:
+99 % of the validation images pass it.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from common import ROOT, load, save
 from PIL import Image
 
 from dataset import load_dataset, load_font_digits, load_mnist, open_fonts
-from evaluate import Evaluation, evaluate
-from inference import FONTS, REJECT_BELOW, ImageClassifier
+from evaluate import Evaluation, evaluate, evidence
+from inference import FONTS, ImageClassifier
 from nondigits import digit_pairs, load_letters, scribbles, shapes
 from preprocess import mnist_like
 
@@ -87,7 +87,7 @@ def by_family(result: Evaluation) -> dict:
 
 
 def chance_to_tell(digits: np.ndarray, others: np.ndarray) -> float:
-    """How often a digit is surer than something else: the area under the ROC curve, 0 to 1."""
+    """How often a digit has more evidence than something else: the area under the ROC curve, 0 to 1."""
     order = np.sort(others)
     below, upto = (np.searchsorted(order, digits, side=side) for side in ("left", "right"))
     return float((below + upto).mean() / (2 * len(others)))
@@ -95,15 +95,15 @@ def chance_to_tell(digits: np.ndarray, others: np.ndarray) -> float:
 
 def measure(weights, labelled: dict, strange: dict) -> dict:
     classifier = ImageClassifier(weights)
-    limit = classifier.metadata.get("reject_below", REJECT_BELOW)
-    row = {"temperature": classifier.temperature, "reject_below": limit, "read": {}, "accepted": {}}
+    limits = classifier.limits
+    row = {"temperature": classifier.temperature, "limits": list(limits), "read": {}, "accepted": {}}
     for name, (images, labels) in labelled.items():
         result = evaluate(classifier.net, classifier.inputs(images), labels)
         warm = result.at_temperature(classifier.temperature)
         row["read"][name] = {
             "accuracy": result.accuracy,
             "by_digit": result.recall().tolist(),
-            "answered": (warm.confidences >= limit).double().mean().item(),
+            "answered": limits.kept(warm.logits).double().mean().item(),
             "coverage_area": warm.coverage_area(),
             "calibration_error": warm.calibration_error(),
             "calibration_error_before": result.calibration_error(),
@@ -111,20 +111,21 @@ def measure(weights, labelled: dict, strange: dict) -> dict:
         if name.startswith("fonts"):
             row["by_family"] = by_family(result)
         if name.startswith("MNIST, test"):
-            known = warm.confidences.numpy()
+            known = evidence(warm.logits).numpy()
     for name, images in strange.items():
-        sure = classifier.probabilities(images).max(axis=1)
+        logits = classifier.logits(images)
         row["accepted"][name] = {
-            "share": float((sure >= limit).mean()),
-            "told_from_mnist": chance_to_tell(known, sure),
+            "share": limits.kept(logits).double().mean().item(),
+            "told_from_mnist": chance_to_tell(known, evidence(logits).numpy()),
         }
     return row
 
 
 def print_table(rows: list[dict]) -> None:
     for row in rows:
-        limit = f"refused below {row['reject_below']:.3f}"
-        print(f"{row['weights']}: temperature {row['temperature']:.2f}, {limit}")
+        sure, nats = row["limits"]
+        limits = f"refused below a confidence of {sure:.3f} or {nats:.2f} nats of evidence"
+        print(f"{row['weights']}: temperature {row['temperature']:.2f}, {limits}")
         print("  read                        right  answered  area   calibration  worst digit")
         for name, found in row["read"].items():
             worst = int(np.argmin(found["by_digit"]))
@@ -134,7 +135,7 @@ def print_table(rows: list[dict]) -> None:
                 f"  {found['coverage_area']:.4f}  {before:.2f} to {after:.2f} %"
                 f"  {worst}: {100 * found['by_digit'][worst]:.1f} %"
             )
-        print("  accepted though no digit            told from MNIST by how sure")
+        print("  accepted though no digit            told from MNIST by the evidence")
         for name, found in row["accepted"].items():
             print(f"  {name:24} {100 * found['share']:6.2f} %          {found['told_from_mnist']:.4f}")
     print("digits in fonts of unseen families, right by digit")

@@ -24,7 +24,7 @@ from common import ROOT, load, run_training, save, two_at_a_time
 
 from dataset import AUGMENTATIONS, load_font_digits, load_mnist, split
 from epoch import EpochPlan, train_epoch
-from evaluate import evaluate
+from evaluate import evaluate, rejection_limits
 from files import write_file
 from inference import FONTS, ImageClassifier
 from nondigits import digit_pairs, load_letters, scribbles, shapes
@@ -76,7 +76,7 @@ def accuracies(weights: Path) -> dict:
     def accuracy(pictures, truth) -> float:
         return evaluate(classifier.net, classifier.inputs(pictures), truth).accuracy
 
-    limit = np.quantile(classifier.probabilities(images).max(axis=1), 0.01)
+    limits = rejection_limits(classifier.logits(images))
     strange = {
         "letters": load_letters(VALIDATION, held_out=True),
         "scribbles": scribbles(MADE_UP, seed=999_999),
@@ -88,7 +88,7 @@ def accuracies(weights: Path) -> dict:
         "eight": accuracy(in_eight(images), labels),
         "fonts": accuracy(*load_font_digits(VALIDATION, held_out=True)),
         "accepted": {
-            name: float((classifier.probabilities(pictures).max(axis=1) >= limit).mean())
+            name: limits.kept(classifier.logits(pictures)).double().mean().item()
             for name, pictures in strange.items()
         },
     }

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from epoch import NO_CLASS, Tally, outlier_exposure
+from evaluate import evidence
 from inference import ImageClassifier, main
 from model import LeNet5, load_weights, save_weights
 from nondigits import SLIMMEST, digit_pairs, load_letters, rounded, scribbles, shapes
@@ -35,12 +36,16 @@ def test_what_is_made_up_looks_like_mnist_and_depends_on_its_seed(make):
     assert len(ours.unique(dim=0)) == 50
 
 
-def test_shapes_are_filled_and_none_is_as_slim_as_a_one():
-    ours = shapes(100, seed=0).numpy()
+def test_shapes_are_filled_and_only_what_no_pen_does_is_as_slim_as_a_one():
+    ours = shapes(200, seed=0).numpy()
     assert (ours > 50).sum(axis=(1, 2)).mean() > 130  # a digit of MNIST has about 120 such pixels
-    for image in ours:
-        width, height = box(image)
-        assert min(width, height) > (SLIMMEST - 0.05) * max(width, height)  # a pixel of twenty
+    sides = np.array([sorted(box(image)) for image in ours])
+    slimness = sides[:, 0] / sides[:, 1]
+    assert (slimness > SLIMMEST / 2 - 0.05).all()  # a pixel of twenty
+    assert (slimness > SLIMMEST).mean() > 0.7
+    # The slim ones are striped, grainy or have two legs: not as even as a stroke of ink.
+    slim = [image[image > 50].std() for image in ours[slimness < SLIMMEST - 0.05]]
+    assert np.mean([spread > 15 for spread in slim]) > 0.8
 
 
 def test_rounding_keeps_the_ends_and_stays_inside():
@@ -110,20 +115,20 @@ def trained(tmp_path_factory):
 def test_what_has_learned_it_is_unsure_of_what_is_no_digit(trained, mnist):
     classifier = ImageClassifier(trained)
     assert classifier.metadata["non_digits"]
-    digits = classifier.probabilities(mnist.test_images[:1000]).max(axis=1)
+    digits = evidence(classifier.logits(mnist.test_images[:1000]))
     strange = torch.cat([scribbles(200, seed=9), digit_pairs(mnist.test_images, 200, seed=9)])
-    strange = classifier.probabilities(torch.cat([strange, load_letters(FONTS, held_out=True)[:400]]))
-    # As many pairs of a digit and something else in which the digit is surer: the area under the ROC.
-    surer = (digits[:, None] > strange.max(axis=1)[None]).mean()
-    assert surer > 0.97  # 0.94 without --non-digits, however long the training
+    strange = torch.cat([strange, load_letters(FONTS, held_out=True)[:400]])
+    strange = evidence(classifier.logits(strange))
+    # Of all pairs of a digit and something else, where the digit has more: the area under the ROC.
+    assert (digits[:, None] > strange[None]).double().mean() > 0.97
 
 
 def test_it_says_what_it_takes_for_something_else(trained, tmp_path, capsys):
     letters = load_letters(FONTS, held_out=True)
-    strangest = ImageClassifier(trained).probabilities(letters).max(axis=1).argmin()
+    strangest = evidence(ImageClassifier(trained).logits(letters)).argmin()
     Image.fromarray(letters[strangest].numpy()).save(tmp_path / "letter.png")
     net, metadata = load_weights(trained)
-    save_weights(tmp_path / "w.pth", net, **(metadata | {"reject_below": 0.999999}))
+    save_weights(tmp_path / "w.pth", net, **(metadata | {"least_evidence": 100.0}))
     flags = [tmp_path / "letter.png", "--weights", tmp_path / "w.pth", "--format", "json", "--reject"]
     flags = [str(flag) for flag in flags]
     assert main(flags) == 0
@@ -132,9 +137,13 @@ def test_it_says_what_it_takes_for_something_else(trained, tmp_path, capsys):
     assert value["reason"].startswith("not a digit: ")
     # Weights that have not learned it only say that they are unsure.
     del metadata["non_digits"]
-    save_weights(tmp_path / "w.pth", net, **(metadata | {"reject_below": 0.999999}))
+    save_weights(tmp_path / "w.pth", net, **(metadata | {"least_evidence": 100.0, "reject_below": 0.0}))
     assert main(flags) == 0
-    assert json.loads(capsys.readouterr().out)["reason"].startswith("unsure: ")
+    assert json.loads(capsys.readouterr().out)["reason"].startswith("unsure: evidence ")
+    metadata |= {"least_evidence": 0.0, "reject_below": 0.999999}
+    save_weights(tmp_path / "w.pth", net, **metadata)
+    assert main(flags) == 0
+    assert json.loads(capsys.readouterr().out)["reason"].endswith("sure, which is below 1.000")
 
 
 def test_non_digits_need_the_cross_entropy(workdir, capsys):
