@@ -310,21 +310,28 @@ def redraw(images: torch.Tensor, pens: torch.Tensor) -> torch.Tensor:
     A share s > 0 of the largest of each pixel's 3×3 neighbours makes strokes
     wider, of the smallest (s < 0) thinner.
     """
-    stroke, blur, coarse = pens.reshape(-1, 3, 1, 1, 1).unbind(1)
-    wide, thin = of_neighbours(images, torch.maximum), of_neighbours(images, torch.minimum)
-    images = images.lerp(torch.where(stroke > 0, wide, thin), stroke.abs())
+    stroke, blur, coarse = pens.unbind(1)
+    amount = stroke.reshape(-1, 1, 1, 1)
+    # The smallest is the largest of the negative picture: one search for both.
+    sign = torch.where(amount > 0, 1.0, -1.0)
+    signed = images * sign
+    images = signed.lerp(largest_of_neighbours(signed), amount.abs()) * sign
     for resample, share in ((mean_of_five, blur), (through_coarse_pixels, coarse)):
+        # Only those that have it: a third of the images, and a tenth.
+        places = share.nonzero().squeeze(1)
+        chosen = images[places]
         down, across = (resample(side, images.device) for side in images.shape[2:])
-        images = images.lerp(down @ images @ across.T, share)
+        softer = chosen.lerp(down @ chosen @ across.T, share[places].reshape(-1, 1, 1, 1))
+        images = images.index_copy(0, places, softer)
     return images
 
 
-def of_neighbours(images: torch.Tensor, choose) -> torch.Tensor:
-    """`choose` (`torch.maximum` or `torch.minimum`) of each pixel's 3×3 neighbours in N×1×H×W images."""
+def largest_of_neighbours(images: torch.Tensor) -> torch.Tensor:
+    """The largest of each pixel's 3×3 neighbours in N×1×H×W images."""
     # Slices of a padded image, since F.max_pool2d takes 16 times as long here: benchmarks/step.py.
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    rows = choose(choose(padded[:, :, :-2], padded[:, :, 2:]), padded[:, :, 1:-1])
-    return choose(choose(rows[..., :-2], rows[..., 2:]), rows[..., 1:-1])
+    rows = torch.maximum(torch.maximum(padded[:, :, :-2], padded[:, :, 2:]), padded[:, :, 1:-1])
+    return torch.maximum(torch.maximum(rows[..., :-2], rows[..., 2:]), rows[..., 1:-1])
 
 
 @functools.lru_cache(maxsize=8)

@@ -308,9 +308,7 @@ class Average:
     def add(self, net: nn.Module) -> None:
         self.steps += 1
         decay = min(self.decay, self.steps / (self.steps + 10))
-        theirs = net.state_dict()
-        for name, mine in self.net.state_dict().items():
-            if mine.is_floating_point():
-                mine.lerp_(theirs[name], 1 - decay)
-            else:
-                mine.copy_(theirs[name])
+        for mine, theirs in zip(self.net.parameters(), net.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - decay)
+        for mine, theirs in zip(self.net.buffers(), net.buffers(), strict=True):
+            mine.copy_(theirs)

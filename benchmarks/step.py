@@ -7,7 +7,7 @@
 it: the whole network's step of 256 images and evaluation of 500, with it and
 with PyTorch's convolution and pooling in its place, taking turns. The affine
 distortion of a batch and the pens of `--augment pens` are timed beside them, and so
-are the slices of `of_neighbours` beside PyTorch's pooling.
+are the slices of `largest_of_neighbours` beside PyTorch's pooling.
 """
 
 import sys
@@ -35,7 +35,7 @@ def measure() -> list[dict]:
     import torch.nn.functional as F
 
     import model
-    from dataset import AUGMENTATIONS, of_neighbours, random_maps, random_pens, redraw, warp
+    from dataset import AUGMENTATIONS, largest_of_neighbours, random_maps, random_pens, redraw, warp
 
     torch.manual_seed(0)
     net = model.LeNet5()
@@ -60,7 +60,7 @@ def measure() -> list[dict]:
         row = {"step": milliseconds(step), "evaluation": milliseconds(evaluation)}
         row["distortion"] = milliseconds(lambda: warp(inputs, maps))
         row["pens"] = milliseconds(lambda: redraw(inputs, pens))
-        row["neighbours"] = milliseconds(lambda: of_neighbours(inputs, torch.maximum))
+        row["neighbours"] = milliseconds(lambda: largest_of_neighbours(inputs))
         row["pooled"] = milliseconds(lambda: F.max_pool2d(inputs, 3, stride=1, padding=1))
         with mock.patch.object(model, "convolve_and_pool", plain):
             row["plain_step"] = milliseconds(step)
