@@ -62,6 +62,15 @@ def labelled_sets() -> dict:
     }
 
 
+def made_up(digits: torch.Tensor, seed: int) -> dict:
+    """By name: pictures as `--non-digits` draws them, the pairs of N×28×28 uint8 `digits`."""
+    return {
+        "scribbles": scribbles(MADE_UP, seed),
+        "filled shapes": shapes(MADE_UP, seed),
+        "two digits": digit_pairs(digits, MADE_UP, seed),
+    }
+
+
 def strange_sets() -> dict:
     """By name: N×28×28 uint8 pictures of what is no digit."""
     mnist = load_mnist(ROOT / "data")
@@ -69,9 +78,7 @@ def strange_sets() -> dict:
     clothes = load_dataset("fashion-mnist", ROOT / "data").test_images
     return {
         "letters, unseen families": load_letters(FONTS, held_out=True),
-        "scribbles": scribbles(MADE_UP, SEED),
-        "filled shapes": shapes(MADE_UP, SEED),
-        "two digits": digit_pairs(mnist.test_images, MADE_UP, SEED),
+        **made_up(mnist.test_images, SEED),
         "Fashion-MNIST": as_in_mnist(clothes.numpy()),
         "noise": as_in_mnist(noise),
     }

@@ -19,15 +19,15 @@ from statistics import median
 
 import numpy as np
 import torch
-from anybody import MADE_UP, in_eight
-from common import ROOT, load, run_training, save, two_at_a_time
+from anybody import in_eight, made_up
+from common import ROOT, median_and_range, load, run_training, save, two_at_a_time
 
 from dataset import AUGMENTATIONS, load_font_digits, load_mnist, split
 from epoch import EpochPlan, train_epoch
 from evaluate import evaluate, rejection_limits
 from files import write_file
 from inference import FONTS, ImageClassifier
-from nondigits import digit_pairs, load_letters, scribbles, shapes
+from nondigits import load_letters
 from train import RECIPES, Data, Run, loss_of_run
 
 TURNS = 5  # after one to warm up
@@ -77,12 +77,7 @@ def accuracies(weights: Path) -> dict:
         return evaluate(classifier.net, classifier.inputs(pictures), truth).accuracy
 
     limits = rejection_limits(classifier.logits(images))
-    strange = {
-        "letters": load_letters(VALIDATION, held_out=True),
-        "scribbles": scribbles(MADE_UP, seed=999_999),
-        "shapes": shapes(MADE_UP, seed=999_999),
-        "pairs": digit_pairs(images, MADE_UP, seed=999_999),
-    }
+    strange = {"letters": load_letters(VALIDATION, held_out=True)} | made_up(images, seed=999_999)
     return {
         "mnist": accuracy(images, labels),
         "eight": accuracy(in_eight(images), labels),
@@ -155,7 +150,7 @@ def main() -> int:
         ratios = [turn["anybody"] / turn["default"] for turn in turns]
         print(
             f"an epoch: {middle['anybody']:.1f} s, the default's {middle['default']:.1f} s:"
-            f" {median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})"
+            f" {median_and_range(ratios)} times"
         )
     return 0
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -49,6 +49,11 @@ def load(name: str) -> dict:
 def save(name: str, results: dict) -> None:
     RESULTS.mkdir(exist_ok=True)
     write_file(RESULTS / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
+
+
+def median_and_range(ratios: list[float]) -> str:
+    """Ratios that were measured turn by turn, in words: the median and the range."""
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def run_training(flags: list[str], folder: Path | None = None) -> tuple[list[dict], str]:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import load, save  # sets the path for what follows
+from common import load, median_and_range, save  # sets the path for what follows
 
 REPEATS, PATTERNS = 7, 300
 
@@ -58,7 +58,7 @@ def main() -> int:
     ratios = [b / a for a, b in zip(by_hand, autograd, strict=True)]
     print(
         f"microseconds a pattern: by hand {median(by_hand):.0f}  autograd {median(autograd):.0f}"
-        f"  ratio {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+        f"  ratio {median_and_range(ratios)}"
     )
     return 0
 

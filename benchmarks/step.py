@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from unittest import mock
 
-from common import load, save  # sets the path for what follows
+from common import median_and_range, load, save  # sets the path for what follows
 
 REPEATS, STEPS = 7, 20
 
@@ -79,8 +79,7 @@ def main() -> int:
         return f"{median(row[name] for row in results['rows']):5.1f} ms"
 
     def ratio(name: str, other: str) -> str:
-        ratios = [row[name] / row[other] for row in results["rows"]]
-        return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        return median_and_range([row[name] / row[other] for row in results["rows"]])
 
     for what in ("step", "evaluation"):
         plain = f"plain_{what}"

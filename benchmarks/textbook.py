@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import ROOT, load, save
+from common import ROOT, load, median_and_range, save
 
 REPEATS = 3
 TEXTBOOK = """
@@ -110,7 +110,7 @@ def main() -> int:
         ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
         print(
             f"{what:19} textbook {median(theirs):7.2f}  ours {median(ours):6.2f}"
-            f"  ratio {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"  ratio {median_and_range(ratios)}"
         )
     return 0
 
