@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 import torch
 from anybody import in_eight, made_up
-from common import ROOT, median_and_range, load, run_training, save, two_at_a_time
+from common import ROOT, load, median_and_range, run_training, save, two_at_a_time
 
 from dataset import AUGMENTATIONS, load_font_digits, load_mnist, split
 from epoch import EpochPlan, train_epoch

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from unittest import mock
 
-from common import median_and_range, load, save  # sets the path for what follows
+from common import load, median_and_range, save  # sets the path for what follows
 
 REPEATS, STEPS = 7, 20
 
