@@ -557,7 +557,7 @@ def parse_arguments(argv):
         default="auto",
         help="yes: the ink is dark; no: it is bright (auto)",
     )
-    add("--reject", action="store_true", help="refuse what is blank or unsure")
+    add("--reject", action="store_true", help="refuse what is blank, unsure or hardly a digit")
     add("--output", metavar="FILE", help="write the results to a file, or go on with it")
     add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
     arguments = parser.parse_args(argv)

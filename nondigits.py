@@ -22,6 +22,7 @@ from preprocess import centre_digit
 SHEET = 112  # pixels, the side of the sheet that is scribbled on
 TEXTURES = ("even", "shaded", "striped", "grainy")
 SLIMMEST = 0.55  # width over height of a filled shape, or the reverse; a fat 1 has less
+SLIMMEST_UNLIKE_INK = SLIMMEST / 2  # with stripes, grain or two legs, which no 1 has
 
 
 def scribble(rng: np.random.Generator) -> np.ndarray:
@@ -64,34 +65,29 @@ def marks(sheet: np.ndarray, rng: np.random.Generator) -> None:
 def shape(rng: np.random.Generator) -> np.ndarray:
     """Filled outlines with shades or a texture, 28×28 uint8; none so slim and so plain as a 1."""
     while True:
+        kind, mirrored = rng.choice(TEXTURES), rng.random() < 0.5
+        polygons = silhouette(rng) if mirrored else outlines(rng)
         sheet = Image.new("L", (SHEET, SHEET), 0)
         draw = ImageDraw.Draw(sheet)
-        kind = rng.choice(TEXTURES)
-        mirrored = rng.random() < 0.5
-        slimmest = SLIMMEST
-        if mirrored:
-            points, legs = silhouette(rng)
-            draw.polygon([tuple(point) for point in points * SHEET], fill=255)
-            if legs is not None:
-                draw.polygon([tuple(point) for point in legs * SHEET], fill=0)
-            if legs is not None or kind in ("striped", "grainy"):
-                slimmest = SLIMMEST / 2
-        else:
-            for _ in range(rng.integers(1, 4)):
-                points = outline(rng) * SHEET
-                draw.polygon([tuple(point) for point in points], fill=int(rng.integers(100, 256)))
-        box = sheet.getbbox()
-        if box is not None:
-            width, height = box[2] - box[0], box[3] - box[1]
-            if min(width, height) > slimmest * max(width, height):
-                return centre_digit(np.asarray(sheet, np.float32) * texture(rng, kind))
+        for points, level in polygons:
+            draw.polygon([tuple(point) for point in points * SHEET], fill=level)
+        has_legs = mirrored and len(polygons) > 1
+        unlike_ink = has_legs or (mirrored and kind in ("striped", "grainy"))
+        if slimness(sheet) > (SLIMMEST_UNLIKE_INK if unlike_ink else SLIMMEST):
+            return centre_digit(np.asarray(sheet, np.float32) * texture(rng, kind))
 
 
-def silhouette(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
-    """The points of an upright outline that is its own mirror image, K×2 from 0 to 1.
+def slimness(sheet: Image.Image) -> float:
+    """The shorter side of what is on a sheet over the longer; 0 if there is nothing."""
+    left, top, right, bottom = sheet.getbbox() or (0, 0, 0, 1)
+    return min(right - left, bottom - top) / max(right - left, bottom - top)
 
-    Of a vase, a bottle, a shirt; of two legs the second is what lies between
-    them, L×2, else None.
+
+def silhouette(rng: np.random.Generator) -> list[tuple[np.ndarray, int]]:
+    """An upright outline that is its own mirror image, of a vase, a bottle, a shirt.
+
+    Polygons, K×2 from 0 to 1, with their levels; with two legs, what is between
+    them is a second one.
     """
     heights = np.concatenate([[0.05], np.sort(rng.uniform(0.05, 0.95, int(rng.integers(1, 6)))), [0.95]])
     heights = np.repeat(heights, rng.integers(1, 3, len(heights)))  # twice is a step, as of a sleeve
@@ -99,11 +95,16 @@ def silhouette(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]
     right = np.stack([0.5 + widths, heights], axis=1)
     if rng.random() < 0.5:
         right = rounded(right)
-    points = np.concatenate([right, [1, 0] + right[::-1] * [-1, 1]])
-    if rng.random() > 0.3:
-        return points, None
-    half, top = rng.uniform(0.01, 0.25) * widths[-1], rng.uniform(0.15, 0.6)
-    return points, np.array([[0.5, top], [0.5 + half, 1], [0.5 - half, 1]])
+    polygons = [(np.concatenate([right, [1, 0] + right[::-1] * [-1, 1]]), 255)]
+    if rng.random() <= 0.3:
+        half, top = rng.uniform(0.01, 0.25) * widths[-1], rng.uniform(0.15, 0.6)
+        polygons.append((np.array([[0.5, top], [0.5 + half, 1], [0.5 - half, 1]]), 0))
+    return polygons
+
+
+def outlines(rng: np.random.Generator) -> list[tuple[np.ndarray, int]]:
+    """One to three outlines on top of each other, with their levels."""
+    return [(outline(rng), int(rng.integers(100, 256))) for _ in range(rng.integers(1, 4))]
 
 
 def outline(rng: np.random.Generator) -> np.ndarray:

@@ -268,9 +268,17 @@ def measure(trouble: str, classifier: ImageClassifier, digits: np.ndarray, label
     rng = np.random.default_rng(1)
     count = 3 * PICTURES if trouble == "everything" else PICTURES
     pictures = (photograph(ink, rng, TROUBLES[trouble]) for ink in digits[:count])
-    right = np.array([classifier.predict(picture) for picture in pictures]) == labels[:count]
-    by_digit = [float(right[labels[:count] == digit].mean()) for digit in range(10)]
-    return {"trouble": trouble, "pictures": count, "right": int(right.sum()), "by_digit": by_digit}
+    results = [classifier.predict_batch([picture])[0] for picture in pictures]
+    right = np.array([result.top[0][0] for result in results]) == labels[:count]
+    answered = np.array([result.prediction is not None for result in results])
+    return {
+        "trouble": trouble,
+        "pictures": count,
+        "right": int(right.sum()),
+        "by_digit": [float(right[labels[:count] == digit].mean()) for digit in range(10)],
+        "answered": int(answered.sum()),
+        "right_of_answered": int(right[answered].sum()),
+    }
 
 
 def sheet(digits: np.ndarray, cell: int = 120, columns: int = 8) -> Image.Image:
@@ -296,7 +304,7 @@ def main() -> int:
         return 0
     results = load("photographs")
     if not arguments.table:
-        classifier = ImageClassifier(ROOT / "pretrained" / "lenet5.pth")
+        classifier = ImageClassifier(ROOT / "pretrained" / "lenet5.pth", reject=True)
         results["rows"] = [measure(trouble, classifier, digits, labels) for trouble in TROUBLES]
         save("photographs", results)
     for row in results["rows"]:
@@ -305,6 +313,7 @@ def main() -> int:
         print(
             f"{row['trouble']:12} {row['right']:5} of {row['pictures']:,}  {share:6.2f} %"
             f"  worst: {worst}, {100 * row['by_digit'][worst]:.1f} %"
+            f"  with --reject {row['right_of_answered']} of {row['answered']}"
         )
     return 0
 
