@@ -171,7 +171,8 @@ def command_line(main):
         try:
             with handling_signals(stop):
                 status = main(argv)
-                sys.stdout.flush()
+                with partly_done():
+                    sys.stdout.flush()
             return status
         except UserError as error:
             say(f"error: {error}")

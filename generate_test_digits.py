@@ -377,13 +377,13 @@ def main(argv=None) -> int:
         # The sheet needs no more than its own small cells.
         if arguments.sheet:
             pictures[drawing] = picture.resize((64, 64), Image.Resampling.LANCZOS)
-    if arguments.sheet:
-        with partly_done():
+    with partly_done():
+        if arguments.sheet:
             write_file(arguments.sheet, png(contact_sheet(pictures)))
-    print(f"{len(drawings):,} pictures in {arguments.output}")
-    if arguments.sheet:
-        print(f"contact sheet: {arguments.sheet}")
-    print(f"next: python inference.py {arguments.output}")
+        print(f"{len(drawings):,} pictures in {arguments.output}")
+        if arguments.sheet:
+            print(f"contact sheet: {arguments.sheet}")
+        print(f"next: python inference.py {arguments.output}")
     return 0
 
 

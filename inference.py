@@ -699,12 +699,12 @@ def main(argv=None) -> int:
     score(classifier, arguments, report, keeper)
     # In json and csv, stdout holds results and nothing else.
     total = sys.stdout if arguments.format == "table" else sys.stderr
-    for line in report.lines():
-        print(line, file=total)
-    if keeper is not None and keeper.seen:
-        with partly_done():
+    with partly_done():
+        for line in report.lines():
+            print(line, file=total)
+        if keeper is not None and keeper.seen:
             keeper.draw(arguments.plot)
-        say(f"drawn: {arguments.plot}")
+            say(f"drawn: {arguments.plot}")
     return 1 if report.unreadable else 0
 
 

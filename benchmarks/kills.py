@@ -16,6 +16,7 @@ pictures once an epoch; they need Linux or macOS. The others are `python train.p
 
 import contextlib
 import errno
+import functools
 import mmap
 import os
 import random
@@ -45,7 +46,8 @@ PER_DIGIT = 20  # pictures
 EPOCHS = 3
 RUN = ["--dataset", "pictures", "--epochs", str(EPOCHS), "--batch-size", "20", "--device", "cpu"]
 TEACHER = ["--teacher", str(ROOT / "pretrained" / "lenet5.pth"), "--average", "0.99"]
-VARIANTS = {"plain": RUN, "averaged, with a teacher": [*RUN, *TEACHER, "--augment", "elastic"]}
+AVERAGED = "averaged, with a teacher"
+VARIANTS = {"plain": RUN, AVERAGED: [*RUN, *TEACHER, "--augment", "elastic"]}
 AGAIN = 0.3  # how often a run that is resumed is killed again
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
 
@@ -306,6 +308,7 @@ def killed_at_random(reference: Reference, variant: str, times: int, name: str) 
     return fault.row
 
 
+@functools.cache
 def count_operations(reference: Reference) -> int:
     with reference.folder() as folder:
         reference.start(folder, reference.flags, lambda: before_operations(lambda number: None)).wait()
@@ -518,41 +521,49 @@ def drawing_killed(times: int) -> dict:
 # ---------------------------------------------------------------- all of them
 
 
-def measure(short: bool):
-    """Each fault's row, as soon as it is there; `short`: few of each, and of forked runs only."""
+def measure():
+    """Each fault's row, as soon as it is there."""
+    with references() as (plain, averaged):
+        yield killed_between_operations(plain, "plain", every=1)
+        yield killed_at_random(plain, "plain", 50, "")
+        real = Reference(real_training, plain.pictures, RUN)
+        yield killed_at_random(real, "plain", 20, " (python train.py)")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            yield signalled(real, number, 10)
+        yield signalled(real, signal.SIGINT, 5, twice=True)
+        full = "the disk is full from a file operation on"
+        yield failing_operations(plain, "plain", 3, errno.ENOSPC, full)
+        handles = "no file handle is left from a file operation on"
+        yield failing_operations(plain, "plain", 9, errno.EMFILE, handles)
+        yield small_files(plain, "plain", 10)
+        yield at_the_same_time(plain, 10)
+        for format in ("json", "csv"):
+            yield reading_killed(plain, 30, format)
+        yield reading_on_a_full_disk(plain, 15)
+        yield drawing_killed(30)
+        yield killed_between_operations(averaged, AVERAGED, every=3)
+        yield killed_at_random(averaged, AVERAGED, 50, "")
 
-    def times(count: int) -> int:
-        return 2 if short else count
 
-    every = 27 if short else 1  # of the operations on the disk
+def measure_little():
+    """Rows of a few faults, for a test."""
+    with references() as (plain, averaged):
+        yield killed_between_operations(plain, "plain", every=40)
+        yield killed_at_random(averaged, AVERAGED, 1, "")
+        yield failing_operations(plain, "plain", 60, errno.ENOSPC, "the disk is full")
+        yield at_the_same_time(plain, 1)
+        yield reading_killed(plain, 2, "csv")
+
+
+@contextlib.contextmanager
+def references():
+    """The two forked runs that nobody disturbed, with pictures that stay for this long."""
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder, "pictures")
         draw(pictures)
         row = dict.fromkeys(train.COLUMNS, 1.0)
         plots.training_curves([row], Path(folder, "first.png"), "loads the fonts, once", 1)
-        plain = Reference(forked_training, pictures, VARIANTS["plain"])
-        yield killed_between_operations(plain, "plain", every)
-        yield killed_at_random(plain, "plain", times(50), "")
-        if not short:
-            real = Reference(real_training, pictures, RUN)
-            yield killed_at_random(real, "plain", 20, " (python train.py)")
-            for number in (signal.SIGINT, signal.SIGTERM):
-                yield signalled(real, number, 10)
-            yield signalled(real, signal.SIGINT, 5, twice=True)
-        full = "the disk is full from a file operation on"
-        yield failing_operations(plain, "plain", 3 * every, errno.ENOSPC, full)
-        handles = "no file handle is left from a file operation on"
-        yield failing_operations(plain, "plain", 9 * every, errno.EMFILE, handles)
-        yield small_files(plain, "plain", times(10))
-        yield at_the_same_time(plain, times(10))
-        for format in ("json", "csv"):
-            yield reading_killed(plain, times(30), format)
-        yield reading_on_a_full_disk(plain, times(15))
-        yield drawing_killed(times(30))
-        (_, other) = VARIANTS
-        averaged = Reference(forked_training, pictures, VARIANTS[other])
-        yield killed_between_operations(averaged, other, 3 * every)
-        yield killed_at_random(averaged, other, times(50), "")
+        yield [Reference(forked_training, pictures, flags) for flags in VARIANTS.values()]
 
 
 def print_table(rows: list[dict]) -> None:
@@ -566,12 +577,12 @@ def print_table(rows: list[dict]) -> None:
 def main() -> int:
     torch.set_num_threads(1)  # a process with more could not be forked
     if "--short" in sys.argv:
-        print_table(list(measure(short=True)))
+        print_table(list(measure_little()))
         return 0
     results = load("kills")
     if "--table" not in sys.argv:
         results["rows"] = []
-        for row in measure(short=False):
+        for row in measure():
             results["rows"].append(row)
             save("kills", results)
     print_table(results["rows"])

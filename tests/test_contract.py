@@ -19,6 +19,7 @@ are named, so that nobody looks for them in vain; the others are below.
 | 130, 143 | a signal during the imports, of each script | here |
 | 130, 143 | a signal in the middle, with how to go on | test_train; here |
 | 130, 143 | a second signal, and one after the end of the training | here |
+| 0 | the same command twice gives the same bytes | test_train, test_generate_test_digits; here |
 | 0 | a refusal, a wrong answer, a finished run resumed | test_inference, test_train |
 """
 
@@ -192,6 +193,15 @@ def test_a_disk_that_is_full_from_the_start(workdir, flags):
     assert_one_error_line(done.stderr, "cannot write", "the disk is full; free some space")
 
 
+def test_words_that_find_no_room_after_the_work_is_done(workdir):
+    command = [sys.executable, str(ROOT / "generate_test_digits.py")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert_one_error_line(done.stderr, "the disk is full; free some space")
+    assert len(os.listdir("test_digits")) == 10
+
+
 def test_a_full_disk_after_the_results_is_partly_done(workdir, capsys):
     flags = [str(DIGITS), "--weights", str(PRETRAINED), "--plot", "/dev/full"]
     assert inference.main(flags) == 1
@@ -261,6 +271,21 @@ def test_two_runs_in_the_same_second_even_if_the_clock_stands(pictures, monkeypa
         assert train.main(SHORT) == 0
     name = "19700101-000000-lenet5-seed0"
     assert sorted(os.listdir("runs")) == [name, f"{name}-2", f"{name}-3"]
+
+
+def test_the_same_command_draws_the_same_figures(pictures, monkeypatch):
+    """Of two runs in two folders at the same time of the clock, since the run's name is in it."""
+    monkeypatch.setattr(train.time, "strftime", lambda form: "19700101-000000")
+    figures = []
+    for name in ("one", "two"):
+        os.makedirs(name)
+        os.symlink(pictures, f"{name}/pictures")
+        monkeypatch.chdir(pictures.parent / name)
+        assert train.main(SHORT) == 0
+        assert inference.main(["pictures", "--plot", "read.png"]) == 0
+        figures.append([Path(png).read_bytes() for png in ("training_results.png", "read.png")])
+        monkeypatch.chdir(pictures.parent)
+    assert figures[0] == figures[1]
 
 
 # ------------------------------------------------------------ a loss that is not finite
