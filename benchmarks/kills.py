@@ -49,7 +49,7 @@ TEACHER = ["--teacher", str(ROOT / "pretrained" / "lenet5.pth"), "--average", "0
 AVERAGED = "averaged, with a teacher"
 VARIANTS = {"plain": RUN, AVERAGED: [*RUN, *TEACHER, "--augment", "elastic"]}
 AGAIN = 0.3  # how often a run that is resumed is killed again
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 steps = memoryview(mmap.mmap(-1, 8)).cast("q")  # begun by the child, and read by us
 operations = memoryview(mmap.mmap(-1, 8)).cast("q")
@@ -198,7 +198,8 @@ class Reference:
 
     def __init__(self, start, pictures: Path, flags: list[str]):
         self.start, self.pictures, self.flags = start, pictures, flags
-        self.seconds = 0.0
+        # Python itself starts in less, and shows its own traceback before a script's first line.
+        self.earliest = 0.15 if start is real_training else 0.0
         with self.folder() as folder:
             began = time.perf_counter()
             assert start(folder, flags).wait() == 0, (folder / "stderr").read_text()
@@ -251,12 +252,16 @@ def finished_epochs(folder: Path) -> int:
     return max((int(line.split()[1].split("/")[0]) for line in lines if line[:6] == "epoch "), default=0)
 
 
+def flags_to_go_on(folder: Path, reference: Reference) -> list[str]:
+    """Those that resume the run of a folder, or begin it where there is none yet."""
+    runs = list(folder.glob("runs/[!.]*"))
+    return ["--resume", runs[0].name] if runs else reference.flags
+
+
 def go_on(folder: Path, reference: Reference, rng: random.Random) -> None:
     """Resume a run, now and then killed again, to its end, and compare it."""
     while True:
-        runs = list((folder / "runs").glob("[!.]*"))
-        flags = ["--resume", runs[0].name] if runs else reference.flags
-        process = reference.start(folder, flags)
+        process = reference.start(folder, flags_to_go_on(folder, reference))
         if rng.random() < AGAIN:
             time.sleep(rng.uniform(0, reference.seconds))
             process.send(signal.SIGKILL)
@@ -265,6 +270,11 @@ def go_on(folder: Path, reference: Reference, rng: random.Random) -> None:
             break
         assert status == -9, (folder / "stderr").read_text()
         look(folder, reference)
+    compare(folder, reference)
+
+
+def compare(folder: Path, reference: Reference) -> None:
+    """Make sure that a run ended as the one that nobody disturbed, and that nothing else is left."""
     (run,) = (folder / "runs").iterdir()
     assert (folder / WEIGHTS).read_bytes() == reference.last
     assert rows_of(run) == reference.metrics
@@ -281,9 +291,9 @@ class Fault:
         self.row = {"fault": name, "variant": variant, "tried": 0, "same_weights": 0}
         self.row |= {"steps_lost": 0, "epochs_lost": 0, "left_behind": 0, "statuses": {}}
 
-    def add(self, folder: Path, reference: Reference, status: int, rng: random.Random) -> None:
-        """Look at what a fault left, go on, and count."""
-        begun, finished = steps[0], finished_epochs(folder)
+    def count(self, folder: Path, reference: Reference, status: int, before: int = 0) -> dict:
+        """Look at what a process left that began with `before` steps done."""
+        begun, finished = before + steps[0], finished_epochs(folder)
         kept = look(folder, reference)
         row = self.row
         row["tried"] += 1
@@ -291,21 +301,70 @@ class Fault:
         row["epochs_lost"] = max(row["epochs_lost"], finished - kept["epochs"])
         row["left_behind"] = max(row["left_behind"], kept["left"])
         row["statuses"][str(status)] = row["statuses"].get(str(status), 0) + 1
+        return kept
+
+    def add(self, folder: Path, reference: Reference, status: int, rng: random.Random) -> None:
+        """The same, then go on and compare."""
+        self.count(folder, reference, status)
         go_on(folder, reference, rng)
-        row["same_weights"] += 1
+        self.row["same_weights"] += 1
+
+
+def ended_at_random(reference: Reference, fault: Fault, times: int, end, check) -> dict:
+    """Runs that are ended at random moments, and resumed, until they come through.
+
+    `end(process, rng)` ends a process, and `check(folder, status)` looks at its words.
+    """
+    rng = random.Random(fault.row["fault"])
+    while fault.row["tried"] < times:
+        with reference.folder() as folder:
+            done = 0
+            while True:
+                process = reference.start(folder, flags_to_go_on(folder, reference))
+                time.sleep(rng.uniform(reference.earliest, reference.seconds))
+                end(process, rng)
+                status = process.wait()
+                if status == 0:
+                    break
+                check(folder, status)
+                done = fault.count(folder, reference, status, done)["steps"]
+            compare(folder, reference)
+        fault.row["same_weights"] += 1
+    if reference.start is real_training:
+        fault.row["steps_lost"] = None  # nobody counted them
+    return fault.row
 
 
 def killed_at_random(reference: Reference, variant: str, times: int, name: str) -> dict:
-    fault, rng = Fault(f"SIGKILL at a random moment{name}", variant), random.Random(0)
-    while fault.row["tried"] < times:
-        with reference.folder() as folder:
-            process = reference.start(folder, reference.flags)
-            time.sleep(rng.uniform(0, reference.seconds))
-            process.send(signal.SIGKILL)
-            status = process.wait()
-            if status == -9:  # else it was done before
-                fault.add(folder, reference, status, rng)
-    return fault.row
+    def check(folder, status):
+        assert status == -9, (folder / "stderr").read_text()
+
+    fault = Fault(f"SIGKILL at a random moment{name}", variant)
+    return ended_at_random(reference, fault, times, lambda p, rng: p.send(signal.SIGKILL), check)
+
+
+def signalled(reference: Reference, number: int, times: int, twice: bool = False) -> dict:
+    """SIGINT or SIGTERM at random moments of a real process, from its imports to its end."""
+
+    def end(process, rng):
+        process.send(number)
+        if twice:
+            time.sleep(rng.uniform(0, 0.2))
+            process.send(number)
+
+    def check(folder, status):
+        text = (folder / "stderr").read_text()
+        (folder / "stderr").unlink()
+        assert status == STATUS[number], (status, text)
+        assert "Traceback" not in text, text
+        if "stopped and saved" in text:
+            assert "; to go on: python train.py --resume runs/" in text, text
+        if not twice:
+            assert len(text.splitlines()) <= 2, text  # one may be about the validation images
+
+    name = signal.Signals(number).name
+    name = f"{name} twice within 0.2 s" if twice else f"{name} at a random moment"
+    return ended_at_random(reference, Fault(f"{name} (python train.py)", "plain"), times, end, check)
 
 
 @functools.cache
@@ -376,33 +435,6 @@ def check_line(folder: Path, *words: str) -> None:
     text = (folder / "stderr").read_text()
     assert "Traceback" not in text, text
     assert all(word in text.splitlines()[-1] for word in words), text
-
-
-def signalled(reference: Reference, number: int, times: int, twice: bool = False) -> dict:
-    """SIGINT or SIGTERM at random moments of a real process, from its imports to its end."""
-    name = signal.Signals(number).name
-    name = f"{name} twice within 0.2 s" if twice else f"{name} at a random moment"
-    fault, rng = Fault(f"{name} (python train.py)", "plain"), random.Random(number)
-    while fault.row["tried"] < times:
-        with reference.folder() as folder:
-            process = reference.start(folder, reference.flags)
-            time.sleep(rng.uniform(0.15, reference.seconds))  # Python itself starts in less
-            process.send(number)
-            if twice:
-                time.sleep(rng.uniform(0, 0.2))
-                process.send(number)
-            status = process.wait()
-            if status == 0:
-                continue  # it was done before
-            text = (folder / "stderr").read_text()
-            assert status == STATUS[number], (status, text)
-            assert "Traceback" not in text, text
-            if any(folder.glob("runs/*/checkpoint.pth")):
-                assert "; to go on: python train.py --resume runs/" in text, text
-            if not twice:
-                assert len(text.splitlines()) <= 2, text  # one may be about the validation images
-            fault.add(folder, reference, status, rng)
-    return fault.row
 
 
 def at_the_same_time(reference: Reference, times: int) -> dict:
@@ -571,11 +603,12 @@ def references():
 
 
 def print_table(rows: list[dict]) -> None:
-    print("| fault | variant | tried | same at the end | steps lost | epochs lost | temporaries left |")
+    print("| fault | run | tried | runs, all the same | steps lost | epochs lost | temporaries left |")
     print("|---|---|---|---|---|---|---|")
     names = ("fault", "variant", "tried", "same_weights", "steps_lost", "epochs_lost", "left_behind")
     for row in rows:
-        print("| " + " | ".join(str(row[name]) for name in names) + " |")
+        cells = ("–" if row[name] is None else str(row[name]) for name in names)
+        print("| " + " | ".join(cells) + " |")
 
 
 def main() -> int:
