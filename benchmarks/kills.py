@@ -311,7 +311,7 @@ class Fault:
 
 
 def ended_at_random(reference: Reference, fault: Fault, times: int, end, check) -> dict:
-    """Runs that are ended at random moments, and resumed, until they come through.
+    """Runs that are ended at random moments, and resumed, until they come through or it was `times`.
 
     `end(process, rng)` ends a process, and `check(folder, status)` looks at its words.
     """
@@ -321,8 +321,9 @@ def ended_at_random(reference: Reference, fault: Fault, times: int, end, check) 
             done = 0
             while True:
                 process = reference.start(folder, flags_to_go_on(folder, reference))
-                time.sleep(rng.uniform(reference.earliest, reference.seconds))
-                end(process, rng)
+                if fault.row["tried"] < times:
+                    time.sleep(rng.uniform(reference.earliest, reference.seconds))
+                    end(process, rng)
                 status = process.wait()
                 if status == 0:
                     break

@@ -5,7 +5,7 @@
 
 The default recipe, ended after 20 steps and after an epoch, with one thread, with
 one once more, and with two: how far the weights are from those of the first, and
-the test accuracy. Three seeds.
+the test accuracy. Two seeds.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from common import load, run_training, save
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 LENGTHS = {"20 steps": ["--max-steps", "20"], "an epoch": ["--max-steps", "215"]}
 OTHERS = {"one thread again": "1", "two threads": "2"}
 
@@ -51,14 +51,16 @@ def main() -> int:
             for seed in SEEDS:
                 results["rows"] += compare(length, seed)
                 save("threads", results)
-    print("| after | beside one thread | largest difference of a weight | test accuracy, points apart |")
-    print("|---|---|---|---|")
+    print("| after | beside one thread | seeds | largest difference of a weight | test accuracy apart |")
+    print("|---|---|---|---|---|")
     for length in LENGTHS:
         for other in OTHERS:
             rows = [r for r in results["rows"] if (r["length"], r["other"]) == (length, other)]
             apart = max(row["largest_difference"] for row in rows)
             points = max(abs(row["accuracy"] - row["its_accuracy"]) for row in rows)
-            print(f"| {length} | {other} | {apart:.1e} | {100 * points:.2f} at most |")
+            print(
+                f"| {length} | {other} | {len(rows)} | {apart:.1e} | {100 * points:.2f} points at most |"
+            )
     return 0
 
 
