@@ -73,21 +73,31 @@ NO_CLASS = -1  # the label of what is none of the classes
 
 
 class Tally:
-    """Loss and hits of an epoch so far, kept on the device until somebody asks."""
+    """Loss and hits of an epoch so far, kept on the device until somebody asks.
 
-    def __init__(self, device: torch.device, values=(0.0, 0.0, 0.0)):
-        # float32, since MPS knows no float64; hits and images stay exact up to 2^24.
+    The last value counts the steps up to which the loss was a finite number, so that
+    the first at which it was none is known without asking the device at each.
+    """
+
+    def __init__(self, device: torch.device, values=(0.0, 0.0, 0.0, 0.0)):
+        # float32, since MPS knows no float64; hits, images and steps stay exact up to 2^24.
         self.values = torch.tensor(values, dtype=torch.float32, device=device)
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
         hits = (logits.argmax(dim=1) == labels).sum()
         known = (labels != NO_CLASS).sum()
-        self.values += torch.stack([loss * known, hits.to(loss.dtype), known.to(loss.dtype)])
+        loss = loss * known
+        finite = (self.values[0] + loss).isfinite()  # a sum that is not never is again
+        self.values += torch.stack([value.to(loss.dtype) for value in (loss, hits, known, finite)])
 
     def result(self) -> tuple[float, float]:
         """Mean loss and accuracy (0 to 1) of the images that have a class."""
-        loss, hits, count = self.values.tolist()
+        loss, hits, count, _ = self.values.tolist()
         return loss / max(count, 1), hits / max(count, 1)
+
+    def finite_steps(self) -> int:
+        """After how many steps the loss was no longer a finite number, if it is none."""
+        return int(self.values[3])
 
 
 def epoch_size(parts: list[tuple[int, float]]) -> int:

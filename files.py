@@ -13,13 +13,19 @@ import http.client
 import json
 import math
 import os
+import re
+import secrets
+import shutil
+import signal
 import stat
 import sys
+import threading
 import urllib.error
 import urllib.request
 
-INTERRUPTED = 130  # exit status of a run that Ctrl-C ended: 128 + SIGINT
-TERMINATED = 143  # exit status of a run that SIGTERM ended: 128 + SIGTERM
+# Exit status of a script that Ctrl-C or `kill` ended: 128 and the signal's number.
+STOP_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+STOP_WORD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class UserError(Exception):
@@ -30,6 +36,18 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, status: int = 2):
+        super().__init__(message)
+        self.status = status
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM ends the script, with this line and exit status.
+
+    Not an Exception, as KeyboardInterrupt is none: what catches all that a damaged
+    file may raise is not to take Ctrl-C for damage.
+    """
+
+    def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status
 
@@ -52,6 +70,12 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return one_line(error.strerror)
     return one_line(str(error).strip() or type(error).__name__)
+
+
+def user_error(error: OSError) -> UserError:
+    """The error of an operation that nobody foresaw, such as a print on a full disk, in one line."""
+    name = "" if error.filename is None else f"{error.filename}: "
+    return UserError(f"{name}{reason(error)}")
 
 
 def say(message) -> None:
@@ -84,11 +108,58 @@ def number(kind, low, high=math.inf):
     return convert
 
 
+def end_quietly() -> None:
+    """From now on SIGINT and SIGTERM end the process with a line and its status, not a traceback.
+
+    For a script's first lines: its imports take a second or two, nothing is to
+    be saved yet, and an exception would pass through libraries in mid-import.
+    """
+
+    def end(number, frame):
+        os.write(2, f"{STOP_WORD[number]}\n".encode())  # print() might be what was interrupted
+        os._exit(STOP_STATUS[number])
+
+    for number in STOP_STATUS:
+        signal.signal(number, end)
+
+
+def stop(number, frame) -> None:
+    """Handle a signal by raising Stopped."""
+    raise Stopped(STOP_WORD[number], STOP_STATUS[number])
+
+
+@contextlib.contextmanager
+def handling_signals(handler):
+    """Have SIGINT and SIGTERM call `handler(number, frame)` meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = {number: signal.signal(number, handler) for number in STOP_STATUS}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+@contextlib.contextmanager
+def partly_done():
+    """What fails in here comes after something was done: the exit status is 1, not 2."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (UserError, OSError) as error:
+        message = error if isinstance(error, UserError) else user_error(error)
+        raise UserError(str(message), status=1) from error
+
+
 def command_line(main):
     """Decorate a script's `main(argv=None) -> int` so that no error shows a traceback.
 
     A UserError becomes one line on stderr and its exit status; Ctrl-C becomes
-    130; a reader that went away (`| head`) ends the script quietly with 1.
+    130 and SIGTERM 143; a reader that went away (`| head`) ends the script
+    quietly with 1.
     """
 
     @functools.wraps(main)
@@ -98,23 +169,24 @@ def command_line(main):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            status = main(argv)
-            sys.stdout.flush()
+            with handling_signals(stop):
+                status = main(argv)
+                with partly_done():
+                    sys.stdout.flush()
             return status
         except UserError as error:
             say(f"error: {error}")
             return error.status
-        except KeyboardInterrupt:
-            say("interrupted")
-            return INTERRUPTED
+        except Stopped as stopped:
+            say(stopped)
+            return stopped.status
         except BrokenPipeError:
             # Nobody reads on: give the interpreter a stdout that it can flush at exit.
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except OSError as error:
-            name = "" if error.filename is None else f"{error.filename}: "
-            say(f"error: {name}{reason(error)}")
+            say(f"error: {user_error(error)}")
             return 2
         except MemoryError:
             say("error: this machine has not enough memory for that")
@@ -146,7 +218,8 @@ def write_file(path, data: bytes) -> None:
     The bytes go to a temporary name in the same folder, are forced to the disk,
     and take the file's place in one rename; the rename is forced to the disk
     too. A symbolic link keeps pointing where it points. What is not a regular
-    file (/dev/null, a pipe) is written to as it is.
+    file (/dev/null, a pipe) is written to as it is. What killed processes left
+    in the folder is removed.
 
     Raises UserError, with the old file untouched, when that is not possible.
     """
@@ -156,15 +229,11 @@ def write_file(path, data: bytes) -> None:
             with open(target, "wb") as file:
                 file.write(data)
             return
-        folder, name = os.path.split(target)
-        # The process id keeps two writers of one file apart; a file left by a
-        # killed process of the same id is simply written over.
-        temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+        folder = os.path.dirname(target)
+        remove_leftovers(folder)
+        temporary = temporary_name(target)
         try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_new(temporary, data)
             os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -173,6 +242,80 @@ def write_file(path, data: bytes) -> None:
         sync_folder(folder)
     except OSError as error:
         raise UserError(f"cannot write {path}: {reason(error)}") from error
+
+
+def write_new(path, data: bytes) -> None:
+    """Write a file that is not there yet and force it to the disk. Raises OSError."""
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def make_folder_with(folder, name: str, data: bytes) -> bool:
+    """Make a folder with a first file in it, both or neither; False if there is such a folder.
+
+    Raises UserError when that is not possible.
+    """
+    target = os.path.realpath(folder)
+    parent, temporary = os.path.dirname(target), temporary_name(target)
+    try:
+        remove_leftovers(parent)
+        os.mkdir(temporary)
+        write_new(os.path.join(temporary, name), data)
+        sync_folder(temporary)
+        os.rename(temporary, target)
+        sync_folder(parent)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise UserError(f"cannot make the folder {folder}: {reason(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # gone, if all went well
+    return True
+
+
+TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")  # the process's id is in it
+
+
+def temporary_name(path) -> str:
+    """A name beside `path` that no other process uses, not even one of another machine."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
+@functools.cache  # once a folder: there may be a hundred thousand pictures in it
+def remove_leftovers(folder: str) -> None:
+    """Remove the temporary files and folders of processes that were killed.
+
+    Where two machines share a folder, a writer of the other one looks dead from
+    here: at worst its rename fails with an error, and what it was to replace is whole.
+    """
+    for name in os.listdir(folder):
+        match = TEMPORARY.fullmatch(name)
+        if match is None or is_alive(int(match[1])):
+            continue
+        leftover = os.path.join(folder, name)
+        with contextlib.suppress(OSError):  # another process removed it, or it is another user's
+            if os.path.isdir(leftover):
+                shutil.rmtree(leftover)
+            else:
+                os.unlink(leftover)
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is another process of this id."""
+    if os.name != "posix":
+        return True  # Windows cannot ask without ending it
+    if process == os.getpid():
+        return False  # of an earlier process: in a container, each has the same id
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no process's number
+        pass
+    return True
 
 
 def sync_folder(folder) -> None:
@@ -184,6 +327,28 @@ def sync_folder(folder) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def append(file, data: bytes) -> None:
+    """Write all bytes at the end of a file that was opened with mode "ab" and buffering=0."""
+    while data:
+        data = data[file.write(data) :]  # on a disk that gets full, a part of them may be written
+
+
+def lock(file, path) -> None:
+    """Keep an open file to this process until it is closed. Raises UserError if another one has it."""
+    if os.name != "posix":
+        return  # Windows' locks would keep others from reading it too
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another process is writing {path}; wait for its end, or give another file"
+        ) from None
+    except OSError as error:
+        say(f"cannot lock {path} ({reason(error)}): let nothing else write it")
 
 
 def make_folder(path) -> None:

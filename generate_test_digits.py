@@ -11,6 +11,12 @@ and each picture depends on its own name and the seed alone, not on what else
 is drawn.
 """
 
+from files import end_quietly
+
+if __name__ == "__main__":
+    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
+
+import contextlib
 import importlib.util
 import io
 import itertools
@@ -31,6 +37,7 @@ from files import (
     command_line,
     make_folder,
     number,
+    partly_done,
     reason,
     say,
     write_file,
@@ -365,16 +372,18 @@ def main(argv=None) -> int:
     for drawing in drawings:
         picture = drawing.draw(arguments.size, arguments.seed)
         name = f"digit_{drawing.digit}" if simple else drawing.name
-        write_file(os.path.join(arguments.output, f"{name}.png"), png(picture))
+        with partly_done() if drawing is not drawings[0] else contextlib.nullcontext():
+            write_file(os.path.join(arguments.output, f"{name}.png"), png(picture))
         # The sheet needs no more than its own small cells.
         if arguments.sheet:
             pictures[drawing] = picture.resize((64, 64), Image.Resampling.LANCZOS)
-    if arguments.sheet:
-        write_file(arguments.sheet, png(contact_sheet(pictures)))
-    print(f"{len(drawings):,} pictures in {arguments.output}")
-    if arguments.sheet:
-        print(f"contact sheet: {arguments.sheet}")
-    print(f"next: python inference.py {arguments.output}")
+    with partly_done():
+        if arguments.sheet:
+            write_file(arguments.sheet, png(contact_sheet(pictures)))
+        print(f"{len(drawings):,} pictures in {arguments.output}")
+        if arguments.sheet:
+            print(f"contact sheet: {arguments.sheet}")
+        print(f"next: python inference.py {arguments.output}")
     return 0
 
 

@@ -13,6 +13,11 @@ the exit status is 0 if everything was read, right or wrong, 1 if some pictures
 could not be, 2 if nothing could start.
 """
 
+from files import end_quietly
+
+if __name__ == "__main__":
+    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
+
 import contextlib
 import csv
 import io
@@ -33,11 +38,16 @@ from PIL import Image
 from evaluate import Limits, compute_logits, evaluate, evidence, figures, report
 from files import (
     ArgumentParser,
+    Stopped,
     UserError,
+    append,
     check_writable,
     command_line,
+    lock,
     number,
     one_line,
+    partly_done,
+    reason,
     say,
     sync_folder,
 )
@@ -422,7 +432,10 @@ def read_done(path: str, format: str) -> tuple[list[dict], int]:
         return [], 0
     with open(path, "rb") as file:
         data = file.read()
-    whole = data[: data.rfind(b"\n") + 1]
+    end = data.rfind(b"\n") + 1
+    while format == "csv" and data.count(b'"', 0, end) % 2:  # a line break within a name
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    whole = data[:end]
     try:
         text = whole.decode("utf-8", "surrogateescape")
         if format == "json":
@@ -505,7 +518,8 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
     if arguments.plot:
         import plots
 
-        plots.evaluation(warm, images, classifier.classes, arguments.plot)
+        with partly_done():
+            plots.evaluation(warm, images, classifier.classes, arguments.plot)
         say(f"drawn: {arguments.plot}")
     return 1 if unusable else 0
 
@@ -519,7 +533,8 @@ def explain(classifier: ImageClassifier, picture: str, path: str, format: str) -
     if result.error is not None:
         return 1
     found, refused = steps(picture, classifier.invert), result.prediction is None
-    plots.steps(found, result.probabilities, classifier.classes, path, refused)
+    with partly_done():
+        plots.steps(found, result.probabilities, classifier.classes, path, refused)
     say(f"drawn: {path}")
     return 0
 
@@ -588,40 +603,50 @@ def batches(paths: Iterator[str], size: int) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def results_to(arguments, report: Report):
-    """A writer for the results, and the number of times each path was written before.
+    """A writer for the results, what brings them where they belong, and how often each path is there.
 
-    With `--output` it adds to that file, after what is already in it.
+    With `--output` they are added to that file, after what is already in it.
     """
     if arguments.output is None:
-        yield WRITERS[arguments.format](sys.stdout), Counter()
+        yield WRITERS[arguments.format](sys.stdout), sys.stdout.flush, Counter()
         return
     # A table cannot be read back, so a file of results is JSON unless CSV is asked for.
     format = "csv" if arguments.format == "csv" else "json"
     check_writable(arguments.output)
-    rows, length = read_done(arguments.output, format)
-    for row in rows:
-        report.add(row)
-    if rows:
-        say(f"{arguments.output} holds {len(rows):,} results; going on after them")
-    with open(arguments.output, "ab") as file:
-        if os.path.isfile(arguments.output):
+    with open(arguments.output, "ab", buffering=0) as file:
+        is_regular = os.path.isfile(arguments.output)
+        if is_regular:
+            lock(file, arguments.output)
+        rows, length = read_done(arguments.output, format)
+        for row in rows:
+            report.add(row)
+        if rows:
+            say(f"{arguments.output} holds {len(rows):,} results; going on after them")
+        if is_regular:
             file.truncate(length)
-        text = io.TextIOWrapper(
-            file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
-        )
-        yield (
-            (JsonWriter(text) if format == "json" else CsvWriter(text, header=length == 0)),
-            Counter(row["path"] for row in rows),
-        )
-        text.flush()
-        if os.path.isfile(arguments.output):
+        text = io.StringIO(newline="")
+        writer = JsonWriter(text) if format == "json" else CsvWriter(text, header=length == 0)
+
+        def save() -> None:
+            data = text.getvalue().encode("utf-8", "surrogateescape")
+            text.seek(0)
+            text.truncate()
+            append(file, data)
+
+        try:
+            yield writer, save, Counter(row["path"] for row in rows)
+        except Stopped as stopped:
+            hint = f"the same command goes on after the results in {arguments.output}"
+            raise Stopped(f"{stopped}; {hint}", stopped.status) from stopped
+        save()
+        if is_regular:
             os.fsync(file.fileno())
             sync_folder(os.path.dirname(os.path.realpath(arguments.output)))
 
 
 def score(classifier: ImageClassifier, arguments, report: Report, keeper: PlotKeeper | None) -> None:
     """Read everything that is asked for, a batch at a time, and write each result once."""
-    with results_to(arguments, report) as (writer, done):
+    with results_to(arguments, report) as (writer, save, done):
         for batch in batches(wanted_paths(arguments), arguments.batch_size):
             todo = []
             for path in batch:
@@ -632,7 +657,16 @@ def score(classifier: ImageClassifier, arguments, report: Report, keeper: PlotKe
             if not todo:
                 continue
             results = classifier.predict_batch(todo)
-            writer.write(results)
+            try:
+                writer.write(results)
+                save()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise UserError(
+                    f"cannot write {arguments.output or 'the results'}: {reason(error)}",
+                    status=1 if report.read or report.unreadable else 2,
+                ) from error
             for result in results:
                 report.add(result.as_object())
                 # A table on the terminal has said it; a file or a pipe has not.
@@ -640,7 +674,6 @@ def score(classifier: ImageClassifier, arguments, report: Report, keeper: PlotKe
                     say(f"not read: {result.path}: {result.error}")
             if keeper is not None:
                 keeper.add(results)
-            sys.stdout.flush()
 
 
 @command_line
@@ -666,11 +699,12 @@ def main(argv=None) -> int:
     score(classifier, arguments, report, keeper)
     # In json and csv, stdout holds results and nothing else.
     total = sys.stdout if arguments.format == "table" else sys.stderr
-    for line in report.lines():
-        print(line, file=total)
-    if keeper is not None and keeper.seen:
-        keeper.draw(arguments.plot)
-        say(f"drawn: {arguments.plot}")
+    with partly_done():
+        for line in report.lines():
+            print(line, file=total)
+        if keeper is not None and keeper.seen:
+            keeper.draw(arguments.plot)
+            say(f"drawn: {arguments.plot}")
     return 1 if report.unreadable else 0
 
 

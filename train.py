@@ -20,6 +20,11 @@ saves, and `--resume` goes on where a run was stopped, to the bit if the machine
 the versions and the number of threads are the same.
 """
 
+from files import end_quietly
+
+if __name__ == "__main__":
+    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
+
 import contextlib
 import csv
 import functools
@@ -28,9 +33,7 @@ import json
 import math
 import os
 import platform
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -65,19 +68,22 @@ from epoch import (
 )
 from evaluate import Evaluation, evaluate, fit_temperature, loss_function, rejection_limits
 from files import (
-    INTERRUPTED,
-    TERMINATED,
+    STOP_STATUS,
     ArgumentParser,
+    Stopped,
     UserError,
     check_writable,
     command_line,
+    handling_signals,
     make_folder,
+    make_folder_with,
     md5,
     number,
     read_file,
     read_json,
     reason,
     say,
+    user_error,
     write_file,
 )
 from lenet1998 import LeNet1998
@@ -418,26 +424,23 @@ def first_weights(settings: dict, classes: list[str]) -> nn.Module:
     return net
 
 
-STOP_STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
-
-
 class Stop:
     """Turns Ctrl-C and SIGTERM into a request that the training loop answers between steps.
 
-    Outside of `patient` blocks the signal ends the script at once; a second one
+    Outside of a `patient` block the signal ends the script at once; a second one
     always does.
     """
 
     def __init__(self):
         self.requested: int | None = None
         self.is_patient = False
+        self.kept = "nothing was to be saved yet"  # what is lost if the script ends now
 
     def handle(self, number, frame) -> None:
-        if not self.is_patient:
-            raise UserError("stopped before anything was to be saved", STOP_STATUS[number])
-        if self.requested is not None:
-            raise UserError("stopped at once; what the last epoch saved is kept", STOP_STATUS[number])
-        self.requested = number
+        if self.is_patient and self.requested is None:
+            self.requested = number
+        else:
+            raise Stopped(f"stopped at once; {self.kept}", STOP_STATUS[number])
 
     @property
     def status(self) -> int:
@@ -445,23 +448,11 @@ class Stop:
 
     @contextlib.contextmanager
     def patient(self):
-        self.is_patient = True
+        self.is_patient, self.kept = True, "what the last epoch saved is kept"
         try:
             yield
         finally:
             self.is_patient = False
-
-    @contextlib.contextmanager
-    def installed(self):
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may handle signals
-            return
-        before = {number: signal.signal(number, self.handle) for number in STOP_STATUS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def fit(run: Run, data: Data, stop: Stop) -> int:
@@ -597,18 +588,14 @@ def finish_epoch(run: Run, data: Data, epoch: int, tally: Tally, started: float)
     row = dict.fromkeys(COLUMNS)
     row["epoch"], row["lr"] = epoch, run.optimizer.param_groups[0]["lr"]
     row["train_loss"], row["train_accuracy"] = tally.result()
-    if not math.isfinite(row["train_loss"]):
-        kept = f"the weights of epoch {run.best['epoch']} are kept" if run.best else "nothing is kept"
-        raise DivergedError(
-            f"the loss is no longer a finite number in epoch {epoch}; {kept}; "
-            f"try a smaller --lr than {run.settings['lr']:g}",
-            status=1,
-        )
+    check_finite(row["train_loss"], run, f"epoch {epoch}, step {tally.finite_steps() + 1}")
     val = evaluate(run.judged, *data.val) if len(data.val[0]) else None
     test = evaluate(run.judged, *data.test)
     if val is not None:
         row["val_loss"], row["val_accuracy"] = val.loss, val.accuracy
+        check_finite(val.loss, run, f"the validation after epoch {epoch}")
     row["test_loss"], row["test_accuracy"] = test.loss, test.accuracy
+    check_finite(test.loss, run, f"the test after epoch {epoch}")
     row["seconds"] = time.perf_counter() - started
     run.history.append(row)
     if is_better(row, run.best and run.history[run.best["epoch"] - 1]):
@@ -617,6 +604,18 @@ def finish_epoch(run: Run, data: Data, epoch: int, tally: Tally, started: float)
             "weights": weights_with_metadata(run.judged),
             "metadata": describe(run, data, row, val),
         }
+
+
+def check_finite(loss: float, run: Run, where: str) -> None:
+    """Raise DivergedError for a loss that is infinite or not a number."""
+    if math.isfinite(loss):
+        return
+    kept = f"the weights of epoch {run.best['epoch']} are kept" if run.best else "nothing is kept"
+    raise DivergedError(
+        f"the loss is no longer a finite number in {where}; {kept}; "
+        f"try a smaller --lr than {run.settings['lr']:g}",
+        status=1,
+    )
 
 
 def is_better(row: dict, best: dict | None) -> bool:
@@ -703,19 +702,20 @@ def epoch_line(row: dict, epochs: int) -> str:
     )
 
 
-def new_folder(settings: dict) -> Path:
-    """A folder of its own for a run, also for two that start in the same second."""
+def new_folder(settings: dict, device: torch.device, data: Data) -> Path:
+    """A folder of its own for a run, also for two that start in the same second.
+
+    It is there with its config.json or not at all, so that every run can be resumed.
+    """
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings['arch']}-seed{settings['seed']}"
+    redraw_elsewhere = settings["dry_run"] and os.path.exists(settings["plot"])
     make_folder(RUNS)
     for i in range(1, 1000):
         folder = Path(RUNS, name if i == 1 else f"{name}-{i}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UserError(f"cannot make the folder {folder}: {reason(error)}") from error
-        return folder
+        if redraw_elsewhere:
+            settings["plot"] = str(folder / "training_results.png")
+        if make_folder_with(folder, "config.json", config_json(settings, device, data)):
+            return folder
     raise UserError(f"there are a thousand runs called {name} already")
 
 
@@ -734,9 +734,9 @@ def conditions(settings: dict, device: torch.device, data: Data) -> dict:
     }
 
 
-def write_config(settings: dict, folder: Path, device: torch.device, data: Data) -> None:
+def config_json(settings: dict, device: torch.device, data: Data) -> bytes:
     config = settings | conditions(settings, device, data)
-    write_file(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    return (json.dumps(config, indent=2) + "\n").encode()
 
 
 def compare_conditions(settings: dict, folder: Path, device: torch.device, data: Data) -> None:
@@ -930,10 +930,7 @@ def load_run(given: dict) -> tuple[Run, Data]:
         found = run.load_checkpoint()
         print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
         return run, data
-    run.folder = folder = new_folder(settings)  # last of all, when nothing can go wrong any more
-    if settings["dry_run"] and os.path.exists(settings["plot"]):
-        settings["plot"] = str(folder / "training_results.png")
-    write_config(settings, folder, device, data)
+    run.folder = new_folder(settings, device, data)  # last, when nothing can go wrong any more
     return run, data
 
 
@@ -1023,7 +1020,7 @@ def main(argv=None) -> int:
     if "compare" in given:
         return compare_runs(given["compare"], given.get("plot", COMPARISON_PLOT))
     stop = Stop()
-    with stop.installed():
+    with handling_signals(stop.handle):
         run, data = load_run(given)
         print_start(run, data)
         try:
@@ -1031,15 +1028,21 @@ def main(argv=None) -> int:
                 if run.finished:
                     write_outputs(run)
                 status = fit(run, data, stop)
-        except UserError as error:
+        except BrokenPipeError:
+            raise
+        except (UserError, Stopped, OSError) as error:
+            if isinstance(error, OSError):
+                error = user_error(error)
             # What was done so far is on the disk, so this is "partly done". To go on from a
             # loss that is not finite would only lead there again.
             can_go_on = run.step and not isinstance(error, DivergedError)
             hint = f"; to go on: python train.py --resume {run.folder}" if can_go_on else ""
-            raise UserError(f"{error}{hint}", error.status if error.status > 2 else 1) from error
+            status = error.status if error.status > 2 else 1
+            raise type(error)(f"{error}{hint}", status) from error
         if status:
             say(f"stopped and saved; to go on: python train.py --resume {run.folder}")
             return status
+        stop.kept = "the run is finished and its outputs are written"
         print_summary(run, data, started)
     return 0
 

@@ -209,3 +209,16 @@ def test_a_teachers_answers_are_learned_by_their_cross_entropy():
     soft = logits.div(2).exp()
     by_hand = -(answers * (soft / soft.sum(dim=1, keepdim=True)).log()).sum(dim=1).mean() * 4
     torch.testing.assert_close(soft_cross_entropy(2.0)(logits, answers), by_hand)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("first", [0, 3, 9])
+def test_the_first_step_whose_loss_is_not_finite_is_known_afterwards(bad, first):
+    """Also if later losses are finite again, or the epoch was interrupted in between."""
+    tally, logits, labels = Tally(torch.device("cpu")), torch.eye(4), torch.arange(4)
+    for step in range(10):
+        tally.add(torch.tensor(bad if step in (first, first + 2) else 0.5), logits, labels)
+        tally = Tally(torch.device("cpu"), tally.values.tolist())
+    assert tally.finite_steps() == first
+    assert not torch.tensor(tally.result()[0]).isfinite()
+    assert tally.result()[1] == 1

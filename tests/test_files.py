@@ -1,12 +1,27 @@
 import argparse
 import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
+import tempfile
+import time
 
 import pytest
 
 import files
-from files import UserError, check_writable, command_line, number, one_line, read_file, write_file
+from files import (
+    UserError,
+    check_writable,
+    command_line,
+    make_folder_with,
+    number,
+    one_line,
+    read_file,
+    write_file,
+)
+from tests.conftest import ROOT
 
 
 def test_write_file_replaces_the_whole_content(tmp_path):
@@ -46,6 +61,72 @@ def test_the_file_is_complete_at_the_moment_of_the_rename(tmp_path, monkeypatch)
     assert seen == [(b"all of it", False)]
 
 
+DEAD = 2**22 + 1  # no process has this number: it is above Linux's largest
+
+
+def leftover(folder, name, process):
+    path = folder / f".{name}.{process}.0123abcd.tmp"
+    path.write_bytes(b"half")
+    return path
+
+
+def test_what_killed_writers_left_is_removed_and_a_living_ones_is_not(tmp_path):
+    (tmp_path / f".run.{DEAD}.0123abcd.tmp").mkdir()
+    leftover(tmp_path / f".run.{DEAD}.0123abcd.tmp", "config.json", DEAD)
+    leftover(tmp_path, "a", DEAD)
+    leftover(tmp_path, "b", DEAD)
+    leftover(tmp_path, "b", os.getpid())  # of an earlier process with our number
+    kept = {
+        leftover(tmp_path, "a", os.getppid()),
+        leftover(tmp_path, "a", 10**30),
+        leftover(tmp_path, "a", "mine"),
+        tmp_path / "a.tmp",
+    }
+    (tmp_path / "a.tmp").write_bytes(b"not ours")
+    write_file(tmp_path / "a", b"new")
+    assert set(tmp_path.iterdir()) == {*kept, tmp_path / "a"}
+
+
+def test_two_processes_write_one_file_and_it_is_always_whole(tmp_path):
+    """Two writers at once, and each time one of their two contents, complete."""
+    program = """
+import sys
+from files import remove_leftovers, write_file
+for _ in range(200):
+    remove_leftovers.cache_clear()  # look each time, as a process that starts just then
+    write_file("out", sys.argv[1].encode() * 100_000)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    writers = [subprocess.Popen([*command, c], cwd=tmp_path, env=environment) for c in "ab"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if (tmp_path / "out").exists():
+            seen.add((tmp_path / "out").read_bytes())
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert seen <= {b"a" * 100_000, b"b" * 100_000}
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_folder_comes_with_its_first_file_or_not_at_all(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    assert make_folder_with(run, "config.json", b"{}")
+    assert not make_folder_with(run, "config.json", b"other")
+    assert (run / "config.json").read_bytes() == b"{}"
+    rename, seen = os.rename, []
+
+    def look(source, target):
+        seen.append((os.path.exists(target), os.listdir(source)))
+        rename(source, target)
+
+    monkeypatch.setattr(files.os, "rename", look)
+    assert make_folder_with(tmp_path / "next", "config.json", b"{}")
+    assert seen == [(False, ["config.json"])]
+    assert sorted(os.listdir(tmp_path)) == ["next", "run"]
+    with pytest.raises(UserError, match="cannot make the folder"):
+        make_folder_with(tmp_path / "missing" / "run", "config.json", b"{}")
+
+
 def test_a_link_keeps_pointing_where_it_points(tmp_path):
     (tmp_path / "folder").mkdir()
     target, link = tmp_path / "folder" / "target", tmp_path / "link"
@@ -75,6 +156,25 @@ def test_check_writable_names_what_is_in_the_way(tmp_path):
         check_writable(tmp_path)
     with pytest.raises(UserError, match="there is no folder"):
         check_writable(tmp_path / "missing" / "a")
+
+
+@pytest.mark.skipif(not hasattr(os, "setresuid"), reason="needs a way to be nobody for a while")
+def test_a_read_only_folder_is_named():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are root's alone
+        os.chmod(folder, 0o555)
+        before = os.getresuid()
+        if before[0] == 0:
+            os.setresuid(65534, 65534, 0)  # root may write anywhere, so this is nobody
+        try:
+            with pytest.raises(UserError, match=f"cannot write {folder}/a: the folder .* is read-only"):
+                check_writable(f"{folder}/a")
+            with pytest.raises(UserError, match=f"cannot write {folder}/a: Permission denied"):
+                write_file(f"{folder}/a", b"")
+            with pytest.raises(UserError, match=f"cannot make the folder {folder}/run: Permission"):
+                make_folder_with(f"{folder}/run", "config.json", b"{}")
+        finally:
+            os.setresuid(*before)
+        assert os.listdir(folder) == []
 
 
 def test_read_file_takes_regular_files_of_limited_size_only(tmp_path):
@@ -113,7 +213,6 @@ def test_number_takes_its_range_and_nothing_else():
     [
         (UserError("no such thing"), 2, "error: no such thing\n"),
         (UserError("half of it\nis done", status=1), 1, "error: half of it\\nis done\n"),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "error: x: Permission denied\n"),
         (MemoryError(), 2, "error: this machine has not enough memory for that\n"),
     ],
@@ -125,6 +224,26 @@ def test_an_error_is_one_line_and_a_status(capsys, error, status, line):
 
     assert main() == status
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "line"),
+    [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")],
+)
+def test_a_signal_is_one_line_and_a_status(capsys, number, status, line):
+    before = signal.getsignal(number)
+
+    @command_line
+    def main(argv=None):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        except Exception:
+            return 0  # as a reader of pictures would, who takes what is raised for damage
+
+    assert main() == status
+    assert capsys.readouterr().err == line
+    assert signal.getsignal(number) == before
 
 
 def test_a_defect_is_not_swallowed():

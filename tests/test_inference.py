@@ -208,6 +208,20 @@ def test_an_output_file_is_continued(workdir, capsys, format, cut):
     assert "4 read, 4 of 4 right" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_an_output_file_is_whole_up_to_some_line_wherever_it_was_cut(workdir, format):
+    """Also within a name that has line breaks and quotation marks in it."""
+    names = ["a.png", 'b"\nc.png', "d\n\n.png"]  # of no pictures: each gets its error
+    assert main([*names, "--format", format, "--output", "out"]) == 1
+    data = (workdir / "out").read_bytes()
+    for cut in range(len(data) + 1):
+        (workdir / "cut").write_bytes(data[:cut])
+        rows, length = inference.read_done("cut", format)
+        assert [row["path"] for row in rows] == names[: len(rows)]
+        assert length <= cut
+    assert (len(rows), length) == (3, len(data))
+
+
 def test_an_output_file_that_is_something_else_is_left_alone(workdir, capsys):
     (workdir / "letter.txt").write_text("Dear Ann,\n")
     assert main([str(DIGITS), "--output", "letter.txt"]) == 2

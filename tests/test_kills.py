@@ -1,0 +1,26 @@
+"""A few of the faults of benchmarks/kills.py, which looks at every file and compares to the bit."""
+
+import os
+
+import pytest
+
+from tests.conftest import run_script
+
+LITTLE = {
+    "SIGKILL between two file operations": 3,  # every 40th of 81
+    "SIGKILL at a random moment": 1,
+    "the disk is full": 2,
+    "two runs in the same second, the same outputs": 1,
+    "SIGKILL at a random moment (inference.py, csv)": 2,
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its runs")
+def test_whatever_ends_a_run_it_goes_on_as_if_nothing_had(workdir):
+    done = run_script("benchmarks/kills.py", "--short", cwd=workdir)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+    tried = {row[0]: int(row[2]) for row in rows[2:]}
+    assert tried.keys() == LITTLE.keys()
+    assert all(tried[name] >= count for name, count in LITTLE.items())
+    assert {row[5] for row in rows[2:]} == {"0"}  # of no epoch that was on the screen
