@@ -6,7 +6,16 @@ import stat
 import pytest
 
 import files
-from files import UserError, check_writable, command_line, number, one_line, read_file, write_file
+from files import (
+    UserError,
+    check_writable,
+    command_line,
+    make_folder,
+    number,
+    one_line,
+    read_file,
+    write_file,
+)
 
 
 def test_write_file_replaces_the_whole_content(tmp_path):
@@ -142,3 +151,11 @@ def test_download_says_why_it_failed():
         files.download("http://127.0.0.1:9/x", limit=10, timeout=2)
     with pytest.raises(UserError, match="unknown url type"):
         files.download("nonsense", limit=10)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_names_that_no_file_can_have_are_one_line(name):
+    """JSON can hold them, so an edited config.json can."""
+    for use in (check_writable, make_folder, lambda path: read_file(path, 10)):
+        with pytest.raises(UserError, match="cannot"):
+            use(name)
