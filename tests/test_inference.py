@@ -474,15 +474,20 @@ def test_evaluate_and_explain_stand_alone(workdir, capsys, flags, words):
 
 
 def test_a_folder_may_be_deeper_than_python_calls_functions(workdir):
-    folder = workdir
-    os.chdir(folder)
-    for _ in range(sys.getrecursionlimit() + 10):
+    depth = sys.getrecursionlimit() + 10
+    for _ in range(depth):
         os.mkdir("d")
-        os.chdir("d")  # step by step: the whole name is longer than some systems take
+        os.chdir("d")  # step by step, as the whole name grows long
     open("a.png", "w").close()
     os.chdir(workdir)
     (found,) = find_pictures(["."])
     assert found.endswith("/d/a.png")
+    # Neither can pytest remove so deep a folder afterwards.
+    os.chdir(os.path.dirname(found))
+    os.remove("a.png")
+    for _ in range(depth):
+        os.chdir("..")
+        os.rmdir("d")
 
 
 def test_names_of_classes_do_not_control_the_terminal(workdir, capsys):
