@@ -988,8 +988,9 @@ def settings_of(folder: Path, given: dict) -> dict:
     config = read_json(path)
     typed = []
     for name in (*RECIPES["default"], "recipe"):
-        value, needed = config.get(name), RECIPES["default"].get(name, "") not in (None, False)
-        if needed and value in (None, False):
+        value, default = config.get(name), RECIPES["default"].get(name, "")
+        nothing = (NoneType, bool)  # a flag without a value, or with none by default
+        if not isinstance(default, nothing) and (value is None or value is False):
             raise UserError(f"{path} lacks {name!r}; it was not written by train.py")
         if isinstance(value, list | dict) or value == "list":  # which --arch takes and is no network
             raise UserError(f"{path} was changed: {name!r} has no value that {flag(name)} takes")

@@ -334,6 +334,7 @@ def test_resume_refuses_other_flags_and_what_is_no_run(workdir, capsys):
         (("lr", None), "lacks 'lr'"),
         (("augment", None), "lacks 'augment'"),
         (("epochs", False), "lacks 'epochs'"),
+        (("seed", None), "lacks 'seed'"),
         (("epochs", True), "was changed"),
         (("lr", float("nan")), "was changed"),
         (("lr", 10**400), "was changed"),
