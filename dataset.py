@@ -14,6 +14,7 @@ import functools
 import io
 import math
 import os
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from preprocess import PictureError, mnist_like
 from sources import IDX_SETS, ImageSet, load_idx_set
 
 LARGEST_FONTS = 20_000_000  # bytes
+UNPACKED_FONTS = 200_000_000  # bytes
 # By the name that --dataset gives them: torchvision's class, and what more it is to be told.
 TORCHVISION_SETS = {"kmnist": ("KMNIST",), "qmnist": ("QMNIST",), "emnist-digits": ("EMNIST", "digits")}
 DATASETS = (*IDX_SETS, *TORCHVISION_SETS)
@@ -149,10 +151,20 @@ def open_fonts(path):
     """The arrays of a file that `fonts/render.py` made. Raises UserError for one that is not."""
     data = read_file(path, LARGEST_FONTS)
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            unpacked = sum(entry.file_size for entry in packed.infolist())
+        if unpacked > UNPACKED_FONTS:
+            raise ValueError(f"it unpacks to {unpacked:,} bytes")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             yield archive
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         raise UserError(f"{path} holds no digits in fonts: {reason(error)}") from error
+
+
+def check_pictures(images: np.ndarray) -> None:
+    """Raise ValueError unless these are N×28×28 uint8."""
+    if images.shape[1:] != (28, 28) or images.dtype != np.uint8:
+        raise ValueError(f"its images are {images.shape} of {images.dtype}")
 
 
 def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
@@ -164,8 +176,11 @@ def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.
     """
     with open_fonts(path) as archive:
         images, labels, unseen = (archive[name] for name in ("images", "labels", "held_out"))
-        if images.shape != (len(labels), 28, 28) or images.dtype != np.uint8 or labels.max() > 9:
-            raise ValueError(f"its images are {images.shape} of {images.dtype}")
+        check_pictures(images)
+        if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+            raise ValueError(f"its labels are {labels.shape} of {labels.dtype}")
+        if labels.min() < 0 or labels.max() > 9:
+            raise ValueError(f"its labels go from {labels.min()} to {labels.max()}")
         chosen = unseen[np.arange(len(labels)) // 10] == held_out
         return torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen].astype(np.int64))
 

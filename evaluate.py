@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from files import one_line
+
 BATCH_SIZE = 500  # images at a time: 250 to 1,000 are fastest on 2 cores, 2,000 fall out of the cache
 
 
@@ -174,6 +176,7 @@ def figures(result: Evaluation, temperature: float = 1.0) -> dict:
 
 def report(result: Evaluation, classes: list, temperature: float = 1.0) -> list[str]:
     """An evaluation in words and tables of at most 80 columns, for up to ten classes."""
+    classes = [one_line(name) for name in classes]
     warm = result.at_temperature(temperature)
     before = f" ({100 * result.calibration_error():.2f} % uncalibrated)" if temperature != 1 else ""
     lines = [

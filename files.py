@@ -200,7 +200,10 @@ def check_writable(path) -> None:
 
     A training run asks before its first epoch, not after its last.
     """
-    target = os.path.realpath(path)
+    try:
+        target = os.path.realpath(path)
+    except ValueError as error:  # a null byte in the name, or half a character
+        raise UserError(f"cannot write {path}: {reason(error)}") from error
     folder = os.path.dirname(target)
     if os.path.isdir(target):
         raise UserError(f"cannot write {path}: it is a folder; give the name of a file")
@@ -355,7 +358,7 @@ def make_folder(path) -> None:
     """Create a folder and its parents; one that is there already is fine."""
     try:
         os.makedirs(path, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise UserError(f"cannot make the folder {path}: {reason(error)}") from error
 
 
@@ -369,9 +372,7 @@ def read_file(path, limit: int) -> bytes:
             raise UserError(f"cannot read {path}: it is not a regular file")
         with open(path, "rb") as file:
             data = file.read(limit + 1)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {reason(error)}") from error
-    except ValueError as error:  # a null byte in the name
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise UserError(f"cannot read {path}: {reason(error)}") from error
     if len(data) > limit:
         raise UserError(f"cannot read {path}: it is larger than {limit:,} bytes")

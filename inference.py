@@ -183,7 +183,10 @@ class ImageClassifier:
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """N×classes calibrated logits of N×28×28 uint8 pictures."""
-        return compute_logits(self.net, self.inputs(images)) / self.temperature
+        logits = compute_logits(self.net, self.inputs(images)) / self.temperature
+        if not logits.isfinite().all():
+            raise UserError("the network's answers are not finite numbers: train its weights anew")
+        return logits
 
     def probabilities(self, images: torch.Tensor) -> np.ndarray:
         """N×classes calibrated probabilities of N×28×28 uint8 pictures."""
@@ -210,7 +213,7 @@ class ImageClassifier:
     def doubt(self, confidence: float, found: float) -> str:
         """Why an answer of this confidence and evidence is refused."""
         # Little evidence for any class means more where that was learned from what is no digit.
-        if found < self.limits.evidence and self.metadata.get("non_digits"):
+        if found < self.limits.evidence and self.metadata.get("non_digits") is True:
             return f"not a digit: evidence {found:.2f}, which is below {self.limits.evidence:.2f}"
         if confidence < self.limits.confidence:
             return f"unsure: {confidence:.3f} sure, which is below {self.limits.confidence:.3f}"
@@ -237,18 +240,21 @@ def default_weights() -> str:
 
 def walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
     """The pictures in a folder and those below it, sorted by name at every level."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError:
-        yield folder  # whoever opens it learns the reason
-        return
-    for name, is_folder in names:
-        path = os.path.join(folder, name)
-        if is_folder:
-            yield from walk(path, extensions)
-        elif os.path.splitext(name)[1].lower() in extensions:
-            yield path
+    # A list of what is still to be seen, since folders may lie deeper than Python calls functions.
+    waiting = [(folder, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            if os.path.splitext(path)[1].lower() in extensions:
+                yield path
+            continue
+        try:
+            with os.scandir(path) as entries:
+                found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        except OSError:
+            yield path  # whoever opens it learns the reason
+            continue
+        waiting += [(os.path.join(path, name), is_folder) for name, is_folder in reversed(found)]
 
 
 def find_pictures(paths: Iterable[str]) -> Iterator[str]:
@@ -324,7 +330,7 @@ class Report:
             parts.append(f"{self.unreadable:,} could not be read")
         yield ", ".join(parts)
         for (label, prediction), count in self.misses.most_common():
-            yield f"  {label} read as {prediction}: {count:,}"
+            yield f"  {one_line(label)} read as {one_line(prediction)}: {count:,}"
 
 
 class TableWriter:
@@ -350,9 +356,13 @@ class TableWriter:
     def verdict(result: Result) -> str:
         if result.error is not None:
             return f"   -  not read: {one_line(result.error)}"
-        answer = "?" if result.prediction is None else result.prediction
-        second = f"{result.top[1][0]} ({100 * result.top[1][1]:.2f} %)" if len(result.top) > 1 else ""
-        mark = {True: "✓", False: f"✗ is {result.label}", None: ""}[result.correct]
+        answer = "?" if result.prediction is None else one_line(result.prediction)
+        second = (
+            f"{one_line(result.top[1][0])} ({100 * result.top[1][1]:.2f} %)"
+            if len(result.top) > 1
+            else ""
+        )
+        mark = {True: "✓", False: f"✗ is {one_line(result.label)}", None: ""}[result.correct]
         note = mark if result.reason is None else result.reason.split(":")[0]
         return f"{answer!s:>4}  {100 * result.confidence:6.2f} %  {second:14} {note}"
 
@@ -442,13 +452,23 @@ def read_done(path: str, format: str) -> tuple[list[dict], int]:
             rows = [json.loads(line) for line in text.splitlines()]
         else:
             rows = [from_csv(row) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
-        if not all(isinstance(row, dict) and all(name in row for name in FIELDS) for row in rows):
+        if not all(is_result(row) for row in rows):
             raise ValueError
-    except (ValueError, KeyError, csv.Error):
+    except (ValueError, KeyError, RecursionError, csv.Error):
         raise UserError(
             f"{path} is there already and holds no {format} results; give another --output"
         ) from None
     return rows, len(whole)
+
+
+def is_result(row) -> bool:
+    """Whether a row of an output file has what is counted of a result."""
+    if not isinstance(row, dict) or not all(name in row for name in FIELDS):
+        return False
+    names = (row[name] for name in ("path", "prediction", "label", "error"))
+    return row["correct"] in (None, True, False) and all(
+        name is None or isinstance(name, str | int) for name in names
+    )
 
 
 def from_csv(row: dict) -> dict:

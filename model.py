@@ -17,8 +17,8 @@ and the number counts the layers.
 import copy
 import functools
 import io
-import math
 import os
+import pickletools
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -27,11 +27,25 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from files import UserError, one_line, read_file, reason, say, write_file
+from files import UserError, one_line, read_file, say, write_file
 from lenet1998 import LeNet1998, connections
 
 # The largest network has 132,000 parameters, half a megabyte.
 LARGEST_WEIGHTS = 64 << 20  # bytes
+# Kinds of numbers that weights may be stored as; a network takes them all.
+PLAIN_NUMBERS = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
+# Steps of a pickle that make what later ones may use again.
+USED_AGAIN = (
+    "GLOBAL",
+    "BINUNICODE",
+    "SHORT_BINSTRING",
+    "EMPTY_DICT",
+    "EMPTY_LIST",
+    "REDUCE",
+    "BINPERSID",
+)
+LONGEST_NAME = 255  # characters of a class: as many as the name of a folder may have
+LARGEST_NUMBER = 1e6  # in the metadata, either way; above it or below 1 / it, float32 ends soon
 
 
 class LeNet5(nn.Module):
@@ -454,10 +468,7 @@ def load_weights(path, arch: str | None = None) -> tuple[nn.Module, dict]:
     not weights, holds code, is of another network, or has a weight that is not
     a finite number.
     """
-    state = read_state_dict(path)
-    written = getattr(state, "_metadata", None)
-    written = written.get("") if isinstance(written, dict) else None
-    metadata = dict(written) if isinstance(written, dict) and "arch" in written else {}
+    state, metadata = read_state_dict(path)
     state = without_wrapper(state)
     if metadata:
         check_metadata(path, metadata)
@@ -470,25 +481,21 @@ def load_weights(path, arch: str | None = None) -> tuple[nn.Module, dict]:
     if shapes(state) != shapes(wanted):
         raise UserError(f"{path} is not of {net.arch}: {first_difference(state, wanted)}")
     for name, tensor in state.items():
-        if not tensor.isfinite().all():
+        if not tensor.to(torch.float32).isfinite().all():  # 1e300 is infinite in a network
             raise UserError(f"{path}: {name} holds a value that is not a finite number")
     net.load_state_dict(state)
     return net, default_metadata(net) | metadata
 
 
-def read_state_dict(path) -> OrderedDict:
-    """The dictionary of tensors in a file, read without running any code in it."""
+def read_state_dict(path) -> tuple[OrderedDict, dict]:
+    """The tensors in a file and its metadata, if it has ours, read without running any code in it."""
     hint = "train.py writes weights that can be read"
     if not os.path.exists(path):
         raise UserError(f"there are no weights at {path}; make some with: python train.py")
     data = read_file(path, LARGEST_WEIGHTS)
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        check_unpacked_size(path, data)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about odd files; we look at what came out
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except MemoryError:
+        state = unpickled(path, data, LARGEST_WEIGHTS)
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # torch.load raises a dozen kinds for a file that is not its own
         if "GLOBAL" in str(error):  # the name of a class or function to be called
@@ -499,25 +506,64 @@ def read_state_dict(path) -> OrderedDict:
         raise UserError(f"{path} is not a weights file, or is damaged; {hint}") from error
     if not isinstance(state, dict) or not state:
         raise UserError(f"{path} holds no weights but {type(state).__name__}; {hint}")
-    for name, tensor in state.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise UserError(
-                f"{path} is not a plain state dict: {one_line(name)[:40]!r} is no tensor; {hint}"
-            )
-        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
-            raise UserError(f"{path}: {one_line(name)[:40]!r} is not a tensor of plain numbers")
-    return state
+    # A file can put anything in the place of an object's own `items`, but not of its class's.
+    tensors = OrderedDict((name, plain_tensor(path, name, t)) for name, t in dict.items(state))
+    written = getattr(state, "_metadata", None)
+    written = dict.get(written, "") if isinstance(written, dict) else None
+    is_ours = isinstance(written, dict) and "arch" in written
+    return tensors, dict(dict.items(written)) if is_ours else {}
 
 
-def check_unpacked_size(path, data: bytes) -> None:
-    """Refuse a zip archive that grows beyond what weights need when it is unpacked."""
-    try:
+def plain_tensor(path, name, tensor) -> torch.Tensor:
+    """One tensor of a state dict without whatever a file attached to it."""
+    shown = one_line(name[:40]) if isinstance(name, str) else type(name).__name__
+    if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+        raise UserError(
+            f"{path} is not a plain state dict: {shown!r} is no tensor; "
+            "train.py writes weights that can be read"
+        )
+    is_there = tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_nested
+    if not is_there or tensor.dtype not in PLAIN_NUMBERS:
+        raise UserError(f"{path}: {shown!r} is not a tensor of plain numbers")
+    return torch.Tensor.detach(tensor)
+
+
+def unpickled(path, data: bytes, largest: int, device="cpu"):
+    """What torch.save wrote, without running any code in it.
+
+    Raises UserError for an archive that would be unpacked to more than `largest`
+    bytes, and a dozen kinds of errors for what torch.save did not write.
+    """
+    if zipfile.is_zipfile(io.BytesIO(data)):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{path} is damaged: {reason(error)}") from error
-    if unpacked > LARGEST_WEIGHTS:
-        raise UserError(f"{path} unpacks to {unpacked:,} bytes, which no LeNet needs")
+            if unpacked > largest:
+                raise UserError(f"{path} unpacks to {unpacked:,} bytes, which no LeNet needs")
+            for entry in archive.infolist():
+                if entry.filename.endswith("data.pkl"):
+                    check_pickle(io.BytesIO(archive.read(entry)))
+    else:  # as before PyTorch 1.6: five pickles, then the numbers
+        stream = io.BytesIO(data)
+        for _ in range(5):
+            check_pickle(stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about odd files; we look at what came out
+        return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+
+
+def check_pickle(stream) -> None:
+    """Raise ValueError for a pickle that uses a tuple again, or anything that may be one.
+
+    A tuple that has a tuple twice, which has a tuple twice, and so on, is written in
+    300 bytes. Where it is the key of a dictionary, Python would look at it for years.
+    """
+    usable, before = set(), None
+    for code, argument, _ in pickletools.genops(stream):
+        if code.name in ("BINPUT", "LONG_BINPUT"):
+            (usable.add if before in USED_AGAIN else usable.discard)(argument)
+        elif code.name in ("BINGET", "LONG_BINGET") and argument not in usable:
+            raise ValueError("it uses a tuple again")
+        before = code.name
 
 
 def without_wrapper(state: OrderedDict) -> OrderedDict:
@@ -583,16 +629,21 @@ def check_metadata(path, metadata: dict) -> None:
     """Raise UserError unless the metadata can be relied upon."""
 
     def is_number(value) -> bool:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER  # nan is not
 
-    if not isinstance(metadata["arch"], str) or metadata["arch"] not in NETWORKS:
-        raise UserError(f"{path} is of {one_line(metadata['arch'])[:40]!r}, which is not known here")
-    for name in ("mean", "std", "reject_below", "least_evidence", "temperature"):
+    arch = metadata["arch"]
+    if not isinstance(arch, str):
+        raise UserError(f"{path} is of a {type(arch).__name__}, which is not known here")
+    if arch not in NETWORKS:
+        raise UserError(f"{path} is of {one_line(arch[:40])!r}, which is not known here")
+    for name in ("mean", "std", "reject_below", "least_evidence", "temperature", "val_size"):
         if name in metadata and not is_number(metadata[name]):
-            raise UserError(f"{path}: its {name} is not a number")
+            raise UserError(f"{path}: its {name} is not a number up to {LARGEST_NUMBER:,.0f}")
     for name in ("std", "temperature"):
-        if metadata.get(name, 1.0) <= 0:
-            raise UserError(f"{path}: its {name} is {metadata[name]}, which is not above 0")
+        if metadata.get(name, 1.0) < 1 / LARGEST_NUMBER:
+            raise UserError(f"{path}: its {name} is {metadata[name]}, which is not above 0 or too small")
     classes = metadata.get("classes", [])
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise UserError(f"{path}: its classes are not a list of names")
+    if any(len(name) > LONGEST_NAME for name in classes):
+        raise UserError(f"{path}: the name of a class has more than {LONGEST_NAME} characters")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from dataset import open_fonts
+from dataset import check_pictures, open_fonts
 from preprocess import centre_digit
 
 SHEET = 112  # pixels, the side of the sheet that is scribbled on
@@ -168,5 +168,7 @@ def digit_pairs(images: torch.Tensor, count: int, seed: int) -> torch.Tensor:
 def load_letters(path, held_out: bool = False) -> torch.Tensor:
     """N×28×28 uint8 letters and signs in the faces of `load_font_digits`: to train on, or `held_out`."""
     with open_fonts(path) as archive:
+        letters = archive["letters"]
+        check_pictures(letters)
         chosen = archive["held_out"][archive["letter_faces"]] == held_out
-        return torch.from_numpy(archive["letters"][chosen])
+        return torch.from_numpy(letters[chosen])

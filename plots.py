@@ -7,6 +7,7 @@ their marks too.
 
 import io
 import math
+import warnings
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from evaluate import Evaluation
-from files import write_file
+from files import one_line, write_file
 from preprocess import to_pixels
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
@@ -24,8 +25,8 @@ RUN_MARKS = "os^Dv<>P"
 
 
 def plain(text) -> str:
-    """Text in which a dollar sign is one, and not the beginning of a formula."""
-    return str(text).replace("$", r"\$")
+    """Text on one line in which a dollar sign is one, and not the beginning of a formula."""
+    return one_line(text).replace("$", r"\$")
 
 
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
@@ -39,7 +40,9 @@ def save(figure: Figure, path) -> None:
     """Write a figure as PNG. Raises UserError if the file cannot be written."""
     buffer = io.BytesIO()
     # Without the version of matplotlib in it, the same figure is the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of matplotlib, about signs in names that its font lacks
+        figure.savefig(buffer, format="png", metadata={"Software": None})
     write_file(path, buffer.getvalue())
 
 

@@ -16,9 +16,11 @@ out as they went in.
     to_input       a batch of 28×28 pictures to the network's N×1×32×32 input
 """
 
+import contextlib
 import math
 import os
 import stat
+import sys
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +39,11 @@ INK = 253.0  # gray level of MNIST's saturated strokes: the median over its trai
 PADDING = 2  # 28×28 to the 32×32 of the paper (section II.B), on each side
 
 WORKING_SIDE = 256  # larger pictures are reduced to this before the digit is looked for
+MOST_PIXELS = 1 << 24  # of a picture; what has more is reduced before anything is done with it
+TILE = 1024  # pixels of the reduced picture, the side of what is reduced at a time
+MOST_DECODED_SLOWLY = 1 << 20  # pixels, in the formats that Pillow decodes in Python
+MOST_DECODED = {"WEBP": 60_000_000, "AVIF": 100_000_000}  # pixels, which take 16 and 9 bytes meanwhile
+RUN_BY_PILLOW = ("EPS", "IPTC")  # by Ghostscript; an IPTC record may have EPS in it
 SMALLEST = 48  # pixels of the shorter side, below which a picture has paper and ink alone
 COLOURED = ("RGB", "P", "CMYK", "YCbCr", "HSV")  # Pillow's modes
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
@@ -85,21 +92,56 @@ def open_file(path: Path) -> Image.Image:
             raise PictureError("it is not a regular file")
         if os.stat(path).st_size == 0:
             raise PictureError("the file is empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about files that it reads all the same
-            image = Image.open(path)
-            if image.format in ("JPEG", "MPO"):
-                # A photograph is decoded at a half, a quarter or an eighth of its size
-                # where that leaves enough pixels to look at a small digit from near.
-                image.draft(None, (4 * WORKING_SIDE, 4 * WORKING_SIDE))
+        image = Image.open(path)
+        check_decoder(image)
+        if image.format in ("JPEG", "MPO"):
+            # A photograph is decoded at a half, a quarter or an eighth of its size
+            # where that leaves enough pixels to look at a small digit from near.
+            image.draft(None, (4 * WORKING_SIDE, 4 * WORKING_SIDE))
+        if image.format == "JPEG2000":  # takes 12 bytes a pixel meanwhile
+            image.reduce = math.ceil(math.log2(excess(image.size)))  # how often it is halved
+        with libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
         return image
-    except PictureError:
+    except (PictureError, MemoryError):
         raise
     except Image.UnidentifiedImageError:
         raise PictureError("it is not a picture that Pillow can read") from None
     except Exception as error:  # Pillow's many readers raise many kinds for a damaged file
         raise PictureError(reason(error)) from error
+
+
+def check_decoder(image: Image.Image) -> None:
+    """Raise PictureError for an opened file whose pixels are not to be decoded."""
+    if image.format in RUN_BY_PILLOW:
+        raise PictureError("it may be a program in PostScript, which is not run here: save it as PNG")
+    most = MOST_DECODED.get(image.format, math.inf)
+    # Python takes up to 4 seconds for a million pixels, which may be few bytes: runs of one level.
+    if any(part[0] in Image.DECODERS for part in image.tile):
+        most = MOST_DECODED_SLOWLY
+    if image.width * image.height > most:
+        size = f"{image.width}×{image.height} pixels"
+        raise PictureError(f"{size} are more than are decoded of {image.format} here: save it as PNG")
+
+
+@contextlib.contextmanager
+def libtiff_silenced():
+    """Nothing on stderr meanwhile: libtiff writes there itself what is wrong with a file.
+
+    Pillow raises an error all the same where it cannot go on.
+    """
+    if sys.stderr is None:  # a program without a terminal: nobody reads it
+        yield
+        return
+    sys.stderr.flush()
+    with open(os.devnull, "w") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def from_array(values) -> Image.Image:
@@ -127,11 +169,52 @@ def from_array(values) -> Image.Image:
 
 def upright(image: Image.Image) -> Image.Image:
     """A picture as its photographer saw it: "RGB" if it has colours and is opaque, else gray ("L")."""
-    if image.getexif().get(0x0112, 1) != 1:  # 0x0112: how the camera was held
+    orientation = image.getexif().get(0x0112, 1)  # how the camera was held
+    image = of_moderate_size(image)
+    if orientation != 1:
+        image.getexif()[0x0112] = orientation  # lost where the picture was reduced
         image = ImageOps.exif_transpose(image)
     if image.mode in COLOURED and not image.has_transparency_data:
         return image.convert("RGB")
     return to_gray(image)
+
+
+def of_moderate_size(image: Image.Image) -> Image.Image:
+    """The picture, with each k×k pixels averaged if it has more than MOST_PIXELS.
+
+    Tile by tile, since a conversion of the whole would take its memory once more.
+    """
+    factor = excess(image.size)
+    if factor == 1:
+        return image
+    small, side = None, TILE * factor
+    for top in range(0, image.height, side):
+        for left in range(0, image.width, side):
+            right, bottom = min(left + side, image.width), min(top + side, image.height)
+            tile = in_plain_mode(image.crop((left, top, right, bottom))).reduce(factor)
+            if small is None:
+                small = Image.new(tile.mode, [math.ceil(length / factor) for length in image.size])
+            small.paste(tile, (left // factor, top // factor))
+    return small
+
+
+def excess(size: tuple[int, int]) -> int:
+    """By what whole number a picture of this size is to be reduced to have no more than MOST_PIXELS."""
+    return max(1, math.ceil(math.sqrt(size[0] * size[1] / MOST_PIXELS)))
+
+
+def in_plain_mode(image: Image.Image) -> Image.Image:
+    """A picture of any mode in one of which pixels can be averaged."""
+    if is_deep(image):
+        return image.convert("F")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("RGB") if image.mode in COLOURED else to_gray(image)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether a picture has more than 8 bits a pixel and channel."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def to_gray(image: Image.Image) -> Image.Image:
@@ -142,7 +225,7 @@ def to_gray(image: Image.Image) -> Image.Image:
     """
     if image.mode == "L" and "transparency" not in image.info:
         return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if is_deep(image):
         return Image.fromarray(stretch(np.asarray(image, dtype=np.float64)).astype(np.uint8))
     if image.has_transparency_data:
         return without_transparency(image.convert("RGBA").convert("LA"))
@@ -336,7 +419,9 @@ def mnist_like(source, invert: str = "auto") -> np.ndarray:
 def steps(source, invert: str = "auto") -> Steps:
     """What `mnist_like` does, step by step."""
     try:
-        image = upright(open_picture(source))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about files that it reads all the same
+            image = upright(open_picture(source))
     except (PictureError, MemoryError):
         raise
     except Exception as error:  # Pillow decodes late, and its many modes raise many kinds

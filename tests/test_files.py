@@ -15,6 +15,7 @@ from files import (
     UserError,
     check_writable,
     command_line,
+    make_folder,
     make_folder_with,
     number,
     one_line,
@@ -261,3 +262,11 @@ def test_download_says_why_it_failed():
         files.download("http://127.0.0.1:9/x", limit=10, timeout=2)
     with pytest.raises(UserError, match="unknown url type"):
         files.download("nonsense", limit=10)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_names_that_no_file_can_have_are_one_line(name):
+    """JSON can hold them, so an edited config.json can."""
+    for use in (check_writable, make_folder, lambda path: read_file(path, 10)):
+        with pytest.raises(UserError, match="cannot"):
+            use(name)

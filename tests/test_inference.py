@@ -482,3 +482,69 @@ def test_an_empty_set_is_partly_done(workdir, capsys):
 def test_evaluate_and_explain_stand_alone(workdir, capsys, flags, words):
     assert main([*flags, "--weights", str(PRETRAINED)]) == 2
     assert_one_error_line(capsys.readouterr().err, words)
+
+
+# ---------------------------------------------------------------- what comes from outside
+
+
+def test_a_folder_may_be_deeper_than_python_calls_functions(workdir):
+    depth = sys.getrecursionlimit() + 10
+    for _ in range(depth):
+        os.mkdir("d")
+        os.chdir("d")  # step by step, as the whole name grows long
+    open("a.png", "w").close()
+    os.chdir(workdir)
+    (found,) = find_pictures(["."])
+    assert found.endswith("/d/a.png")
+    # Neither can pytest remove so deep a folder afterwards.
+    os.chdir(os.path.dirname(found))
+    os.remove("a.png")
+    for _ in range(depth):
+        os.chdir("..")
+        os.rmdir("d")
+
+
+def test_names_of_classes_do_not_control_the_terminal(workdir, capsys):
+    names = ["a\nb", "\x1b[2J", *map(str, range(8))]
+    save_weights("w.pth", LeNet5(), classes=names)
+    os.mkdir("in")
+    for name in ("digit_3.png", "digit_7.png"):
+        Image.open(DIGITS / name).save(f"in/{name}")
+    assert main(["--weights", "w.pth", "in", "--plot", "p.png"]) == 0
+    assert main(["--weights", "w.pth", "--evaluate", "in"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "a\nb" not in shown
+    assert "a\\nb" in shown
+
+
+def test_weights_whose_answers_are_no_numbers_are_one_line(workdir, capsys):
+    net = LeNet5()
+    for p in net.parameters():
+        p.data.fill_(3e38)  # the largest float32 is 3.4e38
+    save_weights("w.pth", net)
+    assert main(["--weights", "w.pth", str(DIGITS / "digit_3.png")]) == 2
+    assert_one_error_line(capsys.readouterr().err, "not finite numbers")
+
+
+WRITTEN = {"path": "a.png", "prediction": 3, "confidence": 1.0, "top": [[3, 1.0]]}
+WRITTEN |= {"label": 3, "correct": True, "error": None}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        json.dumps(WRITTEN | {"path": [1]}),
+        json.dumps(WRITTEN | {"label": {}}),
+        json.dumps(WRITTEN | {"correct": "yes"}),
+        json.dumps(WRITTEN | {"correct": []}),
+        "[" * 100_000,
+        "[]",
+        "{}",
+    ],
+)
+def test_an_output_file_with_odd_results_is_left_alone(workdir, capsys, line):
+    (workdir / "out.json").write_text(line + "\n")
+    assert main([str(DIGITS), "--output", "out.json"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "holds no json results")
+    assert (workdir / "out.json").read_text() == line + "\n"

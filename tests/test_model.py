@@ -5,7 +5,9 @@ import sys
 import warnings
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -202,6 +204,46 @@ def with_metadata(**metadata):
     return state
 
 
+def lists_of_lists():
+    """A list that is written in 200 bytes, and would be a petabyte as text."""
+    value = []
+    for _ in range(50):
+        value = [value, value]
+    return value
+
+
+def save_pickle(path, steps):
+    """A file as of torch.save, of a pickle that is written by hand."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + steps + b".")
+        archive.writestr("archive/version", "3\n")
+    return path
+
+
+def test_a_pickle_that_is_written_by_hand_is_read(tmp_path):
+    """So the next ones are refused for what is in them."""
+    with pytest.raises(UserError, match="'tuple' is no tensor"):
+        load_weights(save_pickle(tmp_path / "w.pth", b"}q\x00)K\x01s"))
+
+
+class Disguised:
+    """Unpickled, a dictionary whose own `items`, `keys` and `values` are no functions."""
+
+    def __init__(self, items):
+        self.pairs = items
+
+    def __reduce__(self):
+        return OrderedDict, (), dict.fromkeys(("items", "keys", "values"), 3), None, iter(self.pairs)
+
+
+def test_what_a_file_attaches_to_its_dictionaries_and_tensors_is_not_used(tmp_path):
+    net = LeNet5()
+    tensors = {name: nn.Parameter(tensor.clone()) for name, tensor in net.state_dict().items()}
+    tensors["c1.bias"].isfinite = tensors["c1.bias"].to = 3
+    loaded, _ = load_weights(save(tmp_path / "w.pth", Disguised(tensors.items())))
+    assert torch.equal(loaded.c1.bias, net.c1.bias)
+
+
 def picture_bytes():
     buffer = io.BytesIO()
     Image.new("L", (28, 28)).save(buffer, "PNG")
@@ -249,6 +291,46 @@ BAD_WEIGHTS = {
         lambda p: save(p, with_metadata(temperature=0.0)),
         "temperature is 0.0, which is not above",
     ),
+    "a key without end": (
+        lambda p: save_pickle(p, b"}q\x00)" + b"q\x01h\x01\x86" * 60 + b"K\x01s"),
+        "not a weights file",
+    ),
+    "an old key without end": (
+        lambda p: write(p, b"\x80\x02}q\x00)" + b"q\x01h\x01\x86" * 60 + b"K\x01s." * 5),
+        "not a weights file",
+    ),
+    "a huge whole number": (
+        lambda p: save(p, with_metadata(mean=10**400)),
+        "mean is not a number up to",
+    ),
+    "a huge number": (lambda p: save(p, with_metadata(std=1e300)), "std is not a number up to"),
+    "a tiny number": (lambda p: save(p, with_metadata(temperature=1e-320)), "too small"),
+    "text for a number": (lambda p: save(p, with_metadata(val_size="5000")), "val_size is not a number"),
+    "lists of lists": (lambda p: save(p, with_metadata(arch=lists_of_lists())), "is of a list"),
+    "a long name": (lambda p: save(p, with_metadata(classes=["9" * 5000] * 10)), "more than 255"),
+    "a million classes": (
+        lambda p: save(p, with_metadata(classes=[str(i) for i in range(1_000_000)])),
+        "1000000 classes for 10 outputs",
+    ),
+    "too large for a network": (
+        lambda p: save(p, state_with(**{"c1.bias": torch.full((6,), 1e300, dtype=torch.float64)})),
+        "not a finite number",
+    ),
+    "without numbers": (
+        lambda p: save(p, state_with(**{"c1.bias": torch.zeros(6, device="meta")})),
+        "plain numbers",
+    ),
+    "numbers of 8 bits": (
+        lambda p: save(p, state_with(**{"c1.bias": torch.zeros(6, dtype=torch.float8_e4m3fn)})),
+        "plain numbers",
+    ),
+    "a tensor in tensors": (
+        lambda p: save(p, {"a": torch.nested.nested_tensor([torch.zeros(2)])}),
+        "is not|plain numbers",
+    ),
+    "a gigabyte in four bytes": (lambda p: save(p, {"a": torch.zeros(1).expand(10**9)}), "fit none"),
+    "a path": (lambda p: save(p, {"a": Path("x")}), "perhaps code"),
+    "a number of NumPy": (lambda p: save(p, {"a": np.float64(1)}), "perhaps code"),
     "strange threshold": (lambda p: save(p, with_metadata(reject_below="x")), "reject_below is not"),
 }
 

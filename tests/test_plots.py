@@ -1,5 +1,7 @@
 """The grids of pictures: what is shown, in which order, with which words."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -71,3 +73,11 @@ def test_no_mistakes_is_a_picture_too(images, tmp_path):
     path = tmp_path / "x.png"
     plots.prediction_grid(to_input(images, 0.5, 0.5), right, path, 0.5, 0.5, only_wrong=True)
     assert path.stat().st_size > 0
+
+
+def test_names_that_the_font_lacks_are_no_warning(images, tmp_path):
+    titles = ["😀", "a\nb", "\udcff", "$x"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.picture_grid(images.numpy(), titles, [plots.GREY] * 4, tmp_path / "a.png")
+    assert (tmp_path / "a.png").exists()

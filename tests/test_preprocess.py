@@ -1,12 +1,17 @@
+import contextlib
 import io
+import struct
+import subprocess
+import sys
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageOps
+from PIL import EpsImagePlugin, Image, ImageDraw, ImageOps
 
 import preprocess
 from preprocess import (
@@ -19,6 +24,10 @@ from preprocess import (
     to_input,
     to_pixels,
 )
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from damage import chunks, png_of
 
 PIXEL = 1 / 28
 
@@ -326,3 +335,166 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)  # an error above twice this
     with pytest.raises(PictureError, match="bomb"):
         mnist_like(tmp_path / "a.png")
+
+
+# ---------------------------------------------------------------- files that mean harm, or are large
+
+
+def iptc(content):
+    """An IPTC record of an 8×8 gray picture whose pixels are another file."""
+
+    def field(number, data):
+        return b"\x1c" + bytes([number // 256, number % 256]) + len(data).to_bytes(2, "big") + data
+
+    fields = {0x0314: b"\x08", 0x031E: b"\x08", 0x033C: b"\x01\x00", 0x0378: b"\x05", 0x080A: content}
+    return b"".join(field(number, data) for number, data in fields.items())
+
+
+@pytest.mark.parametrize("name", ["a.eps", "a.iim"])
+def test_no_program_is_started_for_a_picture(tmp_path, monkeypatch, name):
+    """Pillow gives PostScript to Ghostscript, also where it is within an IPTC record."""
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **k: started.append(a))
+    seven(size=(20, 20)).save(tmp_path / "a.eps")
+    (tmp_path / "a.iim").write_bytes(iptc((tmp_path / "a.eps").read_bytes()))
+    with Image.open(tmp_path / name) as image, contextlib.suppress(Exception):
+        image.load()
+    assert len(started) == 1  # what would happen without care
+    with pytest.raises(PictureError, match="program in PostScript"):
+        mnist_like(tmp_path / name)
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16"])
+def test_a_large_picture_is_reduced_in_tiles_as_in_one(monkeypatch, mode):
+    image = seven(size=(91, 67), width=9).convert("I" if mode == "I;16" else "L").convert(mode)
+    monkeypatch.setattr(preprocess, "MOST_PIXELS", 91 * 67 // 9 + 1)  # a third of each side
+    monkeypatch.setattr(preprocess, "TILE", 7)
+    small = preprocess.of_moderate_size(image)
+    assert small.size == (31, 23)
+    whole = preprocess.in_plain_mode(image).reduce(3)
+    assert np.array_equal(np.asarray(small), np.asarray(whole))
+
+
+def test_a_large_picture_stays_upright(monkeypatch):
+    image = seven(size=(90, 120), width=9)
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6  # to be turned by 90 degrees to the right
+    monkeypatch.setattr(preprocess, "MOST_PIXELS", 90 * 120 // 4)
+    assert distance(mnist_like(turned), mnist_like(image)) < 0.02
+
+
+MEASURE = """
+import re, sys
+from pathlib import Path
+from preprocess import mnist_like
+from PIL import Image
+def kilobytes(name):
+    return int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+mnist_like(Image.new("L", (300, 300)))
+before = kilobytes("VmRSS")
+mnist_like(sys.argv[1])
+print(kilobytes("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in /proc")
+def test_ten_thousand_pixels_square_take_less_than_a_gigabyte(tmp_path):
+    row = b"\0" + b"\xff" * 40_000
+    pack = zlib.compressobj(1)
+    pixels = b"".join(pack.compress(row) for _ in range(10_000)) + pack.flush()
+    header = struct.pack(">IIBBBBB", 10_000, 10_000, 8, 6, 0, 0, 0)  # 8 bits, RGBA
+    (tmp_path / "a.png").write_bytes(png_of([(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]))
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "a.png")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1_000_000  # kB; the pixels themselves are 400,000
+    assert done.stderr == ""
+
+
+def test_a_format_that_is_decoded_slowly_has_a_limit(tmp_path):
+    """Pillow decodes PPM with other than 255 levels in Python, a pixel after the other."""
+    (tmp_path / "a.ppm").write_bytes(b"P5 10000 10000 100\n" + bytes(100))
+    with pytest.raises(PictureError, match="10000×10000 pixels are more than are decoded of PPM"):
+        mnist_like(tmp_path / "a.ppm")
+    (tmp_path / "b.ppm").write_bytes(b"P5 100 100 100\n" + bytes(10_000))
+    assert not mnist_like(tmp_path / "b.ppm").any()
+
+
+def test_a_format_that_takes_much_memory_has_a_limit(tmp_path, monkeypatch):
+    seven(size=(100, 100)).save(tmp_path / "a.webp")
+    mnist_like(tmp_path / "a.webp")
+    monkeypatch.setitem(preprocess.MOST_DECODED, "WEBP", 9_999)
+    with pytest.raises(PictureError, match="100×100 pixels are more than are decoded of WEBP"):
+        mnist_like(tmp_path / "a.webp")
+
+
+def test_a_large_jpeg_2000_is_decoded_smaller(tmp_path, monkeypatch):
+    image = seven(size=(600, 800), width=60)
+    image.save(tmp_path / "a.jp2")
+    monkeypatch.setattr(preprocess, "MOST_PIXELS", 600 * 800 // 16)
+    assert preprocess.open_picture(tmp_path / "a.jp2").size == (150, 200)
+    assert distance(mnist_like(tmp_path / "a.jp2"), mnist_like(image)) < 0.02
+
+
+def test_libraries_say_nothing_about_a_damaged_tiff(tmp_path, capfd):
+    buffer = io.BytesIO()
+    seven().save(buffer, "TIFF", compression="tiff_adobe_deflate")
+    data = bytearray(buffer.getvalue())
+    data[8:40] = bytes(32)  # the pixels begin behind the header of 8 bytes
+    (tmp_path / "a.tif").write_bytes(data)
+    with Image.open(tmp_path / "a.tif") as image, contextlib.suppress(OSError):
+        image.load()
+    assert "ZIPDecode" in capfd.readouterr().err  # what a person would see without care
+    with pytest.raises(PictureError):
+        mnist_like(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_libraries_say_nothing_about_damaged_notes_in_a_picture(tmp_path):
+    seven().save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff", icc_profile=b"no profile")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert mnist_like(tmp_path / "a.jpg").any()
+    assert [w for w in caught if not issubclass(w.category, ResourceWarning)] == []
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif"])
+def test_of_many_pictures_in_a_file_the_first_is_read(tmp_path, name):
+    other = Image.new("L", (120, 160), 0)
+    seven().save(tmp_path / name, save_all=True, append_images=[other] * 2)
+    with Image.open(tmp_path / name) as image:
+        assert image.n_frames >= 2  # the two that are alike may be one
+    assert distance(mnist_like(tmp_path / name), mnist_like(seven())) < 0.02
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
+
+
+@pytest.mark.parametrize("content", [HEIC, SVG])
+def test_what_pillow_does_not_read_says_so(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(PictureError, match="not a picture that Pillow can read"):
+        mnist_like(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", ["text", "texts", "profile", "exif"])
+def test_huge_notes_in_a_png(tmp_path, kind):
+    """Pillow unpacks a megabyte of each text, 64 of all, and refuses more."""
+    many = bytes(10 << 20)  # packs to 10 kB
+    picture = io.BytesIO()
+    seven().save(picture, "PNG")
+    header, *pixels = chunks(picture.getvalue())
+    text = (b"zTXt", b"Comment\0\0" + zlib.compress(many if kind == "text" else many[: 1 << 20]))
+    notes = {
+        "text": [text],
+        "texts": [text] * 100,
+        "profile": [(b"iCCP", b"p\0\0" + zlib.compress(many))],
+        "exif": [(b"eXIf", b"II*\0\x08\0\0\0" + many)],
+    }[kind]
+    (tmp_path / "a.png").write_bytes(png_of([header, *notes, *pixels]))
+    if kind != "exif":
+        with pytest.raises(PictureError, match=r"too large|Too much memory"):
+            mnist_like(tmp_path / "a.png")
+    else:
+        assert distance(mnist_like(tmp_path / "a.png"), mnist_like(seven())) == 0

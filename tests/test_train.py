@@ -2,10 +2,12 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -329,6 +331,20 @@ def test_resume_refuses_other_flags_and_what_is_no_run(workdir, capsys):
         (("epochs", -3), "was changed"),
         (("optimizer", "magic"), "was changed"),
         (("lr", [1]), "was changed"),
+        (("lr", None), "lacks 'lr'"),
+        (("augment", None), "lacks 'augment'"),
+        (("epochs", False), "lacks 'epochs'"),
+        (("seed", None), "lacks 'seed'"),
+        (("epochs", True), "was changed"),
+        (("lr", float("nan")), "was changed"),
+        (("lr", 10**400), "was changed"),
+        (("arch", "list"), "was changed"),
+        (("dry_run", 5), "was changed"),
+        (("output", "a\0b"), "cannot write"),
+        (("output", "a\ud800b"), "cannot write"),
+        (("teacher", {"a": 1}), "was changed"),
+        ('{"arch": ' + "[" * 100_000, "is not a JSON file"),
+        ('{"arch": ' + "[" * 500 + "]" * 500 + "}", "was changed"),
         (("output", "/missing/x.pth"), "there is no folder"),
     ],
 )
@@ -354,6 +370,108 @@ def test_a_damaged_checkpoint_is_one_line(workdir, capsys, damage):
     path.write_bytes(damage)
     assert main(["--resume", runs()[0].name]) == 2
     assert "delete it to start the run over" in capsys.readouterr().err
+
+
+def state_of(run):
+    return torch.load(run / "checkpoint.pth", weights_only=True)
+
+
+ODD_STATES = {
+    "no dictionary": lambda s: torch.zeros(3),
+    "a history of text": lambda s: s | {"history": "x"},
+    "a history without a figure": lambda s: s | {"history": [s["history"][0] | {"lr": None}]},
+    "a history with a tensor": lambda s: s | {"history": [s["history"][0] | {"lr": torch.ones(1)}]},
+    "a history of other epochs": lambda s: s | {"history": s["history"] * 2},
+    "no history": lambda s: s | {"history": [], "best": None},
+    "a best epoch that was not": lambda s: s | {"best": s["best"] | {"epoch": 7}},
+    "a best epoch in words": lambda s: s | {"best": s["best"] | {"metadata": "x"}},
+    "no best epoch": lambda s: s | {"best": None},
+    "best weights of another shape": lambda s: (
+        s | {"best": s["best"] | {"weights": s["best"]["weights"] | {"c1.bias": torch.zeros(7)}}}
+    ),
+    "steps in words": lambda s: s | {"step": "10"},
+    "no whole step": lambda s: s | {"step": 10.5},
+    "an endless epoch": lambda s: s | {"step": 10**9, "step_in_epoch": 10**9},
+    "steps without epochs": lambda s: s | {"step": 10**6},
+    "a tally of two": lambda s: s | {"tally": [1.0, 2.0]},
+    "seconds in words": lambda s: s | {"seconds": "x"},
+    "perhaps finished": lambda s: s | {"finished": None},
+    "a network without numbers": lambda s: (
+        s | {"net": {name: t.to("meta") for name, t in s["net"].items()}}
+    ),
+    "an average in words": lambda s: s | {"average": s["average"] | {"steps": "x"}},
+    "means of another shape": lambda s: (
+        s
+        | {
+            "optimizer": s["optimizer"]
+            | {"state": s["optimizer"]["state"] | {0: s["optimizer"]["state"][1]}}
+        }
+    ),
+    "an optimiser of other parameters": lambda s: (
+        s | {"optimizer": s["optimizer"] | {"state": {99: s["optimizer"]["state"][0]}}}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def finished_epoch(tmp_path_factory, mnist):
+    """A run of one short epoch of two, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        few = mnist._replace(
+            train_images=mnist.train_images[:300], train_labels=mnist.train_labels[:300]
+        )
+        patch.setattr(train, "load_dataset", lambda name, where: few)
+        assert main([*FEW, "--max-steps", "25"]) == 0
+        return folder / runs()[0], few
+
+
+FEW = [*DATA, "--val-size", "50", "--batch-size", "50", "--average", "0.9", "--device", "cpu"]
+FEW += ["--arch", "lenet-gap", "--augment", "none"]
+
+
+@pytest.mark.parametrize("kind", ODD_STATES)
+def test_an_odd_checkpoint_is_one_line(workdir, monkeypatch, capsys, finished_epoch, kind):
+    """Not even one that PyTorch takes, and would fail with later, or compute with unseen."""
+    folder, few = finished_epoch
+    shutil.copytree(folder, workdir / "runs" / "odd")
+    monkeypatch.setattr(train, "load_dataset", lambda name, where: few)
+    torch.save(ODD_STATES[kind](state_of(folder)), workdir / "runs" / "odd" / "checkpoint.pth")
+    assert main(["--resume", "odd"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "is damaged", "delete it to start the run over")
+
+
+def test_a_checkpoint_that_would_fill_the_memory_is_not_unpacked(workdir, capsys, monkeypatch):
+    assert main(SHORT) == 0
+    monkeypatch.setattr(train, "LARGEST_CHECKPOINT", 10_000_000)  # so that the test is small, too
+    with zipfile.ZipFile(runs()[0] / "checkpoint.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(20_000_000))
+    assert main(["--resume", runs()[0].name]) == 2
+    assert_one_error_line(capsys.readouterr().err, "unpacks to 20,000,")
+
+
+def test_an_optimizer_keeps_its_settings_whatever_a_checkpoint_says(workdir, capsys):
+    """They are in config.json, where a person reads them."""
+    assert main(SHORT) == 0
+    state = state_of(runs()[0])
+    (group,) = state["optimizer"]["param_groups"]
+    group |= {"betas": (-5.0, "x"), "maximize": True, "fused": None, "weight_decay": 1e9}
+    torch.save(state, runs()[0] / "checkpoint.pth")
+    settings = train.settings_of(runs()[0], {})
+    run = train.Run(settings, runs()[0], torch.device("cpu"), [str(digit) for digit in range(10)])
+    before = [{**group, "params": None, "lr": None} for group in run.optimizer.param_groups]
+    assert run.load_checkpoint()
+    assert [{**group, "params": None, "lr": None} for group in run.optimizer.param_groups] == before
+
+
+def test_conditions_of_any_kind_are_told(workdir, capsys):
+    assert main([*SHORT, "--max-steps", "4"]) == 0
+    path = runs()[0] / "config.json"
+    nested = "[" * 900 + "]" * 900  # as deep as JSON is read, and deeper than it is shown
+    path.write_text(path.read_text().replace('"machine":', f'"machine": {nested}, "x":'))
+    assert main(["--resume", runs()[0].name]) == 0
+    assert "the run began with [" in capsys.readouterr().err
 
 
 def test_a_dry_run_of_a_recipe_with_fonts_and_non_digits(workdir, capsys):
@@ -518,6 +636,32 @@ def test_comparing_runs(workdir, capsys):
     (runs()[0] / "metrics.csv").write_text("epoch,loss\n1,x\n")
     assert main(["--compare"]) == 2
     assert "is not a metrics file" in capsys.readouterr().err
+
+
+ROW = dict.fromkeys(COLUMNS, "0.5")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seconds": ""}, "no seconds"),
+        ({"val_loss": ""}, "no val_loss"),
+        ({"lr": "nan"}, "lr of epoch 2"),
+        ({"test_loss": "1e999"}, "test_loss of epoch 2"),
+        ({"val_accuracy": "1.5"}, "val_accuracy of epoch 2"),
+        ({"epoch": "7"}, "row 2 is of epoch 7"),
+        ({"val_loss": "", "val_accuracy": ""}, "other figures than the first"),
+    ],
+)
+def test_odd_metrics_are_one_line(workdir, capsys, changes, words):
+    os.makedirs("runs/odd")
+    Path("runs/odd/config.json").write_text("{}")
+    with open("runs/odd/metrics.csv", "w") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows([ROW | {"epoch": "1"}, ROW | {"epoch": "2"} | changes])
+    assert main(["--compare"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "is not a metrics file", words)
 
 
 def test_metrics_are_plain_numbers(workdir):

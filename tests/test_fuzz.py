@@ -1,0 +1,56 @@
+"""A few damaged files of every kind, of which `benchmarks/fuzz.py` reads more than 20,000."""
+
+import io
+import sys
+import warnings
+
+import pytest
+
+from files import UserError
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import fuzz
+
+EACH = 10  # files of each of the 35 kinds
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is watched in /proc")
+def test_damaged_files_are_read_or_refused_in_words():
+    watched = fuzz.Watched(seed=1)  # files that the benchmark's record does not have
+    found = {(kind, number): watched.read(kind, number) for kind in fuzz.CASES for number in range(EACH)}
+    watched.stop()
+    assert {case: why for case, (how, why, *_) in found.items() if how == "failed"} == {}
+    assert {how for how, *_ in found.values()} == {"read", "refused"}
+
+
+def test_a_case_is_the_same_whenever_it_is_made():
+    first = fuzz.case(3, "png", 5)
+    assert fuzz.case(3, "png", 6) != first
+    fuzz.SAMPLES.clear()
+    assert fuzz.case(3, "png", 5) == first
+
+
+def reads(path):
+    assert path.read_bytes() == b"data"
+
+
+def refuses(path):
+    raise UserError("no")
+
+
+def crashes(path):
+    raise KeyError("x")
+
+
+def warns(path):
+    warnings.warn("odd", stacklevel=1)
+
+
+@pytest.mark.parametrize(
+    ("reader", "how"), [(reads, "read"), (refuses, "refused"), (crashes, "failed"), (warns, "failed")]
+)
+def test_what_counts_as_a_failure(monkeypatch, reader, how):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setitem(fuzz.KINDS, "png", (None, reader, None))
+    assert fuzz.read_one("png", b"data", io.StringIO())[0] == how
