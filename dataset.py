@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from files import UserError, read_file, reason, say
-from preprocess import PictureError, mnist_like
+from preprocess import SIDE, PictureError, bounding_box, mnist_like
 from sources import IDX_SETS, ImageSet, load_idx_set
 
 LARGEST_FONTS = 20_000_000  # bytes
@@ -183,6 +183,29 @@ def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.
             raise ValueError(f"its labels go from {labels.min()} to {labels.max()}")
         chosen = unseen[np.arange(len(labels)) // 10] == held_out
         return torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen].astype(np.int64))
+
+
+def in_few_pixels(images: torch.Tensor, seed: int) -> torch.Tensor:
+    """N×28×28 uint8 digits as they come out of pictures of 8 to 12 pixels a side.
+
+    Readers of so few pixels often stretch a digit to a box that is alike for all,
+    and a 1 becomes a broad bar (NIST's form-based handprint system, 1994, has a
+    box of 20×32 pixels). The height is all of the picture's, the width from 0.5 to
+    0.8 of it, or more where the digit is wider.
+    """
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for image in images.numpy():
+        left, top, right, bottom = bounding_box(image.astype(np.float32)) or (0, 0, SIDE, SIDE)
+        digit = image[top:bottom, left:right]
+        side, stretched = int(rng.integers(8, 13)), rng.uniform(0.5, 0.8)
+        width = min(side, round(side * max(stretched, digit.shape[1] / digit.shape[0])))
+        small = Image.fromarray(digit).resize((width, side), Image.Resampling.BILINEAR)
+        picture = np.zeros((side, side), np.uint8)
+        left = (side - width) // 2
+        picture[:, left : left + width] = np.asarray(small)
+        pictures.append(mnist_like(picture, invert="no"))
+    return torch.from_numpy(np.stack(pictures))
 
 
 def split(

@@ -20,9 +20,9 @@ from dataset import check_pictures, open_fonts
 from preprocess import centre_digit
 
 SHEET = 112  # pixels, the side of the sheet that is scribbled on
+SLIMMEST_UPRIGHT = 0.75  # of one that stands as straight as a 1, which a few pixels make broad
 TEXTURES = ("even", "shaded", "striped", "grainy")
 SLIMMEST = 0.55  # width over height of a filled shape, or the reverse; a fat 1 has less
-SLIMMEST_UNLIKE_INK = SLIMMEST / 2  # with stripes, grain or two legs, which no 1 has
 
 
 def scribble(rng: np.random.Generator) -> np.ndarray:
@@ -63,17 +63,16 @@ def marks(sheet: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def shape(rng: np.random.Generator) -> np.ndarray:
-    """Filled outlines with shades or a texture, 28×28 uint8; none so slim and so plain as a 1."""
+    """Filled outlines with shades or a texture, 28×28 uint8; none so slim as a 1."""
     while True:
-        kind, mirrored = rng.choice(TEXTURES), rng.random() < 0.5
+        kind = rng.choice(TEXTURES)
+        mirrored = rng.random() < 0.5
         polygons = silhouette(rng) if mirrored else outlines(rng)
         sheet = Image.new("L", (SHEET, SHEET), 0)
         draw = ImageDraw.Draw(sheet)
         for points, level in polygons:
             draw.polygon([tuple(point) for point in points * SHEET], fill=level)
-        has_legs = mirrored and len(polygons) > 1
-        unlike_ink = has_legs or (mirrored and kind in ("striped", "grainy"))
-        if slimness(sheet) > (SLIMMEST_UNLIKE_INK if unlike_ink else SLIMMEST):
+        if slimness(sheet) > (SLIMMEST_UPRIGHT if mirrored else SLIMMEST):
             return centre_digit(np.asarray(sheet, np.float32) * texture(rng, kind))
 
 

@@ -51,6 +51,7 @@ from dataset import (
     DATASETS,
     LARGEST_FONTS,
     check_dataset,
+    in_few_pixels,
     load_dataset,
     load_font_digits,
     split,
@@ -127,6 +128,7 @@ SMALLEST_EPOCH = 5000  # images; of fewer pictures each is shown more than once
 LEAST_TO_CALIBRATE = 500  # validation images
 VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
 NON_DIGITS = 20  # for every 20 images an epoch shows a scribble, a shape and a pair of digits
+FEW_PIXELS = 20  # for every 20 images an epoch shows a digit in few pixels
 DRAWN = 3  # times as many of each are drawn
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
 DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
@@ -145,6 +147,7 @@ RECIPES = {
         "scheduler": "onecycle",
         "augment": "affine",
         "fonts": None,
+        "few_pixels": None,
         "non_digits": None,
         "val_size": 5000,
         "seed": 0,
@@ -201,12 +204,13 @@ RECIPES |= {
     },
     # Reads anybody's digit, and knows what is none: benchmarks/choose_anybody.py has what was tried.
     "anybody": {
-        "epochs": 80,
+        "epochs": 120,
         "optimizer": "adamw",
         "weight_decay": 0.05,
         "augment": "pens",
         "average": 0.999,
         "fonts": "fonts/digits.npz",
+        "few_pixels": True,
         "non_digits": True,
     },
     # The most that lenet5 can do: benchmarks/README.md has what was tried.
@@ -267,6 +271,12 @@ class Data:
                     "leave it out, or choose another --recipe"
                 )
             self.show(part(digits, labels, slice(None)), FONT_COPIES)
+        if settings["few_pixels"]:
+            count = DRAWN * len(train) // FEW_PIXELS
+            generator = torch.Generator().manual_seed(settings["seed"])
+            chosen = train[torch.randperm(len(train), generator=generator)[:count]]
+            small = in_few_pixels(images.train_images[chosen], settings["seed"])
+            self.show(part(small, images.train_labels[chosen], slice(None)), copies / DRAWN)
         if settings["non_digits"]:
             for strange, times in non_digits(fonts, images.train_images[train], settings["seed"]):
                 self.show(
@@ -884,6 +894,12 @@ def make_parser() -> ArgumentParser:
     add("--scheduler", choices=list(SCHEDULES), help=f"({defaults['scheduler']})")
     add("--augment", choices=list(AUGMENTATIONS), help=f"({defaults['augment']})")
     add("--fonts", metavar="FILE", help="digits in fonts to learn too, such as fonts/digits.npz")
+    add(
+        "--few-pixels",
+        action="store_true",
+        default=None,
+        help="learn beside the data set what is left of its digits in 8 to 12 pixels a side",
+    )
     add(
         "--non-digits",
         action="store_true",

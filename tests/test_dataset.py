@@ -18,6 +18,7 @@ from dataset import (
     AUGMENTATIONS,
     KNOTS,
     Augmentation,
+    in_few_pixels,
     kept_inside,
     load_dataset,
     load_font_digits,
@@ -32,7 +33,7 @@ from dataset import (
 from files import UserError, md5
 from generate_test_digits import default_face, draw_digit
 from nondigits import load_letters
-from preprocess import mnist_like
+from preprocess import bounding_box, mnist_like
 from sources import MNIST_FILES, parse_idx
 from tests.conftest import ROOT, assert_one_error_line, run_script
 
@@ -689,3 +690,26 @@ def test_emnist_is_turned_upright_and_qmnist_has_its_classes(tmp_path, monkeypat
     assert upright.train_labels.tolist() == [3, 4]
     turned = load_dataset("emnist-digits", tmp_path)
     assert torch.equal(turned.test_images, upright.test_images.transpose(1, 2))
+
+
+def test_digits_in_few_pixels_are_stretched_and_coarse(mnist):
+    chosen = mnist.train_images[:300]
+    ours = in_few_pixels(chosen, seed=0)
+    assert ours.shape == (300, 28, 28)
+    assert ours.dtype == torch.uint8
+    assert torch.equal(ours, in_few_pixels(chosen, seed=0))
+    assert not torch.equal(ours, in_few_pixels(chosen, seed=1))
+
+    def aspects(images):
+        boxes = [bounding_box(image.astype(np.float32)) for image in images.numpy()]
+        return np.array([(right - left) / (bottom - top) for left, top, right, bottom in boxes])
+
+    before, after = aspects(chosen), aspects(ours)
+    slim = before < 0.35
+    assert slim.sum() > 10
+    # Half of the height and more; soft edges and whole pixels of 8 take and give some.
+    assert (after[slim] > 0.35).all()
+    assert after[slim].mean() > 0.5
+    assert np.abs(after - before)[before > 0.85].max() < 0.3  # what is wide stays as it is
+    blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    assert torch.equal(in_few_pixels(blank, seed=0), blank)

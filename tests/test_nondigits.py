@@ -1,5 +1,6 @@
 """What is no digit: its pictures, the loss that asks for no confidence, and the refusal."""
 
+import itertools
 import json
 import os
 
@@ -14,14 +15,17 @@ from evaluate import evidence
 from inference import ImageClassifier, main
 from model import LeNet5, load_weights, save_weights
 from nondigits import (
+    SHEET,
     SLIMMEST,
-    SLIMMEST_UNLIKE_INK,
     digit_pairs,
     load_letters,
+    marks,
     rounded,
     scribbles,
     shapes,
+    silhouette,
 )
+from preprocess import centre_digit
 from tests.conftest import ROOT, assert_one_error_line, run_script
 from train import main as train
 
@@ -44,16 +48,28 @@ def test_what_is_made_up_looks_like_mnist_and_depends_on_its_seed(make):
     assert len(ours.unique(dim=0)) == 50
 
 
-def test_shapes_are_filled_and_only_what_no_pen_does_is_as_slim_as_a_one():
+def test_shapes_are_filled_and_none_is_as_slim_as_a_one():
     ours = shapes(200, seed=0).numpy()
     assert (ours > 50).sum(axis=(1, 2)).mean() > 130  # a digit of MNIST has about 120 such pixels
     sides = np.array([sorted(box(image)) for image in ours])
-    slimness = sides[:, 0] / sides[:, 1]
-    assert (slimness > SLIMMEST_UNLIKE_INK - 0.05).all()  # a pixel of twenty
-    assert (slimness > SLIMMEST).mean() > 0.7
-    # The slim ones are striped, grainy or have two legs: not as even as a stroke of ink.
-    slim = [image[image > 50].std() for image in ours[slimness < SLIMMEST - 0.05]]
-    assert np.mean([spread > 15 for spread in slim]) > 0.8
+    assert (sides[:, 0] / sides[:, 1] > SLIMMEST - 0.05).all()  # a pixel of twenty
+
+
+def test_a_silhouette_is_its_own_mirror_image():
+    rng = np.random.default_rng(0)
+    drawn = [silhouette(rng) for _ in range(100)]
+    for points, _ in itertools.chain(*drawn):
+        left, right = points[points[:, 0] < 0.5], points[points[:, 0] > 0.5]
+        assert np.allclose(np.sort(0.5 - left[:, 0]), np.sort(right[:, 0] - 0.5))
+    assert 10 < sum(len(polygons) == 2 for polygons in drawn) < 50  # with legs: 3 of 10
+
+
+def test_marks_are_never_one_upright_bar():
+    for seed in range(300):
+        sheet = np.zeros((SHEET, SHEET), np.uint8)
+        marks(sheet, np.random.default_rng(seed))
+        width, height = box(centre_digit(sheet.astype(np.float32)))
+        assert width >= 0.2 * height  # two dots above each other have least
 
 
 def test_rounding_keeps_the_ends_and_stays_inside():
