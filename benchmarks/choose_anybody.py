@@ -3,12 +3,14 @@
     python benchmarks/choose_anybody.py          # a quarter of an hour an idea, two at a time
     python benchmarks/choose_anybody.py --time   # an epoch of the recipe beside the default's
     python benchmarks/choose_anybody.py --table  # print what was measured
+    python benchmarks/choose_anybody.py --weights FILE ...  # of other weights, and keep nothing
 
 No test image, no family that is held out for evaluation and none of
 scikit-learn's digits is looked at. The choice is made on the 5,000 images that
-train.py holds out, on the same in 8×8 pixels, on every fifth package of the
-fonts that are there to be learned, and on what is no digit, at the threshold
-that keeps 99 % of the held-out images. What counts is the epoch that train.py keeps.
+train.py holds out, on the same in 8×8 pixels and stretched into few, on every fifth
+package of the fonts that are there to be learned, and on what is no digit (of
+Fashion-MNIST, training images), by the limits that 99 % of the held-out images pass.
+What counts is the epoch that train.py keeps.
 """
 
 import io
@@ -19,10 +21,17 @@ from statistics import median
 
 import numpy as np
 import torch
-from anybody import in_eight, made_up
+from anybody import MADE_UP, as_in_mnist, in_eight, made_up
 from common import ROOT, load, median_and_range, run_training, save, two_at_a_time
 
-from dataset import AUGMENTATIONS, load_font_digits, load_mnist, split
+from dataset import (
+    AUGMENTATIONS,
+    in_few_pixels,
+    load_dataset,
+    load_font_digits,
+    load_mnist,
+    split,
+)
 from epoch import EpochPlan, train_epoch
 from evaluate import evaluate, rejection_limits
 from files import write_file
@@ -33,6 +42,7 @@ from train import RECIPES, Data, Run, loss_of_run
 TURNS = 5  # after one to warm up
 FOLDER = ROOT / "benchmarks" / "work"
 VALIDATION = FOLDER / "validation-fonts.npz"
+RIGHT = ("mnist", "eight", "few", "fonts")  # what is read; in the rows, the rest is no digit
 COMMON = {"epochs": 15, "seed": 0, "fonts": str(VALIDATION), "augment": "pens", "non-digits": True}
 AVERAGED = {"optimizer": "adamw", "weight-decay": 0.05, "average": 0.999}
 IDEAS = {
@@ -78,9 +88,12 @@ def accuracies(weights: Path) -> dict:
 
     limits = rejection_limits(classifier.logits(images))
     strange = {"letters": load_letters(VALIDATION, held_out=True)} | made_up(images, seed=999_999)
+    clothes = load_dataset("fashion-mnist", ROOT / "data").train_images[:MADE_UP]
+    strange["clothes"] = as_in_mnist(clothes.numpy())
     return {
         "mnist": accuracy(images, labels),
         "eight": accuracy(in_eight(images), labels),
+        "few": accuracy(in_few_pixels(images, seed=999_999), labels),
         "fonts": accuracy(*load_font_digits(VALIDATION, held_out=True)),
         "accepted": {
             name: limits.kept(classifier.logits(pictures)).double().mean().item()
@@ -126,7 +139,19 @@ def measure_times() -> list[dict]:
     return turns[1:]
 
 
+def print_rows(rows: list[dict]) -> None:
+    for row in rows:
+        print(row["idea"])
+        named = {**{name: row[name] for name in RIGHT if name in row}, **row["accepted"]}
+        print("   " + "  ".join(f"{name} {100 * share:.2f}" for name, share in named.items()))
+
+
 def main() -> int:
+    if "--weights" in sys.argv:
+        make_validation_fonts()
+        for path in sys.argv[sys.argv.index("--weights") + 1 :]:
+            print_rows([{"idea": path[-32:], **accuracies(Path(path))}])
+        return 0
     results = load("choose_anybody")
     done = {row["idea"] for row in results["rows"]}
     if "--time" in sys.argv:
@@ -137,13 +162,7 @@ def main() -> int:
         wanted = [(idea,) for idea in IDEAS if idea not in done]
         two_at_a_time("choose_anybody", results, measure, wanted)
     by_idea = {row["idea"]: row for row in results["rows"]}
-    print(f"{'right, in percent':34}  MNIST  in 8×8  fonts   accepted: letters scribbles shapes pairs")
-    for idea in IDEAS:
-        if idea in by_idea:
-            row = by_idea[idea]
-            right = "".join(f"{100 * row[name]:8.2f}" for name in ("mnist", "eight", "fonts"))
-            accepted = "".join(f"{100 * share:8.2f}" for share in row["accepted"].values())
-            print(f"{idea:32}{right}       {accepted}")
+    print_rows([by_idea[idea] for idea in IDEAS if idea in by_idea])
     turns = results.get("seconds_an_epoch", [])
     if turns:
         middle = {recipe: median(turn[recipe] for turn in turns) for recipe in turns[0]}

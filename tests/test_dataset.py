@@ -710,6 +710,6 @@ def test_digits_in_few_pixels_are_stretched_and_coarse(mnist):
     # Half of the height and more; soft edges and whole pixels of 8 take and give some.
     assert (after[slim] > 0.35).all()
     assert after[slim].mean() > 0.5
-    assert (after[before > 0.85] > 0.7).all()  # what is wide is not made slim
+    assert (after[before > 0.85] > 0.65).all()  # what is wide is not made slim
     blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
     assert torch.equal(in_few_pixels(blank, seed=0), blank)
