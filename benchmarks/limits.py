@@ -1,0 +1,38 @@
+"""Fit the limits of --reject anew, for weights that were trained before they had both.
+
+    python benchmarks/limits.py pretrained/lenet5.pth ...
+
+train.py fits them on the images that it holds out and keeps them in the weights'
+metadata. The same images are held out here, by the seed and the number in the
+metadata; the weights themselves stay as they are, to the bit.
+"""
+
+import sys
+
+from common import ROOT
+
+from dataset import load_mnist, split
+from evaluate import rejection_limits
+from files import say
+from inference import ImageClassifier
+from model import save_weights
+
+
+def main() -> int:
+    mnist = load_mnist(ROOT / "data")
+    for path in sys.argv[1:]:
+        classifier = ImageClassifier(path)
+        metadata = classifier.metadata
+        if not metadata["val_size"]:
+            say(f"left out: {path}: no image was held out")
+            continue
+        _, held_out = split(mnist.train_labels, metadata["val_size"], metadata["seed"])
+        limits = rejection_limits(classifier.logits(mnist.train_images[held_out]))
+        metadata |= {"reject_below": limits.confidence, "least_evidence": limits.evidence}
+        save_weights(path, classifier.net, **metadata)
+        print(f"{path}: confidence {limits.confidence:.3f}, evidence {limits.evidence:.2f} nats")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
