@@ -14,7 +14,6 @@ import functools
 import io
 import math
 import os
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
-from files import UserError, read_file, reason, say
+from files import UserError, read_file, reason, say, unpacked_size
 from preprocess import SIDE, PictureError, bounding_box, mnist_like
 from sources import IDX_SETS, ImageSet, load_idx_set
 
@@ -151,8 +150,7 @@ def open_fonts(path):
     """The arrays of a file that `fonts/render.py` made. Raises UserError for one that is not."""
     data = read_file(path, LARGEST_FONTS)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            unpacked = sum(entry.file_size for entry in packed.infolist())
+        unpacked = unpacked_size(data)
         if unpacked > UNPACKED_FONTS:
             raise ValueError(f"it unpacks to {unpacked:,} bytes")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:

@@ -10,6 +10,7 @@ import errno
 import functools
 import hashlib
 import http.client
+import io
 import json
 import math
 import os
@@ -22,6 +23,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 
 # Exit status of a script that Ctrl-C or `kill` ended: 128 and the signal's number.
 STOP_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -377,6 +379,12 @@ def read_file(path, limit: int) -> bytes:
     if len(data) > limit:
         raise UserError(f"cannot read {path}: it is larger than {limit:,} bytes")
     return data
+
+
+def unpacked_size(data: bytes) -> int:
+    """How many bytes a zip archive says that it unpacks to. Raises BadZipFile if it is none."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return sum(entry.file_size for entry in archive.infolist())
 
 
 def read_json(path, limit: int = 1 << 24) -> dict:

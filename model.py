@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from files import UserError, one_line, read_file, say, write_file
+from files import UserError, one_line, read_file, say, unpacked_size, write_file
 from lenet1998 import LeNet1998, connections
 
 # The largest network has 132,000 parameters, half a megabyte.
@@ -535,10 +535,10 @@ def unpickled(path, data: bytes, largest: int, device="cpu"):
     bytes, and a dozen kinds of errors for what torch.save did not write.
     """
     if zipfile.is_zipfile(io.BytesIO(data)):
+        unpacked = unpacked_size(data)
+        if unpacked > largest:
+            raise UserError(f"{path} unpacks to {unpacked:,} bytes, which no LeNet needs")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-            if unpacked > largest:
-                raise UserError(f"{path} unpacks to {unpacked:,} bytes, which no LeNet needs")
             for entry in archive.infolist():
                 if entry.filename.endswith("data.pkl"):
                     check_pickle(io.BytesIO(archive.read(entry)))

@@ -127,8 +127,7 @@ COLUMNS = (
 SMALLEST_EPOCH = 5000  # images; of fewer pictures each is shown more than once
 LEAST_TO_CALIBRATE = 500  # validation images
 VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
-NON_DIGITS = 20  # for every 20 images an epoch shows a scribble, a shape and a pair of digits
-FEW_PIXELS = 20  # for every 20 images an epoch shows a digit in few pixels
+BESIDE = 20  # for every 20 images an epoch shows a digit in few pixels, a scribble, a shape, a pair
 DRAWN = 3  # times as many of each are drawn
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
 DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
@@ -272,7 +271,7 @@ class Data:
                 )
             self.show(part(digits, labels, slice(None)), FONT_COPIES)
         if settings["few_pixels"]:
-            count = DRAWN * len(train) // FEW_PIXELS
+            count = number_drawn(len(train))
             generator = torch.Generator().manual_seed(settings["seed"])
             chosen = train[torch.randperm(len(train), generator=generator)[:count]]
             small = in_few_pixels(images.train_images[chosen], settings["seed"])
@@ -304,6 +303,11 @@ def fingerprint(images: ImageSet) -> str:
     return md5(b"".join(part.numpy().tobytes() for part in parts) + "\0".join(images.classes).encode())
 
 
+def number_drawn(images: int) -> int:
+    """How many are drawn of a kind that is shown beside so many images."""
+    return max(1, DRAWN * images // BESIDE)
+
+
 def non_digits(fonts: Path | None, images: torch.Tensor, seed: int) -> list:
     """What a run with `--non-digits` learns to refuse, and how often an epoch shows each of it.
 
@@ -312,7 +316,7 @@ def non_digits(fonts: Path | None, images: torch.Tensor, seed: int) -> list:
     """
     import nondigits
 
-    count, share = max(1, DRAWN * len(images) // NON_DIGITS), 1 / DRAWN
+    count, share = number_drawn(len(images)), 1 / DRAWN
     parts = [
         (nondigits.scribbles(count, seed), share),
         (nondigits.shapes(count, seed), share),
@@ -476,8 +480,9 @@ def check_progress(run: Run, state: dict) -> None:
     check_history(history)
     if number_of_steps(state["step_in_epoch"]) > number_of_steps(state["step"]):
         raise ValueError("its epoch has more steps than it has")
-    numbers = [state["seconds"], *([0.0] * 4 if tally is None else tally)]
-    if len(numbers) != 5 or not all(type(value) is float for value in numbers):
+    empty = Tally(run.device).values.tolist()
+    tally = empty if tally is None else tally
+    if len(tally) != len(empty) or not all(type(value) is float for value in (state["seconds"], *tally)):
         raise ValueError("its seconds and its tally are not numbers")
     if type(state["finished"]) is not bool:
         raise ValueError("it does not say whether it is finished")

@@ -280,7 +280,7 @@ def checkpoints() -> list[bytes]:
         run.best = {"epoch": 1, "weights": weights, "metadata": weights._metadata[""] | {"epoch": 1}}
         run.step = 10
         found = []
-        for run.step_in_epoch, run.tally in ((0, None), (3, [0.5, 1.0, 2.0])):
+        for run.step_in_epoch, run.tally in ((0, None), (3, [0.5, 1.0, 2.0, 3.0])):
             run.save_checkpoint(run.generator.get_state())
             found.append((run.folder / "checkpoint.pth").read_bytes())
         return found

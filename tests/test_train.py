@@ -483,6 +483,20 @@ def test_a_dry_run_of_a_recipe_with_fonts_and_non_digits(workdir, capsys):
     assert not os.path.exists("lenet5_model.pth")
 
 
+def test_few_pixels_of_few_pictures(workdir, capsys):
+    """Of four training pictures, a twentieth three times over would be none."""
+    for digit in (0, 1):
+        for copy in range(4):
+            path = workdir / "own" / str(digit) / f"{copy}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(ROOT / "test_digits" / f"digit_{digit}.png").rotate(copy, fillcolor=255).save(
+                path
+            )
+    flags = ["--dataset", "own", "--few-pixels", "--val-size", "2", "--epochs", "1", "--max-steps", "2"]
+    assert main([*flags, "--device", "cpu"]) == 0
+    assert "an epoch shows" in capsys.readouterr().out
+
+
 def test_with_a_teacher_each_sighting_in_an_epoch_is_an_image_of_its_own():
     settings = train.RECIPES["default"] | {"recipe": "default", "fonts": "fonts/digits.npz"}
     data = train.Data(settings, torch.device("cpu"))
