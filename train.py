@@ -26,10 +26,7 @@ if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
 
 import contextlib
-import copy
-import csv
 import functools
-import io
 import json
 import math
 import os
@@ -37,20 +34,16 @@ import platform
 import reprlib
 import sys
 import time
-import warnings
 from pathlib import Path
-from types import NoneType
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 from tqdm import tqdm
 
 from dataset import (
     AUGMENTATIONS,
     DATASETS,
     LARGEST_FONTS,
-    check_dataset,
     in_few_pixels,
     load_dataset,
     load_font_digits,
@@ -58,14 +51,11 @@ from dataset import (
 )
 from epoch import (
     NO_CLASS,
-    OPTIMIZERS,
     SCHEDULES,
-    Average,
     EpochPlan,
     Lessons,
     Tally,
     epoch_size,
-    make_optimizer,
     outlier_exposure,
     random_order,
     soft_cross_entropy,
@@ -74,7 +64,6 @@ from epoch import (
 from evaluate import Evaluation, evaluate, fit_temperature, loss_function, rejection_limits
 from files import (
     STOP_STATUS,
-    ArgumentParser,
     Stopped,
     UserError,
     check_writable,
@@ -83,147 +72,47 @@ from files import (
     make_folder,
     make_folder_with,
     md5,
-    number,
     read_file,
     read_json,
-    reason,
     say,
     user_error,
     write_file,
 )
-from lenet1998 import LeNet1998
 from model import (
-    INITIALISATIONS,
     LARGEST_WEIGHTS,
     NETWORKS,
-    build,
-    check_metadata,
     count_parameters,
     load_weights,
     pick_device,
     save_weights,
     table_of_networks,
-    to_bytes,
-    unpickled,
     weights_with_metadata,
 )
 from preprocess import to_input
+from recipes import RECIPES, flag, make_parser, settings_of, settle
+from run import (
+    COLUMNS,
+    DRY_IMAGES,
+    DRY_STEPS,
+    RUNS,
+    Run,
+    best_network,
+    check_steps,
+    is_better,
+    metrics_csv,
+    read_metrics,
+    run_folder,
+)
 from sources import ImageSet
 
-RUNS = "runs"
 PARTS = ("train", "val", "test")
 COMPARISON_PLOT = "runs_comparison.png"
-COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "lr",
-    "seconds",
-)
 SMALLEST_EPOCH = 5000  # images; of fewer pictures each is shown more than once
 LEAST_TO_CALIBRATE = 500  # validation images
 VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
 BESIDE = 20  # for every 20 images an epoch shows a digit in few pixels, a scribble, a shape, a pair
 DRAWN = 3  # times as many of each are drawn
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
-DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
-LARGEST_CHECKPOINT = 1 << 30  # bytes
-
-# A recipe is a named set of defaults; a flag on the command line wins.
-RECIPES = {
-    "default": {
-        "arch": "lenet5",
-        "dataset": "mnist",
-        "data_dir": "data",
-        "epochs": 10,
-        "batch_size": 256,
-        "lr": 8e-3,
-        "optimizer": "adam",
-        "scheduler": "onecycle",
-        "augment": "affine",
-        "fonts": None,
-        "few_pixels": None,
-        "non_digits": None,
-        "val_size": 5000,
-        "seed": 0,
-        "device": "auto",
-        "init": None,
-        "init_from": None,
-        "teacher": None,
-        "temperature": None,
-        "average": None,
-        "weight_decay": None,
-        "label_smoothing": None,
-        "output": "lenet5_model.pth",
-        "plot": "training_results.png",
-        "max_steps": None,
-        "dry_run": False,
-    },
-}
-RECIPES |= {
-    # Seed document 003's epochs and batches. Its constant rate of 0.001 ends lower and
-    # jumps by half a point from epoch to epoch: table in benchmarks/README.md.
-    "lenet-gap": {
-        "arch": "lenet-gap",
-        "epochs": 30,
-        "batch_size": 64,
-        "lr": 2e-3,
-        "scheduler": "cosine",
-        "augment": "none",
-    },
-    # A few own pictures with --init-from: little enough that the old ones are not forgotten.
-    "fine-tune": {"lr": 5e-4, "scheduler": "cosine"},
-    # Section III of the paper: 20 passes, one pattern at a time, no image held out.
-    "1998": {
-        "arch": "lenet5-1998",
-        "epochs": 20,
-        "batch_size": 100,  # learned one by one
-        "lr": 1e-4,  # a fifth of the paper's: see DiagonalLevenbergMarquardt
-        "optimizer": "sdlm",
-        "scheduler": "1998",
-        "augment": "none",
-        "val_size": 0,
-    },
-}
-RECIPES |= {
-    # A larger network for --teacher to name.
-    "teacher": {
-        "arch": "teacher",
-        "epochs": 25,
-        "optimizer": "adamw",
-        "weight_decay": 0.05,
-        "augment": "elastic",
-        "average": 0.999,
-        "val_size": 10_000,
-        "output": "teacher.pth",
-    },
-    # Reads anybody's digit, and knows what is none: benchmarks/choose_anybody.py has what was tried.
-    "anybody": {
-        "epochs": 120,
-        "optimizer": "adamw",
-        "weight_decay": 0.05,
-        "augment": "pens",
-        "average": 0.999,
-        "fonts": "fonts/digits.npz",
-        "few_pixels": True,
-        "non_digits": True,
-    },
-    # The most that lenet5 can do: benchmarks/README.md has what was tried.
-    "record": {
-        "teacher": "pretrained/teacher.pth",
-        "epochs": 100,
-        "optimizer": "adamw",
-        "weight_decay": 0.1,
-        "augment": "elastic-mild",
-        "average": 0.999,
-        "val_size": 0,
-    },
-}
-RECIPES["1998-distorted"] = {**RECIPES["1998"], "augment": "1998"}
 
 
 # ---------------------------------------------------------------- a run and its folder
@@ -352,171 +241,6 @@ def validation_size(settings: dict, count: int) -> int:
     return size
 
 
-class Run:
-    """A training run: its settings, its folder, and all that changes while it goes on."""
-
-    def __init__(self, settings: dict, folder: Path | None, device: torch.device, classes: list[str]):
-        self.settings, self.folder, self.device = settings, folder, device
-        torch.manual_seed(settings["seed"])
-        self.net = first_weights(settings, classes).to(device)
-        self.optimizer = make_optimizer(
-            self.net, settings["optimizer"], settings["lr"], settings["weight_decay"]
-        )
-        self.average = Average(self.net, settings["average"]) if settings["average"] else None
-        self.generator = torch.Generator().manual_seed(settings["seed"])
-        self.lessons: Lessons | None = None
-        self.history: list[dict] = []
-        self.best: dict | None = None  # epoch, weights and metadata of the best epoch so far
-        self.step = 0  # optimiser steps done in all
-        self.step_in_epoch = 0
-        self.tally: list[float] | None = None  # of an epoch that was interrupted
-        self.seconds = 0.0  # of an epoch that was interrupted
-        self.finished = False
-
-    @property
-    def judged(self) -> nn.Module:
-        """The network that is evaluated and saved: the averaged one, where there is one."""
-        return self.average.net if self.average else self.net
-
-    # What a checkpoint holds beside the states of network, optimiser and generators.
-    PLAIN = ("history", "best", "step", "step_in_epoch", "tally", "seconds", "finished")
-
-    def save_checkpoint(self, generator_state: torch.Tensor) -> None:
-        """Write all that --resume needs. `generator_state` is that before the epoch was drawn."""
-        state = {name: getattr(self, name) for name in self.PLAIN}
-        state["net"] = self.net.state_dict()
-        state["optimizer"] = self.optimizer.state_dict()
-        if self.average:
-            state["average"] = {"net": self.average.net.state_dict(), "steps": self.average.steps}
-        state["generator"] = generator_state
-        state["torch_generator"] = torch.get_rng_state()
-        write_file(self.folder / "checkpoint.pth", to_bytes(state))
-
-    def load_checkpoint(self) -> bool:
-        """Take up the run where its checkpoint is; False if none was written yet."""
-        path = self.folder / "checkpoint.pth"
-        if not path.exists():
-            return False
-        data = read_file(path, LARGEST_CHECKPOINT)
-        try:
-            state = unpickled(path, data, LARGEST_CHECKPOINT, self.device)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch, about what stands in the place of something
-                self.take_up(state)
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise UserError(
-                f"{path} is damaged ({reason(error)}); delete it to start the run over"
-            ) from error
-        return True
-
-    def take_up(self, state: dict) -> None:
-        """Go on from a checkpoint. Raises an error of any kind if it is not that of such a run."""
-        self.net.load_state_dict(tensors_like(self.net.state_dict(), state["net"]))
-        self.optimizer.load_state_dict(optimizer_state(self, state["optimizer"]))
-        if self.average:
-            average = tensors_like(self.net.state_dict(), state["average"]["net"])
-            self.average.net.load_state_dict(average)
-            self.average.steps = number_of_steps(state["average"]["steps"])
-        self.generator.set_state(state["generator"].cpu())
-        torch.set_rng_state(state["torch_generator"].cpu())
-        check_progress(self, state)
-        for name in self.PLAIN:
-            setattr(self, name, state[name])
-
-    def steps_per_epoch(self, data: Data) -> int:
-        return math.ceil(epoch_size(data.parts) / self.settings["batch_size"])
-
-    def total_steps(self, data: Data) -> int:
-        epochs = self.settings["epochs"]
-        epochs = min(epochs, DRY_EPOCHS) if self.settings["dry_run"] else epochs
-        return min(epochs * self.steps_per_epoch(data), self.settings["max_steps"] or sys.maxsize)
-
-
-def tensors_like(wanted: dict, found: dict) -> dict:
-    """`found`, if its tensors have the names, shapes and kinds of those in `wanted`, else ValueError.
-
-    PyTorch takes much of what is otherwise, and computes with it until something breaks.
-    """
-    if found.keys() != wanted.keys():
-        raise ValueError("its tensors have other names")
-    for name, tensor in wanted.items():
-        other = found[name]
-        if not isinstance(other, torch.Tensor) or other.is_meta or other.layout != tensor.layout:
-            raise ValueError(f"{name} is not a tensor of plain numbers")
-        if (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
-            raise ValueError(f"{name} is {tuple(other.shape)} of {other.dtype}")
-    return found
-
-
-def number_of_steps(value) -> int:
-    if type(value) is not int or not 0 <= value < sys.maxsize:
-        raise ValueError("its number of steps is none")
-    return value
-
-
-def optimizer_state(run: Run, found: dict) -> dict:
-    """The state of a run's optimiser from that in a checkpoint, of which only what changes is taken."""
-    net = copy.deepcopy(run.net)
-    other = make_optimizer(net, *(run.settings[name] for name in ("optimizer", "lr", "weight_decay")))
-    if not other.state:  # it begins with the first step
-        for p in net.parameters():
-            p.grad = torch.zeros_like(p)
-        other.step()
-    wanted = other.state_dict()
-    if found["state"] != {}:  # as it is before the first step
-        if found["state"].keys() != wanted["state"].keys():
-            raise ValueError("its optimizer is of another network")
-        for place, tensors in wanted["state"].items():
-            tensors_like(tensors, found["state"][place])
-    for group, theirs in zip(wanted["param_groups"], found["param_groups"], strict=True):
-        for name in group.keys() & {"learned", "measured_at"}:  # of sdlm; the rest is in the settings
-            group[name] = number_of_steps(theirs[name])
-    return {"state": found["state"], "param_groups": wanted["param_groups"]}
-
-
-def check_progress(run: Run, state: dict) -> None:
-    """Raise an error unless a checkpoint says of a run what train.py would."""
-    history, best, tally = (state[name] for name in ("history", "best", "tally"))
-    check_history(history)
-    if number_of_steps(state["step_in_epoch"]) > number_of_steps(state["step"]):
-        raise ValueError("its epoch has more steps than it has")
-    empty = Tally(run.device).values.tolist()
-    tally = empty if tally is None else tally
-    if len(tally) != len(empty) or not all(type(value) is float for value in (state["seconds"], *tally)):
-        raise ValueError("its seconds and its tally are not numbers")
-    if type(state["finished"]) is not bool:
-        raise ValueError("it does not say whether it is finished")
-    if best is None and not history:
-        return
-    if type(best["epoch"]) is not int or not 1 <= best["epoch"] <= len(history):
-        raise ValueError(f"its best epoch is none of {len(history)}")
-    weights = tensors_like(run.net.state_dict(), best["weights"])
-    metadata = {"arch": run.settings["arch"], **best["metadata"]}
-    check_metadata("its best epoch", metadata)
-    if len(metadata["classes"]) != len(list(weights.values())[-1]):
-        raise ValueError("its best epoch has other classes")
-
-
-def first_weights(settings: dict, classes: list[str]) -> nn.Module:
-    """The network that a run starts from: freshly initialised, or from `--init-from`.
-
-    Weights that know other classes keep all their layers but the outputs.
-    """
-    net = build(settings["arch"], len(classes))
-    if settings["init"] is not None:
-        net.apply(INITIALISATIONS[settings["init"]])
-    if settings["init_from"] is None:
-        return net
-    start, metadata = load_weights(settings["init_from"], settings["arch"])
-    if metadata["classes"] == classes:
-        return start
-    say(f"{settings['init_from']} knows other classes: its output layer begins anew")
-    output = list(net.state_dict())[-2:]  # weights and biases
-    kept = {name: value for name, value in start.state_dict().items() if name not in output}
-    net.load_state_dict(kept, strict=False)
-    return net
-
-
 class Stop:
     """Turns Ctrl-C and SIGTERM into a request that the training loop answers between steps.
 
@@ -554,7 +278,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
     After every epoch the checkpoint, the metrics, the figure and, if they are
     the best so far, the weights are on the disk.
     """
-    total, per_epoch = run.total_steps(data), run.steps_per_epoch(data)
+    total, per_epoch = run.total_steps(data.parts), run.steps_per_epoch(data.parts)
     schedule, peak = SCHEDULES[run.settings["scheduler"]], run.settings["lr"]
     augmentation = AUGMENTATIONS[run.settings["augment"]]
     batch_size = run.settings["batch_size"]
@@ -711,16 +435,6 @@ def check_finite(loss: float, run: Run, where: str) -> None:
     )
 
 
-def is_better(row: dict, best: dict | None) -> bool:
-    """Whether an epoch's weights are to be kept: by validation accuracy, then validation loss.
-
-    Without validation images the last epoch's are. The test set decides nothing.
-    """
-    if best is None or row["val_accuracy"] is None:
-        return True
-    return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
-
-
 def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
     """What the weights say of themselves: plain numbers, strings and lists."""
     metadata = {
@@ -756,49 +470,12 @@ def write_outputs(run: Run) -> None:
         save_weights(run.settings["output"], best_network(run), **run.best["metadata"])
 
 
-def best_network(run: Run) -> nn.Module:
-    """The network with the best weights so far, on the CPU."""
-    net = build(run.settings["arch"], len(run.best["metadata"]["classes"]))
-    net.load_state_dict(run.best["weights"])
-    return net
-
-
 def draw_training(run: Run) -> None:
     # matplotlib takes half a second to import, which --help and an error need not wait for.
     from plots import training_curves
 
     title = f"{run.settings['arch']} on {run.settings['dataset']}: {run.folder.name}"
     training_curves(run.history, run.settings["plot"], title, run.best["epoch"])
-
-
-def metrics_csv(history: list[dict]) -> str:
-    """A row an epoch; accuracies from 0 to 1; what was not measured is left empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, "seconds": round(row["seconds"], 3)} for row in history)
-    return text.getvalue()
-
-
-def check_history(history: list[dict]) -> None:
-    """Raise ValueError unless these are the figures of epochs 1, 2, 3 and so on."""
-    for epoch, row in enumerate(history, 1):
-        if row.keys() != set(COLUMNS) or not all(
-            type(v) in (int, float, NoneType) for v in row.values()
-        ):
-            raise ValueError(f"row {epoch} has other columns than numbers of an epoch")
-        if row["epoch"] != epoch:
-            raise ValueError(f"row {epoch} is of epoch {row['epoch']}")
-        unmeasured = {name for name, value in row.items() if value is None}
-        if unmeasured not in (set(), {"val_loss", "val_accuracy"}):
-            raise ValueError(f"epoch {epoch} has no {min(unmeasured)}")
-        if unmeasured != {name for name, value in history[0].items() if value is None}:
-            raise ValueError(f"epoch {epoch} has other figures than the first")
-        for name in row.keys() - unmeasured:
-            most = sys.float_info.max
-            low, high = (0, 1) if name.endswith("accuracy") else (-most, most)
-            if not low <= row[name] <= high:  # also nan
-                raise ValueError(f"the {name} of epoch {epoch} cannot be {row[name]}")
 
 
 def percent(share: float | None) -> str:
@@ -875,167 +552,6 @@ def compare_conditions(settings: dict, folder: Path, device: torch.device, data:
 # ---------------------------------------------------------------- the command line
 
 
-def make_parser() -> ArgumentParser:
-    """Flags without defaults, so that those which were given can be told apart."""
-    parser = ArgumentParser(
-        prog="train.py",
-        description="Train LeNet-5; without flags: 10 epochs on MNIST.",
-        argument_default=None,
-    )
-    defaults = RECIPES["default"]
-    add = parser.add_argument
-    add("--arch", choices=[*NETWORKS, "list"], help="the network (lenet5); list tells of each")
-    add("--recipe", choices=list(RECIPES), help="a named set of defaults for the flags below")
-    add(
-        "--dataset",
-        metavar="NAME",
-        help=f"what to learn (mnist): {', '.join(DATASETS)}, or a folder with a sub-folder a class",
-    )
-    add("--data-dir", metavar="DIR", help="where data sets are kept (data)")
-    add("--epochs", type=number(int, 1, 100_000), help=f"({defaults['epochs']})")
-    add("--batch-size", type=number(int, 1, 60_000), help=f"({defaults['batch_size']})")
-    add("--lr", type=number(float, 1e-9, 1e6), help=f"peak learning rate ({defaults['lr']})")
-    add("--optimizer", choices=list(OPTIMIZERS), help=f"({defaults['optimizer']})")
-    add("--scheduler", choices=list(SCHEDULES), help=f"({defaults['scheduler']})")
-    add("--augment", choices=list(AUGMENTATIONS), help=f"({defaults['augment']})")
-    add("--fonts", metavar="FILE", help="digits in fonts to learn too, such as fonts/digits.npz")
-    add(
-        "--few-pixels",
-        action="store_true",
-        default=None,
-        help="learn beside the data set what is left of its digits in 8 to 12 pixels a side",
-    )
-    add(
-        "--non-digits",
-        action="store_true",
-        default=None,
-        help="learn to be sure of nothing for scribbles, shapes, pairs of digits, letters in --fonts",
-    )
-    add(
-        "--val-size",
-        type=number(int, 0, 59_999),
-        help="training images held out to choose the best epoch (5000); 0 keeps the last epoch",
-    )
-    add("--seed", type=number(int, 0, 2**63 - 1), help="of weights, split, order, distortions (0)")
-    add("--device", choices=["auto", "cpu", "cuda", "mps"], help="(auto: cuda, else mps, else cpu)")
-    add("--resume", metavar="RUN", help="go on with a run, by its folder or name")
-    add("--init", choices=list(INITIALISATIONS), help="initial weights (the network's own choice)")
-    add("--init-from", metavar="WEIGHTS", help="start from these weights")
-    add("--teacher", metavar="WEIGHTS", help="learn from this network's answers, not from labels")
-    add(
-        "--temperature",
-        type=number(float, 0.01, 100.0),
-        help="soften the teacher's answers by dividing its logits (1)",
-    )
-    add(
-        "--average",
-        type=number(float, 0.0, 0.999999),
-        help="keep averaged weights; the share of the mean that a step leaves, such as 0.999",
-    )
-    add(
-        "--weight-decay",
-        type=number(float, 0.0, 1.0),
-        help="(0.01 with adamw, which takes it from the weights; else 0, added to the gradient)",
-    )
-    add("--label-smoothing", type=number(float, 0.0, 0.9), help="(0)")
-    add("--output", metavar="FILE", help="the trained weights (lenet5_model.pth)")
-    add("--plot", metavar="FILE", help="the training curves (training_results.png)")
-    add("--max-steps", type=number(int, 1), help="end after so many optimiser steps")
-    add("--dry-run", action="store_true", default=None, help="a few steps; no weights are written")
-    add("--compare", nargs="*", metavar="RUN", help="compare finished runs instead (all in runs/)")
-    return parser
-
-
-def settle(given: dict) -> dict:
-    """All settings of a run from the flags that were given."""
-    recipe = given.get("recipe", "default")
-    settings = {**RECIPES["default"], **RECIPES[recipe], "recipe": recipe, **given}
-    if "init_from" in given and "arch" not in given:
-        settings["arch"] = load_weights(given["init_from"])[0].arch
-    check_together(settings)
-    return settings
-
-
-def check_together(settings: dict) -> None:
-    """Refuse flags that make no sense, alone or with each other."""
-    arch = settings["arch"]
-    check_dataset(settings["dataset"])
-    if settings["optimizer"] == "sdlm" and arch != LeNet1998.arch:
-        raise UserError(f"--optimizer sdlm needs second derivatives, which only {LeNet1998.arch} has")
-    if settings["optimizer"] == "sdlm" and settings["device"] not in ("auto", "cpu"):
-        raise UserError("--optimizer sdlm learns one pattern at a time, on the CPU: leave --device out")
-    if settings["optimizer"] == "sdlm" and settings["weight_decay"] is not None:
-        raise UserError("--optimizer sdlm knows no --weight-decay: leave it out")
-    if arch == LeNet1998.arch and (settings["teacher"] or settings["label_smoothing"]):
-        raise UserError(
-            f"the loss of {arch} is equation 9, of labels as they are: "
-            "leave --teacher and --label-smoothing out, or choose another --recipe"
-        )
-    if settings["teacher"] and AUGMENTATIONS[settings["augment"]] is None:
-        raise UserError("--teacher needs distorted images to answer for: name an --augment")
-    if settings["temperature"] and not settings["teacher"]:
-        raise UserError("--temperature softens a teacher's answers: name a --teacher, or leave it out")
-    if settings["non_digits"] and (settings["teacher"] or arch == LeNet1998.arch):
-        raise UserError(
-            "--non-digits needs the cross-entropy: leave --teacher and lenet5-1998 out, "
-            "or choose another --recipe"
-        )
-    if settings["label_smoothing"] and settings["teacher"]:
-        raise UserError("--label-smoothing is for labels, and a teacher stands for them: leave one out")
-    if settings["init"] and settings["init_from"]:
-        raise UserError("--init and --init-from are two ways to begin: leave one out")
-    if settings["init"] and arch in (LeNet1998.arch, "lenet5-tanh"):
-        raise UserError(f"--init is for networks with ReLU; {arch} has an initialisation of its own")
-
-
-def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def run_folder(name: str) -> Path:
-    """The folder of a run given by its folder or its name. Raises UserError if it is no run."""
-    for folder in (Path(name), Path(RUNS, name)):
-        if (folder / "config.json").is_file():
-            return folder
-    raise UserError(f"{name} is no run: no config.json in it, nor in {Path(RUNS, name)}")
-
-
-def settings_of(folder: Path, given: dict) -> dict:
-    """The settings in a run's config.json, checked as if they had been typed as flags.
-
-    Raises UserError where `given` has another value.
-    """
-    path = folder / "config.json"
-    config = read_json(path)
-    typed = []
-    for name in (*RECIPES["default"], "recipe"):
-        value, default = config.get(name), RECIPES["default"].get(name, "")
-        nothing = (NoneType, bool)  # a flag without a value, or with none by default
-        if not isinstance(default, nothing) and (value is None or value is False):
-            raise UserError(f"{path} lacks {name!r}; it was not written by train.py")
-        if isinstance(value, list | dict) or value == "list":  # which --arch takes and is no network
-            raise UserError(f"{path} was changed: {name!r} has no value that {flag(name)} takes")
-        if value is True:
-            typed.append(flag(name))
-        elif value is not None and value is not False:
-            typed.append(f"{flag(name)}={value}")
-    try:
-        with contextlib.redirect_stderr(io.StringIO()) as complaint:
-            parsed = vars(make_parser().parse_args(typed))
-    except SystemExit:
-        raise UserError(f"{path} was changed: {complaint.getvalue().strip()}") from None
-    settings = {name: parsed[name] for name in (*RECIPES["default"], "recipe")}
-    settings["dry_run"] = bool(settings["dry_run"])
-    check_together(settings)
-    for name, value in given.items():
-        if settings[name] != value:
-            raise UserError(
-                f"{flag(name)} {value} differs from the run's own: {settings[name]}; "
-                f"leave it out, or start a new run"
-            )
-    return settings
-
-
 def load_run(given: dict) -> tuple[Run, Data]:
     """A new run, or the one to resume, with its data, ready for `fit`."""
     name = given.pop("resume", None)
@@ -1051,19 +567,11 @@ def load_run(given: dict) -> tuple[Run, Data]:
     if folder is not None:
         compare_conditions(settings, folder, device, data)
         found = run.load_checkpoint()
-        check_steps(run, data)
+        check_steps(run, data.parts)
         print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
         return run, data
     run.folder = new_folder(settings, device, data)  # last, when nothing can go wrong any more
     return run, data
-
-
-def check_steps(run: Run, data: Data) -> None:
-    """Raise UserError where a run that is resumed has done other steps than its history has epochs."""
-    whole, size = run.step - run.step_in_epoch, run.steps_per_epoch(data)
-    if run.step_in_epoch >= size or math.ceil(whole / size) != len(run.history):
-        path = run.folder / "checkpoint.pth"
-        raise UserError(f"{path} is damaged (its steps); delete it to start the run over")
 
 
 def print_start(run: Run, data: Data) -> None:
@@ -1096,20 +604,6 @@ def print_summary(run: Run, data: Data, started: float) -> None:
         print("next               python inference.py")
     else:
         print(f"next               python inference.py --weights {run.settings['output']}")
-
-
-def read_metrics(folder: Path) -> list[dict]:
-    """The rows of a run's metrics.csv as numbers, None where a field is empty."""
-    path = folder / "metrics.csv"
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_file(path, 1 << 26).decode())))
-        history = [{c: float(row[c]) if row[c] else None for c in COLUMNS} for row in rows]
-        check_history(history)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} is not a metrics file: {reason(error)}") from error
-    if not history:
-        raise UserError(f"{path} has no epochs in it")
-    return history
 
 
 def compare_runs(names: list[str], plot: str) -> int:

@@ -23,7 +23,7 @@ from dataset import AUGMENTATIONS, load_mnist
 from epoch import EpochPlan, make_optimizer, train_epoch
 from model import NETWORKS, build
 from preprocess import to_input
-from train import RECIPES
+from recipes import RECIPES
 
 SEEDS = (0, 1, 2)
 SETTINGS = {

@@ -37,7 +37,9 @@ from evaluate import evaluate, rejection_limits
 from files import write_file
 from inference import FONTS, ImageClassifier
 from nondigits import load_letters
-from train import RECIPES, Data, Run, loss_of_run
+from recipes import RECIPES
+from run import Run
+from train import Data, loss_of_run
 
 TURNS = 5  # after one to warm up
 FOLDER = ROOT / "benchmarks" / "work"

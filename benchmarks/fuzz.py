@@ -240,8 +240,9 @@ def new_run(folder: Path):
     """A run as train.py begins or resumes it."""
     import torch
 
+    from recipes import RECIPES
+    from run import Run
     from sources import DIGITS
-    from train import RECIPES, Run
 
     settings = RECIPES["default"] | {"recipe": "default", "average": 0.99}
     return Run(settings, folder, torch.device("cpu"), DIGITS)
@@ -252,7 +253,8 @@ def go_on(run) -> None:
     import torch
 
     from epoch import Tally
-    from train import best_network, epoch_line, metrics_csv
+    from run import best_network, metrics_csv
+    from train import epoch_line
 
     run.net(torch.zeros(2, 1, 32, 32)).sum().backward()
     run.optimizer.step()
@@ -270,7 +272,7 @@ def go_on(run) -> None:
 def checkpoints() -> list[bytes]:
     """After an epoch, and within the second."""
     from model import weights_with_metadata
-    from train import COLUMNS
+    from run import COLUMNS
 
     with tempfile.TemporaryDirectory() as folder:
         run = new_run(Path(folder))
@@ -287,7 +289,7 @@ def checkpoints() -> list[bytes]:
 
 
 def configs() -> list[bytes]:
-    from train import RECIPES
+    from recipes import RECIPES
 
     found = []
     for name in ("default", "record", "1998", "anybody"):
@@ -297,7 +299,7 @@ def configs() -> list[bytes]:
 
 
 def metrics_files() -> list[bytes]:
-    from train import COLUMNS, metrics_csv
+    from run import COLUMNS, metrics_csv
 
     rows = [dict.fromkeys(COLUMNS, 0.5) | {"epoch": epoch} for epoch in (1, 2, 3)]
     unvalidated = [row | {"val_loss": None, "val_accuracy": None} for row in rows]
@@ -381,22 +383,24 @@ def read_checkpoint(path: Path) -> None:
 
 
 def read_config(path: Path) -> None:
-    import train
+    from epoch import SCHEDULES
+    from model import NETWORKS
+    from recipes import RECIPES, settings_of
 
     path.rename(path.parent / "config.json")
-    settings = train.settings_of(path.parent, {})
-    train.NETWORKS[settings["arch"]], train.SCHEDULES[settings["scheduler"]]
-    assert all(settings[name] is not None for name, value in train.RECIPES["default"].items() if value)
+    settings = settings_of(path.parent, {})
+    NETWORKS[settings["arch"]], SCHEDULES[settings["scheduler"]]
+    assert all(settings[name] is not None for name, value in RECIPES["default"].items() if value)
 
 
 def read_history(path: Path) -> None:
-    import train
+    from run import is_better, read_metrics
 
     path.rename(path.parent / "metrics.csv")
-    history = train.read_metrics(path.parent)
+    history = read_metrics(path.parent)
     best = history[0]
     for row in history:
-        best = row if train.is_better(row, best) else best
+        best = row if is_better(row, best) else best
     assert all(math.isfinite(value) for row in history for value in row.values() if value is not None)
     sum(row["seconds"] for row in history)
 

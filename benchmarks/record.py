@@ -18,7 +18,7 @@ from dataset import load_mnist, warp
 from evaluate import compute_logits
 from model import load_weights
 from preprocess import to_input
-from train import RECIPES
+from recipes import RECIPES
 
 SEEDS = (0, 1, 2, 3, 4)
 SHIFT, SCALE = 2 / 32, 0.05  # one pixel of 32 where the image spans 2; 5 %

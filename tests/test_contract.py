@@ -39,6 +39,7 @@ import inference
 import train
 from dataset import warp
 from inference import ImageClassifier
+from run import first_weights
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 DIGITS = ROOT / "test_digits"
@@ -303,11 +304,11 @@ def test_the_step_at_which_a_loss_is_no_longer_finite_is_named(pictures, monkeyp
 
     def remember(*arguments, **options):
         nonlocal net
-        net = make(*arguments, **options)
+        net = first_weights(*arguments, **options)
         return net
 
-    net, make = None, train.first_weights
-    monkeypatch.setattr(train, "first_weights", remember)
+    net = None
+    monkeypatch.setattr("run.first_weights", remember)
     at_step(monkeypatch, 104, spoil)
     flags = [*SHORT[:-4], "--epochs", "3", "--device", "cpu"]
     assert train.main(flags) == 1

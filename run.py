@@ -1,0 +1,284 @@
+"""A training run: its network and optimiser, its history, and the checkpoint it goes on from.
+
+    Run             all that changes while a run goes on; saves and loads its checkpoint
+    run_folder      where a run is, by its folder or its name
+    read_metrics    the history that metrics.csv tells
+    is_better       which epoch's weights are kept
+
+A checkpoint is nobody's word: it may be damaged, of another run, or changed by hand. All
+that stands in it is checked before a run goes on from it, so that it is refused with the
+reason and not obeyed into nonsense.
+"""
+
+import copy
+import csv
+import io
+import math
+import sys
+import warnings
+from pathlib import Path
+from types import NoneType
+
+import torch
+from torch import nn
+
+from epoch import Average, Lessons, Tally, epoch_size, make_optimizer
+from files import UserError, read_file, reason, say, write_file
+from model import INITIALISATIONS, build, check_metadata, load_weights, to_bytes, unpickled
+
+RUNS = "runs"
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "lr",
+    "seconds",
+)
+DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
+LARGEST_CHECKPOINT = 1 << 30  # bytes
+
+
+def run_folder(name: str) -> Path:
+    """The folder of a run given by its folder or its name. Raises UserError if it is no run."""
+    for folder in (Path(name), Path(RUNS, name)):
+        if (folder / "config.json").is_file():
+            return folder
+    raise UserError(f"{name} is no run: no config.json in it, nor in {Path(RUNS, name)}")
+
+
+class Run:
+    """A training run: its settings, its folder, and all that changes while it goes on."""
+
+    def __init__(self, settings: dict, folder: Path | None, device: torch.device, classes: list[str]):
+        self.settings, self.folder, self.device = settings, folder, device
+        torch.manual_seed(settings["seed"])
+        self.net = first_weights(settings, classes).to(device)
+        self.optimizer = make_optimizer(
+            self.net, settings["optimizer"], settings["lr"], settings["weight_decay"]
+        )
+        self.average = Average(self.net, settings["average"]) if settings["average"] else None
+        self.generator = torch.Generator().manual_seed(settings["seed"])
+        self.lessons: Lessons | None = None
+        self.history: list[dict] = []
+        self.best: dict | None = None  # epoch, weights and metadata of the best epoch so far
+        self.step = 0  # optimiser steps done in all
+        self.step_in_epoch = 0
+        self.tally: list[float] | None = None  # of an epoch that was interrupted
+        self.seconds = 0.0  # of an epoch that was interrupted
+        self.finished = False
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is evaluated and saved: the averaged one, where there is one."""
+        return self.average.net if self.average else self.net
+
+    # What a checkpoint holds beside the states of network, optimiser and generators.
+    PLAIN = ("history", "best", "step", "step_in_epoch", "tally", "seconds", "finished")
+
+    def save_checkpoint(self, generator_state: torch.Tensor) -> None:
+        """Write all that --resume needs. `generator_state` is that before the epoch was drawn."""
+        state = {name: getattr(self, name) for name in self.PLAIN}
+        state["net"] = self.net.state_dict()
+        state["optimizer"] = self.optimizer.state_dict()
+        if self.average:
+            state["average"] = {"net": self.average.net.state_dict(), "steps": self.average.steps}
+        state["generator"] = generator_state
+        state["torch_generator"] = torch.get_rng_state()
+        write_file(self.folder / "checkpoint.pth", to_bytes(state))
+
+    def load_checkpoint(self) -> bool:
+        """Take up the run where its checkpoint is; False if none was written yet."""
+        path = self.folder / "checkpoint.pth"
+        if not path.exists():
+            return False
+        data = read_file(path, LARGEST_CHECKPOINT)
+        try:
+            state = unpickled(path, data, LARGEST_CHECKPOINT, self.device)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of torch, about what stands in the place of something
+                self.take_up(state)
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise UserError(
+                f"{path} is damaged ({reason(error)}); delete it to start the run over"
+            ) from error
+        return True
+
+    def take_up(self, state: dict) -> None:
+        """Go on from a checkpoint. Raises an error of any kind if it is not that of such a run."""
+        self.net.load_state_dict(tensors_like(self.net.state_dict(), state["net"]))
+        self.optimizer.load_state_dict(optimizer_state(self, state["optimizer"]))
+        if self.average:
+            average = tensors_like(self.net.state_dict(), state["average"]["net"])
+            self.average.net.load_state_dict(average)
+            self.average.steps = number_of_steps(state["average"]["steps"])
+        self.generator.set_state(state["generator"].cpu())
+        torch.set_rng_state(state["torch_generator"].cpu())
+        check_progress(self, state)
+        for name in self.PLAIN:
+            setattr(self, name, state[name])
+
+    def steps_per_epoch(self, parts: list) -> int:
+        return math.ceil(epoch_size(parts) / self.settings["batch_size"])
+
+    def total_steps(self, parts: list) -> int:
+        epochs = self.settings["epochs"]
+        epochs = min(epochs, DRY_EPOCHS) if self.settings["dry_run"] else epochs
+        return min(epochs * self.steps_per_epoch(parts), self.settings["max_steps"] or sys.maxsize)
+
+
+def tensors_like(wanted: dict, found: dict) -> dict:
+    """`found`, if its tensors have the names, shapes and kinds of those in `wanted`, else ValueError.
+
+    PyTorch takes much of what is otherwise, and computes with it until something breaks.
+    """
+    if found.keys() != wanted.keys():
+        raise ValueError("its tensors have other names")
+    for name, tensor in wanted.items():
+        other = found[name]
+        if not isinstance(other, torch.Tensor) or other.is_meta or other.layout != tensor.layout:
+            raise ValueError(f"{name} is not a tensor of plain numbers")
+        if (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(f"{name} is {tuple(other.shape)} of {other.dtype}")
+    return found
+
+
+def number_of_steps(value) -> int:
+    if type(value) is not int or not 0 <= value < sys.maxsize:
+        raise ValueError("its number of steps is none")
+    return value
+
+
+def optimizer_state(run: Run, found: dict) -> dict:
+    """The state of a run's optimiser from that in a checkpoint, of which only what changes is taken."""
+    net = copy.deepcopy(run.net)
+    other = make_optimizer(net, *(run.settings[name] for name in ("optimizer", "lr", "weight_decay")))
+    if not other.state:  # it begins with the first step
+        for p in net.parameters():
+            p.grad = torch.zeros_like(p)
+        other.step()
+    wanted = other.state_dict()
+    if found["state"] != {}:  # as it is before the first step
+        if found["state"].keys() != wanted["state"].keys():
+            raise ValueError("its optimizer is of another network")
+        for place, tensors in wanted["state"].items():
+            tensors_like(tensors, found["state"][place])
+    for group, theirs in zip(wanted["param_groups"], found["param_groups"], strict=True):
+        for name in group.keys() & {"learned", "measured_at"}:  # of sdlm; the rest is in the settings
+            group[name] = number_of_steps(theirs[name])
+    return {"state": found["state"], "param_groups": wanted["param_groups"]}
+
+
+def check_progress(run: Run, state: dict) -> None:
+    """Raise an error unless a checkpoint says of a run what train.py would."""
+    history, best, tally = (state[name] for name in ("history", "best", "tally"))
+    check_history(history)
+    if number_of_steps(state["step_in_epoch"]) > number_of_steps(state["step"]):
+        raise ValueError("its epoch has more steps than it has")
+    empty = Tally(run.device).values.tolist()
+    tally = empty if tally is None else tally
+    if len(tally) != len(empty) or not all(type(value) is float for value in (state["seconds"], *tally)):
+        raise ValueError("its seconds and its tally are not numbers")
+    if type(state["finished"]) is not bool:
+        raise ValueError("it does not say whether it is finished")
+    if best is None and not history:
+        return
+    if type(best["epoch"]) is not int or not 1 <= best["epoch"] <= len(history):
+        raise ValueError(f"its best epoch is none of {len(history)}")
+    weights = tensors_like(run.net.state_dict(), best["weights"])
+    metadata = {"arch": run.settings["arch"], **best["metadata"]}
+    check_metadata("its best epoch", metadata)
+    if len(metadata["classes"]) != len(list(weights.values())[-1]):
+        raise ValueError("its best epoch has other classes")
+
+
+def check_steps(run: Run, parts: list) -> None:
+    """Raise UserError where a run that is resumed has done other steps than its history has epochs."""
+    whole, size = run.step - run.step_in_epoch, run.steps_per_epoch(parts)
+    if run.step_in_epoch >= size or math.ceil(whole / size) != len(run.history):
+        path = run.folder / "checkpoint.pth"
+        raise UserError(f"{path} is damaged (its steps); delete it to start the run over")
+
+
+def first_weights(settings: dict, classes: list[str]) -> nn.Module:
+    """The network that a run starts from: freshly initialised, or from `--init-from`.
+
+    Weights that know other classes keep all their layers but the outputs.
+    """
+    net = build(settings["arch"], len(classes))
+    if settings["init"] is not None:
+        net.apply(INITIALISATIONS[settings["init"]])
+    if settings["init_from"] is None:
+        return net
+    start, metadata = load_weights(settings["init_from"], settings["arch"])
+    if metadata["classes"] == classes:
+        return start
+    say(f"{settings['init_from']} knows other classes: its output layer begins anew")
+    output = list(net.state_dict())[-2:]  # weights and biases
+    kept = {name: value for name, value in start.state_dict().items() if name not in output}
+    net.load_state_dict(kept, strict=False)
+    return net
+
+
+def best_network(run: Run) -> nn.Module:
+    """The network with the best weights so far, on the CPU."""
+    net = build(run.settings["arch"], len(run.best["metadata"]["classes"]))
+    net.load_state_dict(run.best["weights"])
+    return net
+
+
+def is_better(row: dict, best: dict | None) -> bool:
+    """Whether an epoch's weights are to be kept: by validation accuracy, then validation loss.
+
+    Without validation images the last epoch's are. The test set decides nothing.
+    """
+    if best is None or row["val_accuracy"] is None:
+        return True
+    return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
+
+
+def metrics_csv(history: list[dict]) -> str:
+    """A row an epoch; accuracies from 0 to 1; what was not measured is left empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "seconds": round(row["seconds"], 3)} for row in history)
+    return text.getvalue()
+
+
+def check_history(history: list[dict]) -> None:
+    """Raise ValueError unless these are the figures of epochs 1, 2, 3 and so on."""
+    for epoch, row in enumerate(history, 1):
+        if row.keys() != set(COLUMNS) or not all(
+            type(v) in (int, float, NoneType) for v in row.values()
+        ):
+            raise ValueError(f"row {epoch} has other columns than numbers of an epoch")
+        if row["epoch"] != epoch:
+            raise ValueError(f"row {epoch} is of epoch {row['epoch']}")
+        unmeasured = {name for name, value in row.items() if value is None}
+        if unmeasured not in (set(), {"val_loss", "val_accuracy"}):
+            raise ValueError(f"epoch {epoch} has no {min(unmeasured)}")
+        if unmeasured != {name for name, value in history[0].items() if value is None}:
+            raise ValueError(f"epoch {epoch} has other figures than the first")
+        for name in row.keys() - unmeasured:
+            most = sys.float_info.max
+            low, high = (0, 1) if name.endswith("accuracy") else (-most, most)
+            if not low <= row[name] <= high:  # also nan
+                raise ValueError(f"the {name} of epoch {epoch} cannot be {row[name]}")
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """The rows of a run's metrics.csv as numbers, None where a field is empty."""
+    path = folder / "metrics.csv"
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_file(path, 1 << 26).decode())))
+        history = [{c: float(row[c]) if row[c] else None for c in COLUMNS} for row in rows]
+        check_history(history)
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not a metrics file: {reason(error)}") from error
+    if not history:
+        raise UserError(f"{path} has no epochs in it")
+    return history

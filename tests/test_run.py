@@ -1,0 +1,521 @@
+"""A run's checkpoint and history: what was saved comes back, and what is not so is refused."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import run
+from epoch import EpochPlan, train_epoch
+from files import UserError
+from lenet1998 import LeNet1998
+from model import LeNet5, build, save_weights, to_bytes, weights_with_metadata
+from preprocess import to_input
+from recipes import RECIPES
+from run import COLUMNS, Run
+
+CPU = torch.device("cpu")
+DIGITS = [str(digit) for digit in range(10)]
+BATCH, STEPS = 10, 4  # of an epoch on forty pictures
+KINDS = {
+    "adam": {},
+    "sgd": {"optimizer": "sgd"},
+    "averaged": {"optimizer": "adamw", "average": 0.9, "weight_decay": 0.05},
+    "1998": {"arch": "lenet5-1998", "optimizer": "sdlm", "lr": 1e-4},
+}
+
+
+def new_run(folder: Path | None, classes=DIGITS, **changes) -> Run:
+    settings = RECIPES["default"] | {"recipe": "default", "batch_size": BATCH} | changes
+    return Run(settings, folder, CPU, classes)
+
+
+def learn(one: Run, steps: int, seed: int = 0) -> None:
+    """Some steps of an epoch on noise, in the order that the run's generator draws."""
+    noise = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(BATCH * STEPS, 1, 32, 32, generator=noise)
+    labels = torch.randint(10, (len(inputs),), generator=noise)
+    plan = EpochPlan(inputs, None, one.generator)
+    after_step = (lambda: one.average.add(one.net)) if one.average else (lambda: None)
+
+    def before_step(step: int) -> bool:
+        return step < steps
+
+    train_epoch(
+        one.net,
+        one.optimizer,
+        inputs,
+        labels,
+        plan,
+        BATCH,
+        before_step=before_step,
+        after_step=after_step,
+    )
+    one.step += steps
+
+
+def figures(epoch: int, **changes) -> dict:
+    return dict.fromkeys(COLUMNS, 0.5) | {"epoch": epoch} | changes
+
+
+def finish_epochs(one: Run, epochs: int) -> None:
+    """The history and the best weights as they are after so many epochs."""
+    one.history = [figures(epoch) for epoch in range(1, epochs + 1)]
+    metadata = {"classes": DIGITS, "test_accuracy": 0.5, "epoch": 1}
+    one.best = {"epoch": 1, "weights": weights_with_metadata(one.judged), "metadata": metadata}
+
+
+def same(one, other) -> bool:
+    """Whether two states are equal, tensor by tensor."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and one == other
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The state of a run of each kind that has done an epoch and three steps, and its checkpoint."""
+    found = {}
+    for kind, settings in KINDS.items():
+        one = new_run(tmp_path_factory.mktemp(kind), **settings)
+        learn(one, STEPS)
+        finish_epochs(one, 1)
+        drawn = one.generator.get_state()
+        learn(one, 3, seed=1)
+        one.step_in_epoch, one.tally, one.seconds = 3, [1.0, 2.0, 3.0, 4.0], 0.25
+        one.save_checkpoint(drawn)
+        found[kind] = one, torch.get_rng_state()
+    return found
+
+
+def state_of(one: Run) -> dict:
+    return torch.load(one.folder / "checkpoint.pth", weights_only=True)
+
+
+# ---------------------------------------------------------------- a checkpoint
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_that_changes_comes_back_from_a_checkpoint(saved, kind, tmp_path):
+    one, torch_generator = saved[kind]
+    shutil.copy(one.folder / "checkpoint.pth", tmp_path)
+    other = new_run(tmp_path, **KINDS[kind])
+    assert not same(other.net.state_dict(), one.net.state_dict())
+    assert other.load_checkpoint()
+    for name in ("history", "step", "step_in_epoch", "tally", "seconds", "finished"):
+        assert same(getattr(other, name), getattr(one, name)), name
+    assert same(dict(other.best), dict(one.best))
+    assert same(other.net.state_dict(), one.net.state_dict())
+    assert same(other.judged.state_dict(), one.judged.state_dict())
+    assert same(other.optimizer.state_dict(), one.optimizer.state_dict())
+    assert torch.equal(torch.get_rng_state(), torch_generator)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_from_a_checkpoint_learns_as_the_other_would(saved, kind, tmp_path):
+    """The epoch is drawn again as it was, and the next steps are the same to the bit."""
+    ends = []
+    for copy in ("one", "two"):
+        (tmp_path / copy).mkdir()
+        shutil.copy(saved[kind][0].folder / "checkpoint.pth", tmp_path / copy)
+        other = new_run(tmp_path / copy, seed=7, **KINDS[kind])  # whose own beginnings matter nothing
+        assert other.load_checkpoint()
+        assert torch.equal(other.generator.get_state(), state_of(other)["generator"])
+        learn(other, 2, seed=2)
+        other.save_checkpoint(other.generator.get_state())
+        ends.append((tmp_path / copy / "checkpoint.pth").read_bytes())
+    assert ends[0] == ends[1]
+
+
+def test_without_a_checkpoint_a_run_begins(tmp_path):
+    one = new_run(tmp_path)
+    assert one.load_checkpoint() is False
+    assert (one.step, one.step_in_epoch, one.seconds, one.finished) == (0, 0, 0.0, False)
+    assert (one.history, one.best, one.tally, one.average, one.lessons) == ([], None, None, None, None)
+
+
+def test_a_checkpoint_from_before_the_first_step(tmp_path):
+    """Then the optimiser has no state of its own yet."""
+    one = new_run(tmp_path)
+    one.save_checkpoint(one.generator.get_state())
+    assert new_run(tmp_path).load_checkpoint()
+    later = new_run(tmp_path, seed=1)
+    assert later.load_checkpoint()
+    assert same(later.net.state_dict(), one.net.state_dict())
+    assert later.optimizer.state_dict()["state"] == {}
+
+
+def test_a_finished_run_says_so(tmp_path):
+    one = new_run(tmp_path)
+    one.finished = True
+    one.save_checkpoint(one.generator.get_state())
+    other = new_run(tmp_path)
+    assert other.load_checkpoint()
+    assert other.finished is True
+
+
+def test_the_network_that_is_judged_is_the_averaged_one():
+    assert (one := new_run(None)).judged is one.net
+    one = new_run(None, average=0.9)
+    assert one.judged is one.average.net
+    assert one.average.decay == 0.9
+
+
+def changed(*path, to):
+    """A function that gives a state with one of its values changed."""
+
+    def change(state):
+        if not path:
+            return to
+        place = state
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = to(place[path[-1]]) if callable(to) else to
+        return state
+
+    return change
+
+
+def without(*path):
+    def change(state):
+        place = state
+        for name in path[:-1]:
+            place = place[name]
+        del place[path[-1]]
+        return state
+
+    return change
+
+
+# What is changed, and the reason that a person is to read.
+ODD = {
+    "no dictionary": (changed(to=torch.zeros(3)), ""),
+    "no network": (without("net"), "net"),
+    "a tensor too few": (without("net", "c1.bias"), "its tensors have other names"),
+    "a tensor too many": (changed("net", "c9.bias", to=torch.zeros(1)), "other names"),
+    "a list for a tensor": (changed("net", "c1.bias", to=[0.0] * 6), "c1.bias is not a tensor of plain"),
+    "numbers that are not there": (
+        changed("net", "c1.bias", to=lambda t: t.to("meta")),
+        "c1.bias is not a tensor of plain numbers",
+    ),
+    "a sparse tensor": (
+        changed("net", "c1.bias", to=lambda t: t.to_sparse()),
+        "c1.bias is not a tensor of plain numbers",
+    ),
+    "another shape": (
+        changed("net", "c1.bias", to=torch.zeros(1, 6)),
+        "c1.bias is (1, 6) of torch.float32",
+    ),
+    "another kind of number": (changed("net", "c1.bias", to=torch.zeros(6).double()), "torch.float64"),
+    "an average of other shapes": (
+        changed("average", "net", "c1.bias", to=torch.zeros(7)),
+        "c1.bias is (7,) of torch.float32",
+    ),
+    "no average": (without("average"), "average"),
+    "an average in words": (changed("average", "steps", to="x"), "its number of steps is none"),
+    "an average of half a step": (changed("average", "steps", to=0.5), "its number of steps is none"),
+    "an average of True steps": (changed("average", "steps", to=True), "its number of steps is none"),
+    "an average from before the beginning": (changed("average", "steps", to=-1), "number of steps"),
+    "an average of endless steps": (changed("average", "steps", to=2**63), "number of steps"),
+    "an optimiser of other parameters": (
+        changed("optimizer", "state", to=lambda s: {99: s[0]}),
+        "its optimizer is of another network",
+    ),
+    "an optimiser with other shapes": (
+        changed("optimizer", "state", 0, to=lambda s: {k: torch.zeros(2) for k in s}),
+        "is (2,) of torch.float32",
+    ),
+    "an optimiser of more groups": (changed("optimizer", "param_groups", to=lambda g: g * 2), ""),
+    "a generator in words": (changed("generator", to="x"), ""),
+    "a generator too short": (changed("generator", to=lambda t: t[:5]), ""),
+    "torch's generator in words": (changed("torch_generator", to="x"), ""),
+    "a history of text": (changed("history", to="x"), ""),
+    "a history without a figure": (changed("history", 0, "lr", to=None), "epoch 1 has no lr"),
+    "a history with a tensor": (
+        changed("history", 0, "lr", to=torch.ones(1)),
+        "row 1 has other columns",
+    ),
+    "a history with a truth": (changed("history", 0, "lr", to=True), "row 1 has other columns"),
+    "a history with a further column": (changed("history", 0, "x", to=1.0), "row 1 has other columns"),
+    "a history of other epochs": (changed("history", to=lambda h: h * 2), "row 2 is of epoch 1"),
+    "no history, but a best epoch": (changed("history", to=[]), "its best epoch is none of 0"),
+    "no best epoch, but a history": (changed("best", to=None), ""),
+    "a best epoch to come": (changed("best", "epoch", to=2), "its best epoch is none of 1"),
+    "a best epoch before the first": (changed("best", "epoch", to=0), "its best epoch is none of 1"),
+    "a best epoch of 1.0": (changed("best", "epoch", to=1.0), "its best epoch is none of 1"),
+    "a best epoch in words": (changed("best", "metadata", to="x"), ""),
+    "best weights of another shape": (
+        changed("best", "weights", "c1.bias", to=torch.zeros(7)),
+        "c1.bias is (7,) of torch.float32",
+    ),
+    "best weights of other classes": (
+        changed("best", "metadata", "classes", to=["cat", "dog"]),
+        "its best epoch has other classes",
+    ),
+    "a best epoch of another network": (
+        changed("best", "metadata", "arch", to="lenet9"),
+        "its best epoch",
+    ),
+    "steps in words": (changed("step", to="10"), "its number of steps is none"),
+    "no whole step": (changed("step", to=10.5), "its number of steps is none"),
+    "more steps in the epoch than in all": (changed("step_in_epoch", to=8), "more steps than it has"),
+    "a step of the epoch in words": (changed("step_in_epoch", to="3"), "its number of steps is none"),
+    "a tally of two": (changed("tally", to=[1.0, 2.0]), "its seconds and its tally are not numbers"),
+    "a tally in words": (changed("tally", 2, to="3"), "its seconds and its tally are not numbers"),
+    "seconds in words": (changed("seconds", to="x"), "its seconds and its tally are not numbers"),
+    "perhaps finished": (changed("finished", to=None), "it does not say whether it is finished"),
+    "no word of seconds": (without("seconds"), "seconds"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_checkpoint_is_refused_with_the_reason(saved, tmp_path, kind):
+    """Not even one that PyTorch takes, and would fail with later, or compute with unseen."""
+    change, words = ODD[kind]
+    (tmp_path / "checkpoint.pth").write_bytes(to_bytes(change(state_of(saved["averaged"][0]))))
+    with pytest.raises(UserError) as refused:
+        new_run(tmp_path, **KINDS["averaged"]).load_checkpoint()
+    begins, ends = f"{tmp_path}/checkpoint.pth is damaged (", "); delete it to start the run over"
+    assert str(refused.value).startswith(begins)
+    assert str(refused.value).endswith(ends)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("learned", -1), ("learned", "x"), ("measured_at", 0.5), ("measured_at", None)]
+)
+def test_an_odd_count_of_patterns_is_refused(saved, tmp_path, name, value):
+    state = changed("optimizer", "param_groups", 0, name, to=value)(state_of(saved["1998"][0]))
+    (tmp_path / "checkpoint.pth").write_bytes(to_bytes(state))
+    with pytest.raises(UserError, match="its number of steps is none"):
+        new_run(tmp_path, **KINDS["1998"]).load_checkpoint()
+
+
+def test_a_tally_is_taken_or_none(saved, tmp_path):
+    state = state_of(saved["adam"][0]) | {"tally": None, "step": 4, "step_in_epoch": 0}
+    (tmp_path / "checkpoint.pth").write_bytes(to_bytes(state))
+    one = new_run(tmp_path)
+    assert one.load_checkpoint()
+    assert one.tally is None
+
+
+def test_an_optimizer_keeps_its_settings_whatever_a_checkpoint_says(saved, tmp_path):
+    """They are in config.json, where a person reads them."""
+    state = state_of(saved["adam"][0])
+    (group,) = state["optimizer"]["param_groups"]
+    group |= {"betas": (-5.0, "x"), "maximize": True, "fused": None, "weight_decay": 1e9}
+    (tmp_path / "checkpoint.pth").write_bytes(to_bytes(state))
+    one = new_run(tmp_path, lr=0.003, weight_decay=0.25)
+    (before,) = one.optimizer.state_dict()["param_groups"]
+    assert one.load_checkpoint()
+    assert one.optimizer.state_dict()["param_groups"] == [before]
+    assert (before["lr"], before["weight_decay"]) == (0.003, 0.25)
+
+
+def test_how_far_the_1998_optimiser_was_comes_from_the_checkpoint(saved, tmp_path):
+    one, _ = saved["1998"]
+    (group,) = one.optimizer.param_groups
+    assert (group["learned"], group["measured_at"]) == (7 * BATCH, 4 * BATCH)
+    shutil.copy(one.folder / "checkpoint.pth", tmp_path)
+    other = new_run(tmp_path, **KINDS["1998"])
+    assert other.load_checkpoint()
+    (group,) = other.optimizer.param_groups
+    assert (group["learned"], group["measured_at"]) == (7 * BATCH, 4 * BATCH)
+
+
+def test_a_checkpoint_too_large_is_not_read(saved, tmp_path, monkeypatch):
+    shutil.copy(saved["adam"][0].folder / "checkpoint.pth", tmp_path)
+    monkeypatch.setattr(run, "LARGEST_CHECKPOINT", 1000)
+    with pytest.raises(UserError, match=r"1,000"):
+        new_run(tmp_path).load_checkpoint()
+
+
+# ---------------------------------------------------------------- steps and epochs
+
+
+def test_the_steps_of_a_run():
+    """Of 95 images in batches of 10 the tenth batch has five."""
+    one = new_run(None, epochs=3)
+    assert one.steps_per_epoch([(95, 1)]) == 10
+    assert one.steps_per_epoch([(45, 2)]) == 9
+    assert one.total_steps([(95, 1)]) == 30
+    assert new_run(None, epochs=3, max_steps=7).total_steps([(95, 1)]) == 7
+    assert new_run(None, epochs=3, max_steps=99).total_steps([(95, 1)]) == 30
+    assert new_run(None, epochs=3, dry_run=True).total_steps([(95, 1)]) == 20  # two epochs
+    assert new_run(None, epochs=1, dry_run=True).total_steps([(95, 1)]) == 10
+
+
+@pytest.mark.parametrize(
+    ("epochs", "step", "in_epoch", "is_right"),
+    [
+        (0, 0, 0, True),
+        (0, 3, 3, True),
+        (0, 9, 9, True),
+        (0, 10, 10, False),  # then the epoch is finished and has figures
+        (1, 10, 0, True),
+        (1, 13, 3, True),
+        (1, 7, 0, True),  # --max-steps 7 ended it
+        (1, 3, 3, False),
+        (0, 10, 0, False),
+        (2, 10, 0, False),
+        (2, 20, 0, True),
+        (1, 20, 0, False),
+    ],
+)
+def test_steps_and_epochs_have_to_agree(tmp_path, epochs, step, in_epoch, is_right):
+    one = new_run(tmp_path)
+    one.history, one.step, one.step_in_epoch = [{}] * epochs, step, in_epoch
+    if is_right:
+        run.check_steps(one, [(95, 1)])
+        return
+    with pytest.raises(UserError, match=r"checkpoint.pth is damaged \(its steps\); delete it to start"):
+        run.check_steps(one, [(95, 1)])
+
+
+# ---------------------------------------------------------------- the first weights
+
+
+def test_the_seed_draws_the_first_weights():
+    one, two, other = new_run(None), new_run(None), new_run(None, seed=1)
+    assert same(one.net.state_dict(), two.net.state_dict())
+    assert not same(one.net.state_dict(), other.net.state_dict())
+    assert one.generator.initial_seed() == 0
+    assert other.generator.initial_seed() == 1
+
+
+def test_the_network_and_its_classes_are_those_of_the_settings():
+    assert isinstance(new_run(None, arch="lenet5-1998").net, LeNet1998)
+    assert new_run(None, classes=["a", "b", "c"]).net.output.out_features == 3
+    assert new_run(None, lr=0.25).optimizer.param_groups[0]["lr"] == 0.25
+
+
+def test_init_draws_them_otherwise():
+    torch.manual_seed(0)
+    expected = build("lenet5")
+    expected.apply(run.INITIALISATIONS["xavier"])
+    assert same(new_run(None, init="xavier").net.state_dict(), expected.state_dict())
+    assert not same(new_run(None).net.state_dict(), expected.state_dict())
+
+
+def test_init_from_takes_all_layers_or_all_but_the_outputs(tmp_path, capsys):
+    path, net = tmp_path / "w.pth", LeNet5()
+    save_weights(path, net)
+    start = str(path)
+    assert same(new_run(None, init_from=start).net.state_dict(), net.state_dict())
+    assert capsys.readouterr().err == ""
+    other = new_run(None, classes=["a", "b", "c"], init_from=start).net.state_dict()
+    for name, tensor in net.state_dict().items():
+        assert name.startswith("output") or torch.equal(other[name], tensor)
+    assert len(other["output.bias"]) == len(other["output.weight"]) == 3
+    assert capsys.readouterr().err == f"{path} knows other classes: its output layer begins anew\n"
+    renamed = new_run(None, classes=list("abcdefghij"), init_from=start).net.state_dict()
+    assert not torch.equal(renamed["output.weight"], net.state_dict()["output.weight"])
+
+
+def test_the_best_weights_are_those_of_their_epoch():
+    one = new_run(None, average=0.9)
+    learn(one, 2)
+    finish_epochs(one, 1)
+    best = {name: tensor.clone() for name, tensor in one.judged.state_dict().items()}
+    learn(one, 2)
+    assert same(dict(run.best_network(one).state_dict()), best)
+    assert not same(dict(one.judged.state_dict()), best)
+    few = new_run(None, classes=["a", "b"], arch="lenet-gap")
+    finish_epochs(few, 1)
+    few.best["metadata"]["classes"] = ["a", "b"]
+    assert run.best_network(few)(to_input(torch.zeros(1, 28, 28), 0.0, 1.0)).shape == (1, 2)
+
+
+def test_a_run_is_found_by_its_folder_and_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/first").mkdir(parents=True)
+    Path("runs/first/config.json").write_text("{}")
+    Path("elsewhere").mkdir()
+    assert run.run_folder("first") == run.run_folder("runs/first") == Path("runs/first")
+    for name in ("second", "elsewhere", "runs"):
+        words = f"{name} is no run: no config.json in it, nor in runs/{name}"
+        with pytest.raises(UserError, match=words):
+            run.run_folder(name)
+
+
+# ---------------------------------------------------------------- the history
+
+
+def test_the_best_epoch_is_chosen_by_validation_alone():
+    def row(accuracy, loss, test):
+        return {"val_accuracy": accuracy, "val_loss": loss, "test_accuracy": test}
+
+    assert run.is_better(row(0.9, 1, 0), None)
+    assert run.is_better(row(0.91, 9, 0.1), row(0.90, 1, 0.9))
+    assert not run.is_better(row(0.90, 1, 0.9), row(0.91, 9, 0.1))
+    assert run.is_better(row(0.9, 0.5, 0), row(0.9, 0.6, 1))
+    assert not run.is_better(row(0.9, 0.6, 1), row(0.9, 0.6, 0))
+    assert run.is_better(row(None, None, 0), row(None, None, 1))  # without validation, the last
+
+
+def write_metrics(folder: Path, rows: list[dict]) -> None:
+    with open(folder / "metrics.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.mark.parametrize("val", [{}, {"val_loss": None, "val_accuracy": None}])
+def test_metrics_come_back_as_numbers(tmp_path, val):
+    rows = [figures(1, lr=0.008, seconds=5.1234567, **val), figures(2, train_loss=1e30, **val)]
+    text = run.metrics_csv(rows)
+    assert text.splitlines()[0] == ",".join(COLUMNS)
+    assert text.splitlines()[1].endswith(",0.008,5.123")
+    (tmp_path / "metrics.csv").write_text(text)
+    assert run.read_metrics(tmp_path) == [rows[0] | {"seconds": 5.123}, rows[1]]
+
+
+LIMITS = ["train_accuracy", "val_accuracy", "test_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seconds": ""}, "epoch 2 has no seconds"),
+        ({"val_loss": ""}, "epoch 2 has no val_loss"),
+        ({"val_accuracy": ""}, "epoch 2 has no val_accuracy"),
+        ({"lr": "nan"}, "the lr of epoch 2 cannot be nan"),
+        ({"test_loss": "1e999"}, "the test_loss of epoch 2 cannot be inf"),
+        ({"train_loss": "-1e999"}, "the train_loss of epoch 2 cannot be -inf"),
+        ({"epoch": "7"}, "row 2 is of epoch 7"),
+        ({"val_loss": "", "val_accuracy": ""}, "epoch 2 has other figures than the first"),
+        ({"lr": "quick"}, "quick"),
+        *(({name: "1.5"}, f"the {name} of epoch 2 cannot be 1.5") for name in LIMITS),
+        *(({name: "-0.1"}, f"the {name} of epoch 2 cannot be -0.1") for name in LIMITS),
+    ],
+)
+def test_odd_metrics_are_refused_with_the_reason(tmp_path, changes, words):
+    write_metrics(tmp_path, [figures(1), figures(2) | changes])
+    with pytest.raises(UserError, match=r"metrics.csv is not a metrics file: ") as refused:
+        run.read_metrics(tmp_path)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_all_or_nothing_right_is_an_accuracy(tmp_path, share):
+    write_metrics(tmp_path, [figures(1, train_accuracy=share, test_accuracy=share)])
+    assert run.read_metrics(tmp_path)[0]["test_accuracy"] == share
+
+
+def test_what_is_no_table_of_epochs(tmp_path):
+    for content, words in [
+        (",".join(COLUMNS) + "\n", "has no epochs in it"),
+        ("", "has no epochs in it"),
+        ("epoch,train_loss\n1,0.5\n", "is not a metrics file"),
+        (",".join(COLUMNS) + "\n1,2\n", "is not a metrics file"),
+        ("\xff", "is not a metrics file"),
+    ]:
+        (tmp_path / "metrics.csv").write_bytes(content.encode("latin-1"))
+        with pytest.raises(UserError, match=words):
+            run.read_metrics(tmp_path)
