@@ -148,9 +148,7 @@ def from_array(values) -> Image.Image:
     """A PIL image from an array. Raises PictureError if its shape or values are no picture's."""
     array = np.asarray(values)
     if array.ndim > 2:
-        channels_last = array.shape[-1] in (3, 4)
-        array = array.squeeze(tuple(i for i, n in enumerate(array.shape[:-1]) if n == 1))
-        array = array if channels_last and array.ndim == 3 else array.squeeze()
+        array = array.squeeze()
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
         raise PictureError(f"an array of shape {np.shape(values)} is no picture")
     if array.size == 0:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -364,15 +363,6 @@ def test_a_damaged_checkpoint_is_one_line(workdir, capsys, damage):
     path.write_bytes(damage)
     assert main(["--resume", runs()[0].name]) == 2
     assert "delete it to start the run over" in capsys.readouterr().err
-
-
-def test_a_checkpoint_that_would_fill_the_memory_is_not_unpacked(workdir, capsys, monkeypatch):
-    assert main(SHORT) == 0
-    monkeypatch.setattr("run.LARGEST_CHECKPOINT", 10_000_000)  # so that the test is small, too
-    with zipfile.ZipFile(runs()[0] / "checkpoint.pth", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", bytes(20_000_000))
-    assert main(["--resume", runs()[0].name]) == 2
-    assert_one_error_line(capsys.readouterr().err, "unpacks to 20,000,")
 
 
 def test_conditions_of_any_kind_are_told(workdir, capsys):
