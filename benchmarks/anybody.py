@@ -18,11 +18,11 @@ import sys
 
 import numpy as np
 import torch
-from common import ROOT, load, save
+from common import ROOT, held_out, load, save
 from PIL import Image
 
-from dataset import load_dataset, load_font_digits, load_mnist, open_fonts, split
-from evaluate import Evaluation, Limits, evaluate, evidence, rejection_limits
+from dataset import load_dataset, load_font_digits, load_mnist, open_fonts
+from evaluate import Evaluation, Limits, evaluate, evidence
 from inference import FONTS, ImageClassifier
 from nondigits import digit_pairs, load_letters, scribbles, shapes
 from preprocess import mnist_like
@@ -103,11 +103,9 @@ def chance_to_tell(digits: np.ndarray, others: np.ndarray) -> float:
 
 def measure(weights, labelled: dict, strange: dict) -> dict:
     classifier = ImageClassifier(weights)
-    mnist = load_mnist(ROOT / "data")
-    _, held_out = split(mnist.train_labels, 5000, seed=0)
-    logits = classifier.logits(mnist.train_images[held_out])
-    limits = rejection_limits(logits)
-    sure = logits.softmax(dim=1).max(dim=1).values.quantile(0.01).item()
+    limits = classifier.limits
+    images, _ = held_out()
+    sure = classifier.logits(images).softmax(dim=1).max(dim=1).values.quantile(0.01).item()
     confidence_alone = Limits(sure, 0.0)
     row = {"temperature": classifier.temperature, "limits": list(limits), "read": {}, "accepted": {}}
     for name, (images, labels) in labelled.items():

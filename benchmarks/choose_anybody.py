@@ -22,15 +22,13 @@ from statistics import median
 import numpy as np
 import torch
 from anybody import MADE_UP, as_in_mnist, in_eight, made_up
-from common import ROOT, load, median_and_range, run_training, save, two_at_a_time
+from common import ROOT, held_out, load, median_and_range, run_training, save, two_at_a_time
 
 from dataset import (
     AUGMENTATIONS,
     in_few_pixels,
     load_dataset,
     load_font_digits,
-    load_mnist,
-    split,
 )
 from epoch import EpochPlan, train_epoch
 from evaluate import evaluate, rejection_limits
@@ -81,9 +79,7 @@ def make_validation_fonts() -> None:
 
 def accuracies(weights: Path) -> dict:
     classifier = ImageClassifier(weights)
-    mnist = load_mnist(ROOT / "data")
-    _, held = split(mnist.train_labels, 5000, seed=0)
-    images, labels = mnist.train_images[held], mnist.train_labels[held]
+    images, labels = held_out()
 
     def accuracy(pictures, truth) -> float:
         return evaluate(classifier.net, classifier.inputs(pictures), truth).accuracy

@@ -103,6 +103,18 @@ def two_at_a_time(name: str, results: dict, measure, wanted: list[tuple]) -> Non
             raise
 
 
+def held_out(size: int = 5000, seed: int = 0):
+    """MNIST's training images that a run with this --val-size and --seed did not learn, and labels.
+
+    N×28×28 uint8 and N. What is chosen or fitted is chosen and fitted on them.
+    """
+    from dataset import load_mnist, split
+
+    mnist = load_mnist(ROOT / "data")
+    _, held = split(mnist.train_labels, size, seed)
+    return mnist.train_images[held], mnist.train_labels[held]
+
+
 def best_row(rows: list[dict]) -> dict:
     """The epoch that train.py keeps: by validation accuracy, then validation loss; else the last."""
     if rows[-1]["val_accuracy"] is None:

@@ -48,6 +48,7 @@ RUN = ["--dataset", "pictures", "--epochs", str(EPOCHS), "--batch-size", "20", "
 TEACHER = ["--teacher", str(ROOT / "pretrained" / "lenet5.pth"), "--average", "0.99"]
 AVERAGED = "averaged, with a teacher"
 VARIANTS = {"plain": RUN, AVERAGED: [*RUN, *TEACHER, "--augment", "elastic"]}
+ROOM = 2200  # KiB, a little less than a run needs
 AGAIN = 0.3  # how often a run that is resumed is killed again
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -433,6 +434,35 @@ def small_files(reference: Reference, variant: str, times: int) -> dict:
     return fault.row
 
 
+@contextlib.contextmanager
+def small_disk(folder: str, kibibytes: int):
+    """A disk of that size over a folder, in memory; gives a function that makes it larger."""
+
+    def mount(*options: str) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], check=True)
+
+    mount("-o", f"size={kibibytes}k")
+    try:
+        yield lambda: mount("-o", "remount,size=64m")
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def full_disks(reference: Reference, times: int) -> dict:
+    """A disk with room for less and less of a run, and a larger one to go on with. Needs root."""
+    fault, rng = Fault("a disk (tmpfs) that gets full", "plain"), random.Random(4)
+    for i in range(times):
+        with tempfile.TemporaryDirectory() as name, small_disk(name, 8 + i * ROOM // times) as enlarge:
+            folder = Path(name)
+            os.symlink(reference.pictures, folder / "pictures")
+            status = reference.start(folder, reference.flags).wait()
+            begun = any(folder.glob("runs/[!.]*"))
+            assert status == (1 if begun and steps[0] else 2), (i, status)  # stderr has no room either
+            enlarge()
+            fault.add(folder, reference, status, rng)
+    return fault.row
+
+
 def check_line(folder: Path, *words: str) -> None:
     text = (folder / "stderr").read_text()
     assert "Traceback" not in text, text
@@ -572,6 +602,7 @@ def measure(done: int):
             lambda: failing_operations(plain, "plain", 6, errno.ENOSPC, full),
             lambda: failing_operations(plain, "plain", 18, errno.EMFILE, handles),
             lambda: small_files(plain, "plain", 6),
+            lambda: full_disks(plain, 20),
             lambda: at_the_same_time(plain, 5),
             lambda: reading_killed(plain, 20, "json"),
             lambda: reading_killed(plain, 20, "csv"),

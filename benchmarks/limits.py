@@ -9,9 +9,8 @@ metadata; the weights themselves stay as they are, to the bit.
 
 import sys
 
-from common import ROOT
+from common import held_out
 
-from dataset import load_mnist, split
 from evaluate import rejection_limits
 from files import say
 from inference import ImageClassifier
@@ -19,15 +18,14 @@ from model import save_weights
 
 
 def main() -> int:
-    mnist = load_mnist(ROOT / "data")
     for path in sys.argv[1:]:
         classifier = ImageClassifier(path)
         metadata = classifier.metadata
         if not metadata["val_size"]:
             say(f"left out: {path}: no image was held out")
             continue
-        _, held_out = split(mnist.train_labels, metadata["val_size"], metadata["seed"])
-        limits = rejection_limits(classifier.logits(mnist.train_images[held_out]))
+        images, _ = held_out(metadata["val_size"], metadata["seed"])
+        limits = rejection_limits(classifier.logits(images))
         metadata |= {"reject_below": limits.confidence, "least_evidence": limits.evidence}
         save_weights(path, classifier.net, **metadata)
         print(f"{path}: confidence {limits.confidence:.3f}, evidence {limits.evidence:.2f} nats")

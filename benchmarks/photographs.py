@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from common import ROOT, load, save
+from common import ROOT, held_out, load, save
 from PIL import Image
 
-from dataset import load_mnist, split
 from inference import ImageClassifier
 
 PICTURES = 300  # of each trouble alone; three times as many with everything
@@ -257,13 +256,6 @@ def lighting(shape, rng, light: bool, shadow: bool) -> np.ndarray:
     return factor
 
 
-def held_out() -> tuple[np.ndarray, np.ndarray]:
-    """5,000 digits, 0 to 1, with their labels, that the shipped weights were not trained on."""
-    mnist = load_mnist(ROOT / "data")
-    _, held = split(mnist.train_labels, 5000, seed=0)
-    return mnist.train_images[held].numpy() / np.float32(255), mnist.train_labels[held].numpy()
-
-
 def measure(trouble: str, classifier: ImageClassifier, digits: np.ndarray, labels: np.ndarray) -> dict:
     rng = np.random.default_rng(1)
     count = 3 * PICTURES if trouble == "everything" else PICTURES
@@ -298,7 +290,8 @@ def main() -> int:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--sheet")
     arguments = parser.parse_args()
-    digits, labels = held_out()
+    images, labels = (part.numpy() for part in held_out())
+    digits = images / np.float32(255)
     if arguments.sheet:
         sheet(digits).save(arguments.sheet)
         return 0
