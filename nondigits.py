@@ -20,7 +20,6 @@ from dataset import check_pictures, open_fonts
 from preprocess import centre_digit
 
 SHEET = 112  # pixels, the side of the sheet that is scribbled on
-SLIMMEST_UPRIGHT = 0.75  # of one that stands as straight as a 1, which a few pixels make broad
 TEXTURES = ("even", "shaded", "striped", "grainy")
 SLIMMEST = 0.55  # width over height of a filled shape, or the reverse; a fat 1 has less
 
@@ -66,13 +65,12 @@ def shape(rng: np.random.Generator) -> np.ndarray:
     """Filled outlines with shades or a texture, 28×28 uint8; none so slim as a 1."""
     while True:
         kind = rng.choice(TEXTURES)
-        mirrored = rng.random() < 0.5
-        polygons = silhouette(rng) if mirrored else outlines(rng)
+        polygons = silhouette(rng) if rng.random() < 0.5 else outlines(rng)
         sheet = Image.new("L", (SHEET, SHEET), 0)
         draw = ImageDraw.Draw(sheet)
         for points, level in polygons:
             draw.polygon([tuple(point) for point in points * SHEET], fill=level)
-        if slimness(sheet) > (SLIMMEST_UPRIGHT if mirrored else SLIMMEST):
+        if slimness(sheet) > SLIMMEST:
             return centre_digit(np.asarray(sheet, np.float32) * texture(rng, kind))
 
 

@@ -85,7 +85,7 @@ RECIPES |= {
     },
     # Reads anybody's digit, and knows what is none: benchmarks/choose_anybody.py has what was tried.
     "anybody": {
-        "epochs": 120,
+        "epochs": 150,
         "optimizer": "adamw",
         "weight_decay": 0.05,
         "augment": "pens",

@@ -110,7 +110,8 @@ COMPARISON_PLOT = "runs_comparison.png"
 SMALLEST_EPOCH = 5000  # images; of fewer pictures each is shown more than once
 LEAST_TO_CALIBRATE = 500  # validation images
 VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
-BESIDE = 20  # for every 20 images an epoch shows a digit in few pixels, a scribble, a shape, a pair
+BESIDE = 20  # for every 20 images an epoch shows a scribble, a shape, a pair of digits
+FEW_PIXELS = 2  # and as often as that one of them a digit in few pixels
 DRAWN = 3  # times as many of each are drawn
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
 
@@ -164,7 +165,7 @@ class Data:
             generator = torch.Generator().manual_seed(settings["seed"])
             chosen = train[torch.randperm(len(train), generator=generator)[:count]]
             small = in_few_pixels(images.train_images[chosen], settings["seed"])
-            self.show(part(small, images.train_labels[chosen], slice(None)), copies / DRAWN)
+            self.show(part(small, images.train_labels[chosen], slice(None)), FEW_PIXELS * copies / DRAWN)
         if settings["non_digits"]:
             for strange, times in non_digits(fonts, images.train_images[train], settings["seed"]):
                 self.show(

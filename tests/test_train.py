@@ -377,9 +377,9 @@ def test_conditions_of_any_kind_are_told(workdir, capsys):
 def test_a_dry_run_of_a_recipe_with_fonts_and_non_digits(workdir, capsys):
     assert main([*DATA, "--recipe", "anybody", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    # 1,280 of MNIST; a thousand of the fonts twice, and of the letters; 64 in few pixels; 64
-    # each of three kinds that are no digit.
-    assert "an epoch shows 4,536 images" in out
+    # 1,280 of MNIST; a thousand of the fonts twice, and of the letters; 64 each of three
+    # kinds that are no digit, and twice as many in few pixels.
+    assert "an epoch shows 4,600 images" in out
     assert not os.path.exists("lenet5_model.pth")
 
 
