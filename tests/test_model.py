@@ -1,5 +1,6 @@
 import io
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -14,16 +15,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+import model
 from files import UserError
 from model import (
     NETWORKS,
     LeNet5,
     build,
     convolve_and_pool,
+    count_multiply_adds,
     count_parameters,
+    kernel_at_all_places,
     load_weights,
     pick_device,
     save_weights,
+    table_of_networks,
 )
 
 
@@ -97,6 +102,23 @@ def test_convolve_and_pool_is_a_convolution_and_a_pooling(shape):
     )
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [(32, 32), (28, 36), (8, 40), (8, 8), (34, 32), (32, 30), (33, 32), (6, 6), (10, 10)],
+)
+def test_what_can_be_cut_into_windows_is_a_product(monkeypatch, shape):
+    """Windows of 8×8, four pixels apart, cover a picture whose sides are multiples of four."""
+    made = []
+
+    def matrix(kernels):
+        made.append(kernels)
+        return kernel_at_all_places(kernels)
+
+    monkeypatch.setattr(model, "kernel_at_all_places", matrix)
+    convolve_and_pool(nn.Conv2d(1, 6, 5), torch.zeros(1, 1, *shape))
+    assert bool(made) == (shape[0] % 4 == shape[1] % 4 == 0)
+
+
 def test_ties_in_the_pooling_get_the_gradient_of_max_pool2d():
     # A constant picture makes the four neighbours equal everywhere.
     layer = nn.Conv2d(1, 6, 5)
@@ -121,8 +143,29 @@ def test_he_initialisation_keeps_the_size_of_the_signal():
 
 def test_build_knows_its_names():
     assert all(type(build(name)) is network for name, network in NETWORKS.items())
-    with pytest.raises(UserError, match="no network is called 'lenet6'; there are: lenet5"):
+    with pytest.raises(UserError, match="no network is called 'lenet6'; there are: lenet5, lenet5-"):
         build("lenet6")
+
+
+def test_the_table_of_networks():
+    head, *rows, last = table_of_networks().splitlines()
+    assert head == "name           parameters  mult-adds  reads  what is special"
+    assert last == "of lenet5-1998: connections, as the paper counts them, in place of mult-adds"
+    assert [row.split()[0] for row in rows] == list(NETWORKS)
+
+
+def test_counting_leaves_a_network_as_it_is():
+    """C1 25·28², C3 150·16·10², and the numbers of weights behind them."""
+    net = LeNet5()
+    work = count_multiply_adds(net)
+    assert work == 6 * 25 * 28 * 28 + 16 * 150 * 100 + 400 * 120 + 120 * 84 + 84 * 10
+    assert type(work) is int
+    assert all(p.device.type == "cpu" for p in net.parameters())
+
+
+def test_a_device_that_is_there_is_taken(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("cuda").type == pick_device().type == "cuda"
 
 
 def test_devices():
@@ -385,3 +428,89 @@ def test_weights_of_one_name_are_not_loaded_as_another(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="lenet5 or other: say which with --arch"):
         load_weights(tmp_path / "plain.pth")
     assert load_weights(tmp_path / "plain.pth", arch="other")[1]["arch"] == "other"
+
+
+def differing(**changes) -> OrderedDict:
+    """The tensors of a LeNet5 with some others, or without those that are None."""
+    state = OrderedDict(LeNet5().state_dict())
+    for name, tensor in changes.items():
+        state[name.replace("_", ".")] = tensor
+    return OrderedDict((name, tensor) for name, tensor in state.items() if tensor is not None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"c3_weight": None}, "c3.weight is missing"),
+        ({"c3_weight": torch.zeros(16, 1, 5, 5)}, "c3.weight is (16, 1, 5, 5), not (16, 6, 5, 5)"),
+        ({"c5_bias": torch.zeros(7), "f6_bias": None}, "c5.bias is (7,), not (120,)"),
+        ({"x" * 50: torch.zeros(1)}, "x" * 40 + " does not belong to it"),
+    ],
+)
+def test_the_first_difference_of_weights_is_told(changes, words):
+    assert model.first_difference(differing(**changes), LeNet5().state_dict()) == words
+
+
+def described(**metadata) -> dict:
+    return {"arch": "lenet5", "mean": 0.1, "std": 0.3, "classes": ["a", "b"]} | metadata
+
+
+LARGE = model.LARGEST_NUMBER
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"mean": LARGE, "least_evidence": -LARGE},
+        {"std": 1 / LARGE, "temperature": 1 / LARGE},
+        {"classes": ["x" * model.LONGEST_NAME]},
+        {"reject_below": 0, "val_size": 5000},
+    ],
+)
+def test_metadata_that_can_be_relied_upon(metadata):
+    model.check_metadata("w.pth", described(**metadata))
+
+
+NUMBERS = ("mean", "std", "reject_below", "least_evidence", "temperature", "val_size")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"arch": 5}, "w.pth is of a int, which is not known here"),
+        ({"arch": "y" * 50}, f"w.pth is of {'y' * 40!r}, which is not known here"),
+        *(
+            ({name: value}, f"w.pth: its {name} is not a number up to {LARGE:,.0f}")
+            for name in NUMBERS
+            for value in ("1", None, True, float("nan"), 2.0 * LARGE, [1.0])
+        ),
+        *(
+            ({name: value}, f"w.pth: its {name} is {value}, which is not above 0 or too small")
+            for name in ("std", "temperature")
+            for value in (0, -1.0, 0.5 / LARGE)
+        ),
+        *(
+            ({"classes": value}, "w.pth: its classes are not a list of names")
+            for value in ("ab", ("a", "b"), ["a", 1], {"a": 1})
+        ),
+        (
+            {"classes": ["a", "x" * (model.LONGEST_NAME + 1)]},
+            f"w.pth: the name of a class has more than {model.LONGEST_NAME} characters",
+        ),
+    ],
+)
+def test_metadata_that_cannot_be_relied_upon(metadata, words):
+    with pytest.raises(UserError, match=f"^{re.escape(words)}$"):
+        model.check_metadata("w.pth", described(**metadata))
+
+
+def test_as_many_classes_as_outputs():
+    state = OrderedDict(w=torch.zeros(3, 2), b=torch.zeros(3))
+    assert model.class_count("w.pth", state, {}) == 3
+    assert model.class_count("w.pth", state, {"classes": ["a", "b", "c"]}) == 3
+    with pytest.raises(UserError, match=r"^w.pth names 2 classes for 3 outputs$"):
+        model.class_count("w.pth", state, {"classes": ["a", "b"]})
+    for outputs, count in ((0, 10), (1, 1), (10_000, 10_000), (10_001, 10)):
+        assert model.class_count("w.pth", {"b": torch.zeros(outputs)}, {}) == count
+    assert model.class_count("w.pth", {"b": torch.tensor(5.0)}, {}) == 10
