@@ -596,19 +596,19 @@ def measure(done: int):
             lambda: killed_at_random(plain, "plain", 50, ""),
             lambda: killed_at_random(real(), "plain", 20, " (python train.py)"),
             lambda: signalled(real(), signal.SIGINT, 10),
-            lambda: signalled(real(), signal.SIGTERM, 10),
-            lambda: signalled(real(), signal.SIGINT, 5, twice=True),
             lambda: killed_at_random(averaged, AVERAGED, 50, ""),
             lambda: failing_operations(plain, "plain", 6, errno.ENOSPC, full),
             lambda: failing_operations(plain, "plain", 18, errno.EMFILE, handles),
             lambda: small_files(plain, "plain", 6),
-            lambda: full_disks(plain, 20),
             lambda: at_the_same_time(plain, 5),
             lambda: reading_killed(plain, 20, "json"),
             lambda: reading_killed(plain, 20, "csv"),
             lambda: reading_on_a_full_disk(plain, 10),
             lambda: drawing_killed(20),
             lambda: killed_between_operations(averaged, AVERAGED, every=6),
+            lambda: full_disks(plain, 20),
+            lambda: signalled(real(), signal.SIGTERM, 10),
+            lambda: signalled(real(), signal.SIGINT, 5, twice=True),
         ]
         for fault in faults[done:]:
             yield fault()
