@@ -68,8 +68,11 @@ def test_what_is_wrong_with_a_file_is_said_in_these_words(tmp_path):
 @pytest.mark.parametrize("form", ["JPEG", "MPO"])
 @pytest.mark.parametrize("size", [(4096, 2048), (2048, 4096)])
 def test_a_photograph_is_decoded_with_no_less_than_1024_pixels_a_side(tmp_path, form, size):
-    Image.new("L", size, 99).save(tmp_path / "photo.jpg", form)
-    assert open_picture(tmp_path / "photo.jpg").size == (size[0] // 2, size[1] // 2)
+    sheet = Image.new("L", size, 99)
+    more = {"save_all": True, "append_images": [sheet]} if form == "MPO" else {}
+    sheet.save(tmp_path / "photo.jpg", form, **more)
+    photo = open_picture(tmp_path / "photo.jpg")
+    assert (photo.format, photo.size) == (form, (size[0] // 2, size[1] // 2))
 
 
 def test_a_size_that_is_just_decoded(tmp_path, monkeypatch):
@@ -412,6 +415,15 @@ def test_even_ink_is_as_strong_as_mnists():
         assert centre_digit(block(80, 60, level=level)).max() == 253
 
 
+def test_the_strongest_ink_is_as_strong_as_mnists_and_faint_ink_stays_faint():
+    """Though nine parts in ten have 0.4 of the strength: what has less than half does not count."""
+    amount = block(80, 60, level=80)
+    amount[5:11, 7:67] = 200
+    digit = centre_digit(amount)
+    assert digit.max() == 253
+    assert 90 < digit[14, 14] < 120
+
+
 def test_a_digit_is_moved_by_whole_pixels_and_its_box_stays_inside():
     for (row, column), place in [
         ((0, 0), (6, 6)),  # the centre of mass would be at 14 + 2; the box of 24 has no room
@@ -496,6 +508,21 @@ def test_the_ink_of_a_small_picture_is_on_the_side_that_is_asked_for(dark, stron
 def test_a_picture_is_reduced_to_256_pixels_a_side():
     for size, smaller in [((256, 256), (256, 256)), ((257, 99), (129, 50)), ((512, 30), (256, 15))]:
         assert reduced(Image.new("L", size)).size == smaller
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_the_side_of_the_ink_is_the_same_from_near(monkeypatch, dark):
+    asked = []
+
+    def look(image, amount, dark):
+        asked.append(dark)
+        return amount
+
+    monkeypatch.setattr(preprocess, "from_near", look)
+    levels = np.full((30, 30), 200 if dark else 20, np.uint8)
+    levels[10:20, 12:16] = 110
+    steps(levels)
+    assert asked == [dark]
 
 
 @pytest.fixture
