@@ -600,8 +600,10 @@ def test_twenty_own_digits_a_class_help(workdir, capsys, monkeypatch):
     assert main([*flags, "--epochs", "4", "--device", "cpu"]) == 0
     assert "holding out 26 of 160 images to validate, not 5,000" in capsys.readouterr().err
     before, after = (own_accuracy(w, workdir / "others") for w in (PRETRAINED, "lenet5_model.pth"))
-    assert before < 0.8
-    assert after > before + 0.15
+    # 82 and 99.9 % in benchmarks/fine_tune.py; of these 120 digits with a deviation of 3.5 points.
+    assert before < 0.9
+    assert after > 0.97
+    assert after > before + 0.07
 
 
 def test_a_run_goes_on_with_its_own_pictures_only(workdir, capsys, monkeypatch):
