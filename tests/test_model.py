@@ -430,6 +430,37 @@ def test_weights_of_one_name_are_not_loaded_as_another(tmp_path, monkeypatch):
     assert load_weights(tmp_path / "plain.pth", arch="other")[1]["arch"] == "other"
 
 
+def test_weights_in_the_format_before_pytorch_1_6_are_read(tmp_path):
+    torch.manual_seed(3)
+    net = LeNet5()
+    torch.save(net.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert not zipfile.is_zipfile(tmp_path / "old.pth")
+    found, _ = load_weights(tmp_path / "old.pth")
+    assert all(torch.equal(found.state_dict()[name], t) for name, t in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([1.0], "{path} holds no weights but list; {hint}"),
+        ({}, "{path} holds no weights but dict; {hint}"),
+        ({"w": "x"}, "{path} is not a plain state dict: 'w' is no tensor; {hint}"),
+        ({"w" * 50: "x"}, "{path} is not a plain state dict: '" + "w" * 40 + "' is no tensor; {hint}"),
+        ({5: torch.zeros(1)}, "{path} is not a plain state dict: 'int' is no tensor; {hint}"),
+        (
+            Path("x"),
+            "{path} holds more than tensors, numbers and text, perhaps code, and is not loaded; {hint}",
+        ),
+    ],
+)
+def test_what_holds_no_weights_is_told_in_these_words(tmp_path, value, words):
+    path = tmp_path / "w.pth"
+    torch.save(value, path)
+    message = words.format(path=path, hint="train.py writes weights that can be read")
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        load_weights(path)
+
+
 def differing(**changes) -> OrderedDict:
     """The tensors of a LeNet5 with some others, or without those that are None."""
     state = OrderedDict(LeNet5().state_dict())
@@ -470,6 +501,7 @@ LARGE = model.LARGEST_NUMBER
 )
 def test_metadata_that_can_be_relied_upon(metadata):
     model.check_metadata("w.pth", described(**metadata))
+    model.check_metadata("w.pth", {"arch": "lenet5"} | metadata)
 
 
 NUMBERS = ("mean", "std", "reject_below", "least_evidence", "temperature", "val_size")
