@@ -216,12 +216,12 @@ def even_light(gray: np.ndarray) -> np.ndarray:
     """
     side = 24
     small = cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA)
-    values = np.log(small.ravel() + 1)
-    axis = np.linspace(-1, 1, side, dtype=np.float32)
+    values = np.log(small.ravel() + np.float64(1))  # in float32 the fit would be sure of four digits
+    axis = np.linspace(-1, 1, side)
     x, y = (axis_values.ravel() for axis_values in np.meshgrid(axis, axis))
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
-    small_bends = np.diag(np.array([0, 1, 1, 4, 4, 4], np.float32))
-    weights = (values >= np.median(values)).astype(np.float32)
+    small_bends = np.diag([0.0, 1, 1, 4, 4, 4])
+    weights = (values >= np.median(values)).astype(np.float64)
     for _ in range(5):
         weighted = terms * weights[:, None]
         fit = np.linalg.solve(weighted.T @ terms + small_bends, weighted.T @ values)
@@ -231,7 +231,8 @@ def even_light(gray: np.ndarray) -> np.ndarray:
         limit = 4 * 1.4826 * np.median(np.abs(rest[weights > 0])) + 0.02
         weights = np.square(np.maximum(1 - np.square(rest / limit), 0))
     surface = np.exp(np.clip(terms @ fit, values.min(), values.max())).reshape(side, side)
-    return cv2.resize(np.maximum(surface, 1), gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    surface = np.maximum(surface, 1).astype(np.float32)
+    return cv2.resize(surface, gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def absorbed(colour: np.ndarray, width: int) -> tuple[np.ndarray, float]:

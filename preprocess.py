@@ -52,6 +52,7 @@ TINY = 20  # pixels of the shorter side, below which strokes are as narrow as gr
 MOST_NOISE = 0.15  # of a picture's contrast; where the border varies more, ink may be in it
 TWO_LEVELS = 0.72  # of the variance, between ink and paper
 BOX_LEVEL = 0.2  # of the strongest ink: what belongs to the bounding box
+ROUNDING = 0.01  # gray levels: ink at just that level is out of the box, however it was rounded
 FRINGE = 2  # pixels of 28×28 around the box in which fainter ink is kept
 
 
@@ -172,9 +173,11 @@ def upright(image: Image.Image) -> Image.Image:
     if orientation != 1:
         image.getexif()[0x0112] = orientation  # lost where the picture was reduced
         image = ImageOps.exif_transpose(image)
-    if image.mode in COLOURED and not image.has_transparency_data:
-        return image.convert("RGB")
-    return to_gray(image)
+    if image.has_transparency_data and not is_deep(image):
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() == (255, 255):  # it could be seen through, but nowhere is
+            return image.convert("RGB")
+    return image.convert("RGB") if image.mode in COLOURED else to_gray(image)
 
 
 def of_moderate_size(image: Image.Image) -> Image.Image:
@@ -333,7 +336,7 @@ def paper_beside_ink(gray: np.ndarray, border: np.ndarray, invert: str) -> tuple
 
 def bounding_box(amount: np.ndarray) -> tuple[int, int, int, int] | None:
     """Left, top, right, bottom of the ink (right and bottom exclusive), or None if there is none."""
-    mask = amount > BOX_LEVEL * amount.max()
+    mask = amount > BOX_LEVEL * amount.max() + ROUNDING
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not rows.size:
         return None

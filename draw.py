@@ -1,0 +1,81 @@
+"""Draw a digit in the browser and watch the network read it.
+
+    $ python draw.py
+    the page is at http://127.0.0.1:41877/ (Ctrl-C ends it)
+
+The page is that of `python export.py --html FILE`, served to this machine alone:
+the server listens on the loopback address and knows one file. The network runs
+in the page, and nothing that is drawn leaves it.
+"""
+
+from files import end_quietly
+
+if __name__ == "__main__":
+    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
+
+import os
+import sys
+import webbrowser
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import page
+from files import ArgumentParser, UserError, command_line, number, reason
+
+LOOPBACK = "127.0.0.1"
+
+
+def server_of(document: bytes, port: int) -> ThreadingHTTPServer:
+    """A server on the loopback address that answers / with the page; port 0 is any free one.
+
+    Raises UserError if the port is taken.
+    """
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.partition("?")[0] != "/":
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(document)))
+            self.send_header("Cache-Control", "no-store")  # other weights, another page
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(document)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, format, *arguments):
+            """Nothing: the terminal is for what a person asked for."""
+
+    try:
+        return ThreadingHTTPServer((LOOPBACK, port), Page)
+    except OSError as error:
+        raise UserError(f"cannot listen on port {port}: {reason(error)}; give another --port") from error
+
+
+def has_screen() -> bool:
+    """Whether a browser would have somewhere to open its window."""
+    is_unix = sys.platform.startswith(("linux", "freebsd"))
+    return not is_unix or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+@command_line
+def main(argv=None) -> int:
+    parser = ArgumentParser(prog="draw.py", description="Open the drawing page from a local server.")
+    parser.add_argument("--weights", nargs="+", metavar="FILE", help=page.WEIGHTS_HELP)
+    parser.add_argument("--port", type=number(int, 0, 65535), default=0, help="(any free one)")
+    parser.add_argument("--no-browser", action="store_true", help="open no browser")
+    arguments = parser.parse_args(argv)
+    with server_of(page.html(arguments.weights), arguments.port) as server:
+        address = f"http://{LOOPBACK}:{server.server_port}/"
+        print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
+        if not arguments.no_browser and has_screen():
+            webbrowser.open(address)
+        server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

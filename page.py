@@ -1,0 +1,85 @@
+"""The drawing page: one HTML file that reads what is drawn on it, with the network inside.
+
+`write` makes it for `python export.py --html FILE`, `html` for `python draw.py`.
+The page's scripts in web/ do what preprocess.py, ink.py and layers.py do, with
+the same names; tests/test_page.py compares them picture by picture.
+
+Weights go in as text: of each float32 the upper three bytes (16 bits of its
+mantissa, which moves no probability by more than 1e-4), in base64. Two networks
+take 0.5 MB that way, and the page stays below the 900 KB that it may have.
+"""
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from files import write_file
+from inference import PRETRAINED, ImageClassifier, default_weights
+from layers import operations
+
+WEB = Path(__file__).resolve().parent / "web"
+WEIGHTS_HELP = "(lenet5_model.pth, else those in pretrained/; and the paper's own network)"
+SCRIPTS = ("filters.js", "ink.js", "preprocess.js", "network.js", "app.js")
+
+
+def packed(numbers: np.ndarray) -> str:
+    """Float32 numbers as text: their upper 24 bits, rounded to the nearest, in base64."""
+    words = np.ascontiguousarray(numbers, np.float32).view(np.uint32).astype(np.uint64)
+    words = (words + 0x80) >> 8  # the carry goes into the exponent where it has to
+    return base64.b64encode(words.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()).decode()
+
+
+def description(path) -> dict:
+    """What the page needs to know of a weights file, in plain numbers, texts and lists."""
+    classifier = ImageClassifier(path, device="cpu")
+    metadata, steps, numbers = classifier.metadata, [], []
+    for operation in operations(classifier.net):
+        step = {"kind": operation.kind, "name": operation.name, "amount": operation.amount}
+        for part in ("weight", "bias"):
+            tensor = getattr(operation, part)
+            if tensor is not None:
+                step[f"{part}Shape"] = list(tensor.shape)
+                numbers.append(tensor.flatten())
+        steps.append(step)
+    return {
+        "name": Path(path).stem,
+        "arch": metadata["arch"],
+        "classes": metadata["classes"],
+        "mean": metadata["mean"],
+        "std": metadata["std"],
+        "temperature": classifier.temperature,
+        "rejectBelow": classifier.limits.confidence,
+        "leastEvidence": classifier.limits.evidence,
+        "knowsNonDigits": metadata.get("non_digits") is True,
+        "testAccuracy": metadata.get("test_accuracy"),
+        "operations": steps,
+        "numbers": packed(torch.cat(numbers).numpy()),
+    }
+
+
+def html(weights: list | None = None) -> bytes:
+    """The page with the networks of these weights files, the first of which it begins with.
+
+    Without any: what inference.py reads with, and the network of 1998.
+    """
+    if weights is None:
+        weights = [default_weights(), PRETRAINED.with_name("lenet5-1998.pth")]
+    networks = json.dumps([description(path) for path in weights])
+    parts = {
+        "style": (WEB / "style.css").read_text(encoding="utf-8"),
+        "networks": networks.replace("<", "\\u003c"),  # "</script" would end the script
+        "scripts": "\n".join((WEB / name).read_text(encoding="utf-8") for name in SCRIPTS),
+    }
+    page = (WEB / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"/\*(style|networks|scripts)\*/", lambda place: parts[place[1]], page).encode()
+
+
+def write(weights: list | None, path) -> int:
+    """Write the page; its size in bytes. Raises UserError as `ImageClassifier` and `write_file` do."""
+    page = html(weights)
+    write_file(path, page)
+    return len(page)

@@ -1,0 +1,485 @@
+"""The drawing page in a real browser: it reads what inference.py reads, from every way in.
+
+The page's scripts are compared with PyTorch, Pillow and OpenCV, which they were written after.
+"""
+
+import base64
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import page
+from inference import ImageClassifier
+from model import NETWORKS
+from preprocess import steps
+from tests.conftest import PRETRAINED, ROOT, run_script
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from photographs import TROUBLES, photograph
+
+OWN = PRETRAINED.with_name("lenet5-1998.pth")
+LARGEST_PAGE = 600_000  # bytes; the design allows 900 KB
+# Strokes on the sheet of 280×280, as somebody might write the digits.
+STROKES = {
+    0: ["140,50 95,80 85,140 95,200 140,230 185,200 195,140 185,80 140,50"],
+    1: ["140,50 138,230"],
+    2: ["90,95 110,60 150,52 185,75 180,115 140,165 90,225 195,225"],
+    3: ["95,65 140,50 180,75 170,115 135,135 180,155 185,200 145,230 92,212"],
+    4: ["150,50 85,165 200,165", "165,110 160,235"],
+    5: ["185,55 110,55 100,125 150,118 185,150 180,205 135,230 90,212"],
+    6: ["165,48 115,100 95,165 110,215 150,228 180,195 165,155 120,160 98,190"],
+    7: ["85,60 195,60 150,140 125,232"],
+    8: ["175,80 140,52 105,80 120,120 165,155 180,200 140,230 100,205 115,160 160,122 177,82"],
+    9: ["175,85 140,55 105,80 108,125 145,138 176,100 176,85 172,160 160,232"],
+}
+EIGHT_BITS = 2  # gray levels that the page's 28×28 pixels may be away: sums in another order, rounded
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium, driven by Playwright; only CI has to have both."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        path = None
+    if path is None and not os.environ.get("CI"):
+        pytest.skip("there is no Chromium or no Playwright here")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "digit_reader.html"
+    page.write([PRETRAINED, OWN], path)
+    return path
+
+
+@pytest.fixture
+def tab(browser, page_file):
+    """The page in a tab of its own, where an error of its scripts fails the test."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    errors, requests = [], []
+    tab.on("pageerror", errors.append)
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(page_file.as_uri())
+    yield tab
+    assert not errors
+    # One file, and nothing from anywhere else.
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
+    tab.close()
+
+
+def as_pixels(image: Image.Image) -> dict:
+    """A picture as a canvas gives it: red, green, blue and opacity of each pixel."""
+    data = base64.b64encode(image.convert("RGBA").tobytes()).decode()
+    return {"width": image.width, "height": image.height, "data": data}
+
+
+READ_ALL = """pictures => pictures.map(({width, height, data}) => {
+    const bytes = Uint8ClampedArray.from(atob(data), sign => sign.charCodeAt(0));
+    const {digit} = mnistLike({width, height, data: bytes});
+    const answer = read(network, digit);
+    return {digit: [...digit], ...answer, layers: null, reason: doubt(network, digit, answer)};
+})"""
+
+
+def settled(tab) -> str:
+    """The verdict once what was drawn has been read."""
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return tab.inner_text("#verdict")
+
+
+def shown(tab) -> str:
+    """The digit that the page shows for what was drawn, "?" or nothing."""
+    settled(tab)
+    return tab.inner_text("#digit")
+
+
+def draw(tab, strokes) -> None:
+    """Draw polylines on the sheet with the mouse."""
+    box = tab.locator("#sheet").bounding_box()
+    scale = box["width"] / 280
+    for stroke in strokes:
+        points = [map(int, point.split(",")) for point in stroke.split()]
+        places = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in points]
+        tab.mouse.move(*places[0])
+        tab.mouse.down()
+        for place in places[1:]:
+            tab.mouse.move(*place, steps=4)
+        tab.mouse.up()
+
+
+# ---------------------------------------------------------------- the network in the page
+
+
+@pytest.mark.parametrize("weights", [PRETRAINED, OWN], ids=lambda path: path.stem)
+def test_page_reads_1000_test_images_and_the_drawn_digits_as_pytorch_does(tab, mnist, weights):
+    tab.select_option("#network", label=weights.stem)
+    pictures = [Image.fromarray(image.numpy()) for image in mnist.test_images[:1000]]
+    pictures += [Image.open(ROOT / "test_digits" / f"digit_{digit}.png") for digit in range(10)]
+    found = tab.evaluate(READ_ALL, [as_pixels(picture) for picture in pictures])
+    classifier = ImageClassifier(weights, device="cpu", reject=True)
+    expected = classifier.predict_batch(pictures)
+    probabilities = np.array([answer["probabilities"] for answer in found])
+    wanted = np.array([result.probabilities for result in expected])
+    assert (probabilities.argmax(1) == wanted.argmax(1)).all()
+    assert np.abs(probabilities - wanted).max() < 1e-4
+    refused = [answer["reason"] is not None for answer in found]
+    assert refused == [result.prediction is None for result in expected]
+    reasons = {(answer["reason"] or "").partition(":")[0] for answer in found}
+    assert reasons == {(result.reason or "").partition(":")[0] for result in expected}
+
+
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_page_computes_every_network_of_the_family(browser, mnist, tmp_path, arch):
+    weights = PRETRAINED.with_name(f"{arch}.pth")
+    page.write([weights], tmp_path / "page.html")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    digits = mnist.test_images[:20]
+    read_digits = "digits => digits.map(digit => read(network, digit).probabilities)"
+    found = tab.evaluate(read_digits, digits.flatten(1).tolist())
+    expected = ImageClassifier(weights, device="cpu").probabilities(digits)
+    assert np.abs(np.array(found) - expected).max() < 1e-4
+    tab.close()
+
+
+def test_packed_numbers_keep_16_bits_of_their_mantissa(tab):
+    numbers = np.float32([0, -0.0, 1, -1, 1.1, -3e-5, 3e38, 1e-38, 0.99999999, 2**-126])
+    text = page.packed(np.concatenate([numbers, np.random.default_rng(0).normal(size=999)]))
+    found = np.array(tab.evaluate("text => [...unpacked(text)]", text), np.float32)
+    expected = np.concatenate([numbers, np.random.default_rng(0).normal(size=999)]).astype(np.float32)
+    # Half of a unit in the 16th place of the mantissa.
+    np.testing.assert_allclose(found, expected, rtol=2**-17)
+
+
+# ---------------------------------------------------------------- the way to 28×28
+
+
+def odd_pictures(mnist) -> list[Image.Image]:
+    """200 pictures with every trouble that a photograph may have, and such as people save."""
+    rng = np.random.default_rng(3)
+    digits = mnist.train_images[:200].numpy()
+    inks = digits / np.float32(255)
+    kinds = list(TROUBLES.values())
+    pictures = [photograph(inks[i], rng, kinds[i % len(kinds)]) for i in range(60)]
+    for i in range(60, 200):
+        gray = Image.fromarray(digits[i])
+        side = [int(rng.integers(5, 30)), int(rng.integers(30, 120))][i % 2]
+        sides = side, max(5, round(side * rng.uniform(0.7, 1.4)))
+        kind = i % 10
+        if kind < 2:  # any size, either polarity
+            pictures.append(
+                gray.resize(sides) if kind else Image.eval(gray.resize(sides), lambda v: 255 - v)
+            )
+        elif kind == 2:  # noise
+            noisy = np.asarray(gray.resize(sides)) + rng.normal(0, 25, sides[::-1])
+            pictures.append(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)))
+        elif kind == 3:  # a drawing that is all in its opacity
+            drawing = Image.new("RGBA", sides, (10, 20, 200, 0))
+            drawing.putalpha(gray.resize(sides))
+            pictures.append(drawing)
+        elif kind == 4:  # coloured ink on coloured paper
+            paper, ink = (Image.new("RGB", sides, tuple(rng.integers(0, 255, 3).tolist())) for _ in "ab")
+            pictures.append(Image.composite(ink, paper, gray.resize(sides)))
+        elif kind == 5:  # small on a large sheet
+            sheet = Image.new("L", (500, 400), 240)
+            sheet.paste(
+                20, (int(rng.integers(0, 440)), int(rng.integers(0, 340))), gray.resize((50, 50))
+            )
+            pictures.append(sheet)
+        elif kind == 6:  # cut to the ink
+            pictures.append(gray.crop(gray.getbbox()).resize((60, 90)))
+        elif kind == 7:  # two levels
+            pictures.append(gray.resize(sides).point(lambda v: 255 * (v > 127)).convert("1"))
+        elif kind == 8:  # nothing, or nothing but grain
+            level = Image.new("L", sides, int(rng.integers(0, 255)))
+            grain = Image.fromarray(rng.integers(100, 140, sides[::-1]).astype(np.uint8))
+            pictures.append(grain if i % 20 == 8 else level)
+        else:  # see-through in its corners alone
+            label = Image.merge(
+                "LA", (Image.eval(gray, lambda v: 255 - v), Image.new("L", gray.size, 255))
+            )
+            label.putpixel((0, 0), (0, 0))
+            pictures.append(label.resize(sides, Image.Resampling.NEAREST))
+    return pictures
+
+
+@pytest.mark.parametrize("invert", ["auto", "yes"])
+def test_page_brings_200_odd_pictures_to_what_python_brings_them_to(tab, mnist, invert):
+    pictures = odd_pictures(mnist)[:: 1 if invert == "auto" else 4]
+    for start in range(0, len(pictures), 20):
+        chunk = pictures[start : start + 20]
+        script = READ_ALL.replace("data: bytes}", f"data: bytes}}, '{invert}'")
+        found = tab.evaluate(script, [as_pixels(picture) for picture in chunk])
+        for i, (answer, picture) in enumerate(zip(found, chunk, strict=True)):
+            expected = steps(picture, invert).digit.ravel().astype(int)
+            away = np.abs(np.array(answer["digit"]) - expected).max()
+            assert away <= EIGHT_BITS, f"picture {start + i}, {picture.mode} {picture.size}"
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "turned", "phone", "transparent"])
+def test_page_opens_a_file_as_inference_does(tab, tmp_path, mnist, format):
+    """Through the file dialog, decoded by the browser."""
+    ink = mnist.train_images[7].numpy() / np.float32(255)
+    picture = photograph(ink, np.random.default_rng(1), TROUBLES["light"])
+    path, options = tmp_path / "picture.jpg", {}
+    if format == "png":
+        path = tmp_path / "picture.png"
+    elif format == "turned":  # held sideways, as the file says
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = 6
+        picture = picture.transpose(Image.Transpose.ROTATE_90)
+    elif format == "phone":  # 12 megapixels, which Pillow decodes at half its size
+        picture = picture.resize((4000, 3000), Image.Resampling.BICUBIC)
+    elif format == "transparent":
+        path = tmp_path / "picture.png"
+        picture = Image.merge(
+            "LA",
+            (Image.new("L", (90, 80)), Image.fromarray(mnist.train_images[7].numpy()).resize((90, 80))),
+        )
+    picture.save(path, **options)
+    tab.set_input_files("#file", path)
+    tab.wait_for_function("actions.length === 1")
+    settled(tab)
+    digit = np.array(tab.evaluate("[...mnistLike(pixels()).digit]"))
+    expected = ImageClassifier(PRETRAINED, device="cpu", reject=True).predict_batch([path])[0]
+    away = np.abs(digit - expected.image.ravel().astype(int))
+    # Decoders of JPEG round differently, and half its size is made differently: a few levels.
+    assert away.mean() < (1 if path.suffix == ".jpg" else 0.02)
+    assert tab.inner_text("#digit") == str(expected.prediction)
+
+
+def test_file_that_is_no_picture_gets_a_line_and_nothing_is_lost(tab, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    draw(tab, STROKES[7])
+    tab.set_input_files("#file", tmp_path / "notes.png")
+    tab.wait_for_function("document.getElementById('message').textContent")
+    assert "notes.png is not a picture" in tab.inner_text("#message")
+    assert shown(tab) == "7"
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_picture_can_be_dropped_and_pasted(tab, way):
+    data = base64.b64encode((ROOT / "test_digits" / "digit_4.png").read_bytes()).decode()
+    tab.evaluate(
+        """([way, data]) => {
+            const bytes = Uint8Array.from(atob(data), sign => sign.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "digit.png", {type: "image/png"}));
+            const event = way === "drop"
+                ? new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true})
+                : new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true});
+            document.body.dispatchEvent(event);
+        }""",
+        [way, data],
+    )
+    tab.wait_for_function("actions.length === 1")
+    assert shown(tab) == "4"
+
+
+# ---------------------------------------------------------------- drawing
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_strokes_of_a_pointer_are_read(tab, digit):
+    draw(tab, STROKES[digit])
+    assert shown(tab) == str(digit)
+    assert f" {digit}, " in settled(tab)  # for those who hear the page
+    best = tab.locator("#bars li.best")
+    assert best.count() == 1
+    assert best.inner_text().split()[0] == str(digit)
+
+
+def test_strokes_of_a_finger_are_read(browser, page_file):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    tab = context.new_page()
+    tab.goto(page_file.as_uri())
+    box = tab.locator("#sheet").bounding_box()
+    session = context.new_cdp_session(tab)
+    points = [(140, 50 + 20 * i) for i in range(10)]
+    for kind, (x, y) in [("touchStart", points[0]), *[("touchMove", point) for point in points]]:
+        place = {"x": box["x"] + x * box["width"] / 280, "y": box["y"] + y * box["height"] / 280}
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert shown(tab) == "1"
+    assert tab.evaluate("scrollY") == 0  # the page did not move under the finger
+    context.close()
+
+
+def test_keyboard_draws_undoes_and_clears(tab):
+    tab.focus("#sheet")
+    for _ in range(9):
+        tab.keyboard.press("ArrowUp")
+    tab.keyboard.press("Space")
+    for _ in range(18):
+        tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("Space")
+    assert shown(tab) == "1"
+    draw(tab, ["60,60 220,220"])
+    settled(tab)
+    tab.keyboard.press("Control+z")
+    assert shown(tab) == "1"
+    tab.keyboard.press("Delete")
+    assert "Nothing is drawn" in settled(tab)
+    assert tab.is_disabled("#clear")
+    tab.click("#undo")  # of the clearing too
+    assert shown(tab) == "1"
+    tab.click("#clear")
+    assert shown(tab) == ""
+
+
+def test_saved_drawing_is_read_alike_by_inference(tab, tmp_path):
+    draw(tab, STROKES[3])
+    settled(tab)
+    with tab.expect_download() as download:
+        tab.click("#save")
+    download.value.save_as(tmp_path / "digit.png")
+    result = ImageClassifier(PRETRAINED, device="cpu").predict_batch([tmp_path / "digit.png"])[0]
+    assert result.prediction == 3
+    share = tab.locator("#bars li.best .share").inner_text()
+    assert float(share.split()[0]) == pytest.approx(100 * result.confidence, abs=0.06)
+
+
+def test_page_says_when_it_is_unsure(tab):
+    """What inference.py --reject refuses has a question mark, and no class is marked."""
+    draw(
+        tab, [[(60, 60), (220, 220), (60, 220), (220, 60), (60, 140), (220, 140), (140, 40), (140, 240)]]
+    )
+    verdict = settled(tab)
+    data = tab.evaluate("sheet.toDataURL()").partition(",")[2]
+    drawing = Image.open(io.BytesIO(base64.b64decode(data)))
+    result = ImageClassifier(PRETRAINED, device="cpu", reject=True).predict_batch([drawing])[0]
+    assert result.prediction is None
+    assert tab.inner_text("#digit") == "?"
+    assert verdict.startswith("Unsure")
+    assert tab.locator("#bars li.best").count() == 0
+
+
+# ---------------------------------------------------------------- for everybody
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_fits_every_width_and_both_themes(browser, page_file, width, theme):
+    tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=theme)
+    tab.goto(page_file.as_uri())
+    for network in ("lenet5", "lenet5-1998"):
+        tab.select_option("#network", label=network)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+    def brightness(selector):
+        colour = tab.evaluate(f"getComputedStyle(document.querySelector('{selector}')).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
+
+    assert (brightness("body") < 60) == (theme == "dark")
+    tab.click("#theme")
+    assert (brightness("body") < 60) == (theme == "light")
+    tab.close()
+
+
+def test_everything_has_a_name_for_those_who_cannot_see_it(tab):
+    unnamed = tab.evaluate(
+        """() => [...document.querySelectorAll("canvas, button, select, input")].filter(element =>
+            !element.getAttribute("aria-label") && !element.textContent.trim() && !element.labels?.length
+        ).map(element => element.outerHTML)"""
+    )
+    assert unnamed == []
+    assert tab.locator("[role=status]").count() == 1
+
+
+def test_states_of_every_layer_are_shown(tab):
+    draw(tab, STROKES[5])
+    settled(tab)
+    layers = tab.locator(".layer strong").all_inner_texts()
+    assert layers == ["C1", "S2", "C3", "S4", "C5", "F6", "Output"]
+    states = tab.evaluate("Object.entries(read(network, mnistLike(pixels()).digit).layers)")
+    assert [(name, value["maps"], value["height"], value["width"]) for name, value in states][1:5] == [
+        ("C1", 6, 28, 28),
+        ("S2", 6, 14, 14),
+        ("C3", 16, 10, 10),
+        ("S4", 16, 5, 5),
+    ]
+    # No canvas of the layers is of one colour while a digit is read.
+    assert tab.evaluate(
+        """() => [...document.querySelectorAll("#maps canvas")].every(canvas => {
+            const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return new Set(new Uint32Array(data.buffer)).size > 3;
+        })"""
+    )
+
+
+def test_page_is_one_small_file(page_file):
+    text = page_file.read_text(encoding="utf-8")
+    assert page_file.stat().st_size < LARGEST_PAGE
+    assert "/*scripts*/" not in text
+    assert not re.search(r"(src|href)=[\"'](?!data:)", text)
+
+
+def test_names_of_classes_stay_text(browser, tmp_path):
+    """A class may be called anything, and its name is not a program."""
+    from model import build, save_weights
+
+    net = build("lenet5", 2)
+    names = ["</script><script>hacked = 1</script>", "<img src=x onerror=hacked=1> /*scripts*/"]
+    save_weights(tmp_path / "odd.pth", net, classes=names)
+    page.write([tmp_path / "odd.pth"], tmp_path / "odd.html")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "odd.html").as_uri())
+    assert tab.locator("#bars li span:first-child").first.inner_text() == names[0]
+    assert tab.evaluate("typeof hacked") == "undefined"
+    tab.close()
+
+
+# ---------------------------------------------------------------- draw.py
+
+
+def test_draw_serves_the_page_on_loopback_until_ctrl_c(tmp_path):
+    command = [sys.executable, ROOT / "draw.py", "--no-browser", "--weights", PRETRAINED]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            assert answer.headers["Content-Type"].startswith("text/html")
+            assert answer.read() == page.html([PRETRAINED])
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{address}pretrained/lenet5.pth", timeout=30)
+        taken = run_script(
+            "draw.py",
+            "--no-browser",
+            "--weights",
+            PRETRAINED,
+            "--port",
+            address.split(":")[2][:-1],
+            cwd=tmp_path,
+        )
+        assert taken.returncode == 2
+        assert "give another --port" in taken.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.strip() == "interrupted"
+
+
+def test_wrong_use_of_draw_is_one_line_with_status_2(tmp_path):
+    result = run_script("draw.py", "--weights", "nowhere.pth", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "nowhere.pth" in result.stderr
+    assert "Traceback" not in result.stderr

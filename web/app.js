@@ -1,0 +1,389 @@
+// The page itself: drawing, opening pictures, and showing what the network answers.
+
+"use strict";
+
+const PEN = 20; // width of a stroke, of the sheet's 280 pixels
+const STEP = 8; // pixels that an arrow key moves the pen
+const MOST_PIXELS = 1 << 24; // a larger picture is reduced while it is read
+const find = (id) => document.getElementById(id);
+const sheet = find("sheet"), paint = sheet.getContext("2d", { willReadFrequently: true });
+
+let network; // the one that reads, see network.js
+const loadedNetworks = new Map();
+let actions = []; // what was drawn: {points}, {picture} or {cleared}, the last one last
+let stroke = null; // the one that is being drawn
+let pen = { x: 140, y: 140, isDown: false }; // the keyboard's
+let isWaiting = false; // for the next frame
+
+// ---------------------------------------------------------------- the sheet
+
+/** The actions since the sheet was last clear. */
+const visible = () => actions.slice(actions.findLastIndex((action) => action.cleared) + 1);
+
+function paintAction(action) {
+  if (action.picture) {
+    const { width, height } = action.picture, scale = Math.min(280 / width, 280 / height);
+    paint.drawImage(action.picture, (280 - width * scale) / 2, (280 - height * scale) / 2, width * scale, height * scale);
+  } else if (action.points) {
+    paint.lineWidth = PEN;
+    paint.lineCap = paint.lineJoin = "round";
+    paint.strokeStyle = "#000";
+    paint.beginPath();
+    action.points.forEach(([x, y]) => paint.lineTo(x, y));
+    if (action.points.length === 1) paint.lineTo(...action.points[0]); // a dot
+    paint.stroke();
+  }
+}
+
+function repaint() {
+  paint.fillStyle = "#fff";
+  paint.fillRect(0, 0, 280, 280);
+  visible().forEach(paintAction);
+  refresh();
+}
+
+function add(action) {
+  actions.push(action);
+  repaint();
+}
+
+function undo() {
+  stroke = null;
+  pen.isDown = false;
+  actions.pop();
+  repaint();
+}
+
+function clear() {
+  stroke = null;
+  pen.isDown = false;
+  if (visible().length) add({ cleared: true });
+}
+
+/** The pixels that are read: of an opened picture itself, or of the sheet once it was drawn on. */
+function pixels() {
+  const shown = visible();
+  return shown.length === 1 && shown[0].pixels ? shown[0].pixels : paint.getImageData(0, 0, 280, 280);
+}
+
+function place(event) {
+  const box = sheet.getBoundingClientRect();
+  return [((event.clientX - box.left) * 280) / box.width, ((event.clientY - box.top) * 280) / box.height];
+}
+
+sheet.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0) return;
+  event.preventDefault();
+  sheet.focus({ preventScroll: true, focusVisible: false });
+  sheet.setPointerCapture(event.pointerId);
+  stroke = { points: [place(event)], pointer: event.pointerId };
+  pen.isDown = false;
+  add(stroke);
+});
+sheet.addEventListener("pointermove", (event) => {
+  if (stroke?.pointer !== event.pointerId) return;
+  const moves = event.getCoalescedEvents?.() ?? [];
+  stroke.points.push(...(moves.length ? moves : [event]).map(place));
+  paintAction(stroke);
+  refresh();
+});
+for (const end of ["pointerup", "pointercancel"]) {
+  sheet.addEventListener(end, (event) => { if (stroke?.pointer === event.pointerId) stroke = null; });
+}
+
+sheet.addEventListener("keydown", (event) => {
+  const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  if (event.key in moves) {
+    const [dx, dy] = moves[event.key];
+    pen.x = clamped(pen.x + STEP * dx, 0, 280);
+    pen.y = clamped(pen.y + STEP * dy, 0, 280);
+    if (pen.isDown) actions.at(-1).points.push([pen.x, pen.y]);
+  } else if (event.key === " ") {
+    pen.isDown = !pen.isDown;
+    if (pen.isDown) actions.push({ points: [[pen.x, pen.y]] });
+  } else return;
+  event.preventDefault();
+  repaint();
+});
+document.addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z") undo();
+  else if (["Delete", "Backspace"].includes(event.key) && event.target.tagName !== "SELECT") clear();
+  else return;
+  event.preventDefault();
+});
+sheet.addEventListener("blur", () => { pen.isDown = false; });
+
+// ---------------------------------------------------------------- pictures from outside
+
+async function openPicture(file) {
+  find("message").textContent = "";
+  let picture;
+  try {
+    picture = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  } catch {
+    find("message").textContent = `${file.name || "What was pasted"} is not a picture that this browser can read.`;
+    return;
+  }
+  add({ picture, pixels: pixelsOf(picture, file.type === "image/jpeg") });
+}
+
+/** The pixels of a picture, reduced by a whole number if it is very large; see preprocess.py. */
+function pixelsOf(picture, isJpeg) {
+  const { width, height } = picture;
+  let factor = Math.max(1, Math.ceil(Math.sqrt((width * height) / MOST_PIXELS)));
+  // A photograph is looked at in half, a quarter or an eighth of its size while that is 1024 pixels.
+  const spare = Math.floor(Math.min(width, height) / (4 * WORKING_SIDE));
+  if (isJpeg) factor = Math.max(factor, [8, 4, 2, 1].find((size) => size <= Math.max(spare, 1)));
+  const result = new ImageData(Math.ceil(width / factor), Math.ceil(height / factor));
+  const side = 512 * factor; // of a tile, since a canvas may not be as large as the picture
+  for (let top = 0; top < height; top += side) {
+    for (let left = 0; left < width; left += side) {
+      const w = Math.min(side, width - left), h = Math.min(side, height - top);
+      const context = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true });
+      context.drawImage(picture, -left, -top);
+      const tile = averagedPixels(context.getImageData(0, 0, w, h), factor);
+      const row = 4 * tile.width, start = 4 * ((top / factor) * result.width + left / factor);
+      for (let y = 0; y < tile.height; y++) {
+        result.data.set(tile.data.subarray(y * row, (y + 1) * row), start + 4 * y * result.width);
+      }
+    }
+  }
+  return result;
+}
+
+function averagedPixels(tile, factor) {
+  if (factor === 1) return tile;
+  const channels = [0, 1, 2, 3].map((c) => averaged(channel(tile, c), factor));
+  const { width, height } = channels[0], data = new Uint8ClampedArray(4 * width * height);
+  channels.forEach(({ values }, c) => values.forEach((value, i) => { data[4 * i + c] = value; }));
+  return { width, height, data };
+}
+
+/** The first picture among what was dropped or pasted. */
+function openFirst(files) {
+  const file = [...files].find(({ type }) => type.startsWith("image/")) ?? files[0];
+  if (file) openPicture(file);
+}
+
+find("open").addEventListener("click", () => find("file").click());
+find("file").addEventListener("change", (event) => {
+  openFirst(event.target.files);
+  event.target.value = ""; // so that the same file can be opened again
+});
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  openFirst(event.dataTransfer.files);
+});
+document.addEventListener("paste", (event) => openFirst(event.clipboardData.files));
+find("save").addEventListener("click", () => sheet.toBlob((blob) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = "digit.png";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}));
+find("undo").addEventListener("click", undo);
+find("clear").addEventListener("click", clear);
+
+// ---------------------------------------------------------------- what the network answers
+
+/** Read the sheet before the next frame is shown, once, however often it was drawn on. */
+function refresh() {
+  if (isWaiting) return;
+  isWaiting = true;
+  requestAnimationFrame(() => {
+    isWaiting = false;
+    readSheet();
+  });
+}
+
+function readSheet() {
+  const started = performance.now();
+  const { digit } = mnistLike(pixels());
+  const answer = read(network, digit);
+  show(digit, answer, doubt(network, digit, answer));
+  performance.measure("frame", { start: started });
+  find("time").textContent = `Read in ${(performance.now() - started).toFixed(1)} ms.`;
+  find("undo").disabled = !actions.length;
+  find("clear").disabled = find("save").disabled = !visible().length;
+}
+
+function show(digit, answer, reason) {
+  const order = answer.probabilities.map((_, i) => i).sort((i, j) => answer.probabilities[j] - answer.probabilities[i]);
+  const [first, second] = order.map((i) => network.classes[i]);
+  const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 2 : 1)} %`;
+  find("digit").textContent = { blank: "", null: first }[reason] ?? "?";
+  find("digit").className = reason === null && first.length > 1 ? "name" : "";
+  find("verdict").textContent = {
+    blank: "Nothing is drawn yet.",
+    "not a digit": `Unsure: hardly ${aName(first)}.`,
+    unsure: `Unsure: ${first} or ${second}?`,
+    null: `${aName(first)}, ${percent(answer.probabilities[order[0]])} sure.`,
+  }[reason];
+  [...find("bars").children].forEach((row, i) => {
+    const share = reason === "blank" ? 0 : answer.probabilities[i];
+    row.querySelector(".bar").style.transform = `scaleX(${share})`;
+    row.querySelector(".share").textContent = percent(share);
+    row.className = reason === null && i === order[0] ? "best" : "";
+  });
+  paintMaps(find("seen"), { maps: 1, height: SIDE, width: SIDE, values: digit }, 1, 255);
+  for (const { name, canvas, columns } of shownLayers) paintMaps(canvas, shaped(answer.layers[name]), columns);
+  showOutputs(answer.layers.output.values);
+}
+
+/** "a 7" or "an 8": how a class is called in a sentence; a name that is no digit stays as it is. */
+const aName = (name) => (/^\d$/.test(name) ? `${name === "8" ? "an" : "a"} ${name}` : name);
+
+// ---------------------------------------------------------------- pictures of the layers
+
+const ABOUT = {
+  C1: "A convolution: each map looks for one pattern of 5×5 pixels everywhere.",
+  S2: "Subsampling: half the size, so that a small shift matters less.",
+  C3: "A convolution of what S2 found: corners, ends, curves.",
+  S4: "Subsampling again.",
+  C5: "Each sees all of S4.",
+  F6: "Each sees all of C5.",
+  output: "The largest wins.",
+};
+const ABOUT_1998 = {
+  F6: "Here as 7×12 pixels: they are to draw the digit in print.",
+  output: "How far F6's drawing is from that of each digit; the nearest wins.",
+};
+let shownLayers = []; // {name, canvas, columns}
+
+/** The states of a layer as pictures: single units become the pixels of one. */
+function shaped(states) {
+  if (states.height > 1 || states.width > 1) return states;
+  const units = states.maps;
+  const isBitmap = network.arch === "lenet5-1998" && units === 84;
+  const width = isBitmap ? 7 : units % 20 === 0 ? 20 : units % 14 === 0 ? 14 : units > 32 ? 32 : units;
+  const height = Math.ceil(units / width), values = new Float32Array(width * height);
+  values.set(states.values);
+  return { maps: 1, height, width, values };
+}
+
+/** A row of the page for each layer that the network has. */
+function makeLayers() {
+  const { layers } = read(network, new Uint8Array(SIDE * SIDE));
+  const texts = network.arch === "lenet5-1998" ? { ...ABOUT, ...ABOUT_1998 } : ABOUT;
+  const names = network.operations.map(({ name }) => name).filter((name) => name && name !== "output");
+  shownLayers = names.map((name) => {
+    const { maps, height, width } = layers[name];
+    const size = height * width > 1 ? `${maps} maps of ${height}×${width}.` : `${maps} units.`;
+    const shape = shaped(layers[name]), columns = Math.min(shape.maps, 8);
+    const canvas = makeCanvas(shape, columns, `States of ${name}: ${size}`);
+    addRow(name, `${size} ${texts[name] ?? ""}`, canvas);
+    return { name, canvas, columns };
+  });
+  makeOutputs(texts.output);
+}
+
+function makeCanvas({ maps, height, width }, columns, label) {
+  const canvas = document.createElement("canvas");
+  canvas.width = columns * (width + 1) - 1;
+  canvas.height = Math.ceil(maps / columns) * (height + 1) - 1;
+  // As large as fits into the column, in whole screen pixels for each of the canvas's.
+  canvas.style.width = `${canvas.width * clamped(Math.floor(620 / canvas.width), 1, 14)}px`;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", label);
+  return canvas;
+}
+
+function addRow(name, text, ...contents) {
+  const row = element("div", "layer"), about = element("p"), states = element("div");
+  about.append(element("strong", "", name), text);
+  states.append(...contents);
+  row.append(about, states);
+  find("maps").append(row);
+}
+
+function element(kind, className = "", text = "") {
+  const made = document.createElement(kind);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+/** The row of the outputs: each class with its number, of 1998's network with its bitmap. */
+function makeOutputs(text) {
+  const { kind, weight } = network.operations.at(-1), list = element("ol", "outputs");
+  network.classes.forEach((name, i) => {
+    const item = element("li");
+    if (kind === "distance") {
+      const bitmap = { maps: 1, height: 12, width: 7, values: weight.subarray(84 * i, 84 * (i + 1)) };
+      const canvas = makeCanvas(bitmap, 1, `What F6 is to draw for ${name}`);
+      canvas.style.width = "28px";
+      paintMaps(canvas, bitmap, 1);
+      item.append(canvas);
+    }
+    item.append(element("span", "", name), element("span", "number"));
+    list.append(item);
+  });
+  addRow("Output", text, list);
+}
+
+function showOutputs(outputs) {
+  const largest = largestOf(outputs), isDistance = network.operations.at(-1).kind === "distance";
+  document.querySelectorAll(".outputs li").forEach((item, i) => {
+    item.querySelector(".number").textContent = Math.abs(outputs[i]) < 0.05 ? "0.0"
+      : (isDistance ? -outputs[i] : outputs[i]).toFixed(1).replace("-", "−");
+    item.classList.toggle("best", outputs[i] === largest);
+  });
+}
+
+/** Paint maps side by side, each state from blue (negative) over black to bright (positive). */
+function paintMaps(canvas, { maps, height, width, values }, columns, most = null) {
+  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
+  most ??= values.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1e-6);
+  for (let m = 0, i = 0; m < maps; m++) {
+    const left = (m % columns) * (width + 1), top = Math.floor(m / columns) * (height + 1);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const share = values[i++] / most, place = 4 * ((top + y) * canvas.width + left + x);
+        // Orange and blue, which colour-blind people can tell apart; white is the strongest.
+        const colour = share >= 0 ? [400 * share, 300 * share, 255 * share ** 3] : [0, -150 * share, -255 * share];
+        image.data.set([...colour, 255], place);
+      }
+    }
+  }
+  context.putImageData(image, 0, 0);
+}
+
+// ---------------------------------------------------------------- networks, light and dark
+
+function choose(index) {
+  if (!loadedNetworks.has(index)) loadedNetworks.set(index, loaded(NETWORKS[index]));
+  network = loadedNetworks.get(index);
+  find("maps").replaceChildren();
+  find("bars").replaceChildren(...network.classes.map((name) => {
+    const row = element("li"), track = element("span", "track");
+    track.append(element("span", "bar"));
+    row.append(element("span", "", name), track, element("span", "share"));
+    return row;
+  }));
+  makeLayers();
+  const accuracy = network.testAccuracy === null ? "" : `, right in ${(100 * network.testAccuracy).toFixed(2)} % of its test images`;
+  find("about").textContent = `${network.name} (${network.arch})${accuracy}.`;
+  repaint();
+}
+
+NETWORKS.forEach(({ name }, i) => find("network").add(new Option(name, i)));
+find("network").addEventListener("change", (event) => choose(Number(event.target.value)));
+
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  // Dark ink on white paper is what is read; on a dark page it is shown the other way round.
+  document.documentElement.toggleAttribute("data-inverted", theme === "dark");
+  find("theme").setAttribute("aria-pressed", theme === "dark");
+}
+
+find("theme").addEventListener("click", () => {
+  setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+});
+prefersDark.addEventListener("change", () => setTheme(prefersDark.matches ? "dark" : "light"));
+
+setTheme(prefersDark.matches ? "dark" : "light");
+choose(0);

@@ -1,0 +1,168 @@
+// The networks: layers.py of the project, operation by operation.
+//
+// A network is a list of operations; the states of a layer are {maps, height, width, values},
+// map by map, row by row. Weights are fixed: here nothing learns.
+
+"use strict";
+
+/** The numbers of a packed text: three bytes each, the upper ones of a float32. */
+function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const words = new Uint32Array(bytes.length / 3);
+  for (let i = 0; i < words.length; i++) {
+    words[i] = (bytes[3 * i] << 8) | (bytes[3 * i + 1] << 16) | (bytes[3 * i + 2] << 24);
+  }
+  return new Float32Array(words.buffer);
+}
+
+/** What the page knows of a network, with its numbers unpacked from the page. */
+function loaded(network) {
+  const numbers = unpacked(network.numbers);
+  let used = 0;
+  const next = (shape) => numbers.subarray(used, (used += shape.reduce((a, b) => a * b, 1)));
+  const operations = network.operations.map((operation) => ({
+    ...operation,
+    weight: operation.weightShape && next(operation.weightShape),
+    bias: operation.biasShape && next(operation.biasShape),
+  }));
+  return { ...network, numbers: null, operations };
+}
+
+/** The states of one operation. */
+function applied({ kind, amount, weight, weightShape, bias }, { maps, height, width, values }) {
+  const states = (m, h, w, numbers = new Float32Array(m * h * w)) => ({ maps: m, height: h, width: w, values: numbers });
+  const each = (rule) => states(maps, height, width, values.map(rule));
+  const pixels = height * width;
+  switch (kind) {
+    case "crop":
+      return croppedMaps({ maps, height, width, values }, amount);
+    case "convolution":
+      return convolved({ maps, height, width, values }, weight, weightShape, bias, amount);
+    case "largest":
+    case "mean":
+      return subsampled({ maps, height, width, values }, kind);
+    case "mean-of-map": {
+      const result = states(maps, 1, 1);
+      for (let m = 0; m < maps; m++) result.values[m] = sumOf(values.subarray(m * pixels, (m + 1) * pixels)) / pixels;
+      return result;
+    }
+    case "scale":
+      return each((x, i) => x * weight[Math.floor(i / pixels)] + bias[Math.floor(i / pixels)]);
+    case "relu":
+      return each((x) => Math.max(x, 0));
+    case "tanh":
+      return each(Math.tanh);
+    case "squash":
+      return each((x) => 1.7159 * Math.tanh((2 / 3) * x));
+    case "full":
+    case "distance": {
+      const [units, inputs] = weightShape, result = states(units, 1, 1);
+      for (let unit = 0; unit < units; unit++) {
+        let sum = kind === "full" ? bias[unit] : 0;
+        for (let i = 0, j = unit * inputs; i < inputs; i++, j++) {
+          sum += kind === "full" ? weight[j] * values[i] : -((values[i] - weight[j]) ** 2);
+        }
+        result.values[unit] = sum;
+      }
+      return result;
+    }
+    default:
+      throw new Error(`no operation is called ${kind}`);
+  }
+}
+
+function croppedMaps({ maps, height, width, values }, amount) {
+  const h = height - 2 * amount, w = width - 2 * amount, result = new Float32Array(maps * h * w);
+  for (let m = 0, i = 0; m < maps; m++) {
+    for (let y = 0; y < h; y++) {
+      for (let x = 0; x < w; x++) result[i++] = values[(m * height + y + amount) * width + x + amount];
+    }
+  }
+  return { maps, height: h, width: w, values: result };
+}
+
+/** Each map is the sum of all maps below through kernels of its own, and a bias. */
+function convolved(below, weight, [maps, channels, size], bias, padding) {
+  const { height, width, values } = padding ? paddedMaps(below, padding) : below;
+  const h = height - size + 1, w = width - size + 1, result = new Float32Array(maps * h * w);
+  for (let m = 0; m < maps; m++) {
+    const map = result.subarray(m * h * w, (m + 1) * h * w).fill(bias[m]);
+    for (let c = 0; c < channels; c++) {
+      for (let v = 0; v < size; v++) {
+        for (let u = 0; u < size; u++) {
+          const factor = weight[((m * channels + c) * size + v) * size + u];
+          if (factor === 0) continue; // as most of Table I's kernels that are not there
+          for (let y = 0; y < h; y++) {
+            const start = (c * height + y + v) * width + u, row = y * w;
+            for (let x = 0; x < w; x++) map[row + x] += factor * values[start + x];
+          }
+        }
+      }
+    }
+  }
+  return { maps, height: h, width: w, values: result };
+}
+
+function paddedMaps({ maps, height, width, values }, padding) {
+  const h = height + 2 * padding, w = width + 2 * padding, result = new Float32Array(maps * h * w);
+  for (let m = 0; m < maps; m++) {
+    for (let y = 0; y < height; y++) {
+      const row = values.subarray((m * height + y) * width, (m * height + y + 1) * width);
+      result.set(row, (m * h + y + padding) * w + padding);
+    }
+  }
+  return { maps, height: h, width: w, values: result };
+}
+
+/** The largest or the mean of each 2×2. */
+function subsampled({ maps, height, width, values }, kind) {
+  const h = height >> 1, w = width >> 1, result = new Float32Array(maps * h * w);
+  for (let m = 0, i = 0; m < maps; m++) {
+    for (let y = 0; y < h; y++) {
+      for (let x = 0; x < w; x++) {
+        const j = (m * height + 2 * y) * width + 2 * x;
+        const a = values[j], b = values[j + 1], c = values[j + width], d = values[j + width + 1];
+        result[i++] = kind === "mean" ? (a + b + c + d) / 4 : Math.max(a, b, c, d);
+      }
+    }
+  }
+  return { maps, height: h, width: w, values: result };
+}
+
+/** The network's input of 28×28 pixels: padded by 2, scaled to [0, 1], normalised. */
+function toInput(digit, { mean, std }) {
+  const values = new Float32Array(32 * 32).fill(-mean / std);
+  for (let i = 0; i < SIDE * SIDE; i++) {
+    values[(2 + Math.floor(i / SIDE)) * 32 + 2 + (i % SIDE)] = digit[i] / (255 * std) - mean / std;
+  }
+  return { maps: 1, height: 32, width: 32, values };
+}
+
+/** The states of each layer by its name, "input" first, and the calibrated probabilities. */
+function read(network, digit) {
+  let states = toInput(digit, network);
+  const layers = { input: states };
+  for (const operation of network.operations) {
+    states = applied(operation, states);
+    if (operation.name) layers[operation.name] = states;
+  }
+  return { layers, ...answerOf(network, states.values) };
+}
+
+/** Calibrated probabilities of logits, and how far they are from all being alike, in nats. */
+function answerOf(network, outputs) {
+  const logits = Float64Array.from(outputs, (value) => value / network.temperature);
+  const largest = largestOf(logits);
+  const total = Math.log(sumOf(logits.map((value) => Math.exp(value - largest)))) + largest;
+  const probabilities = Array.from(logits, (value) => Math.exp(value - total));
+  const evidence = total - sumOf(logits) / logits.length - Math.log(logits.length);
+  return { probabilities, evidence };
+}
+
+/** Why an answer is refused, in words for people; null where it stands (refuse in inference.py). */
+function doubt(network, digit, { probabilities, evidence }) {
+  if (!anyOf(digit)) return "blank";
+  if (evidence < network.leastEvidence && network.knowsNonDigits) return "not a digit";
+  const isSure = Math.max(...probabilities) >= network.rejectBelow && evidence >= network.leastEvidence;
+  return isSure ? null : "unsure";
+}
