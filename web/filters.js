@@ -116,7 +116,7 @@ function select(values, k) {
 /** The level below which `share` percent of the values are, with linear interpolation. */
 function percentile(values, share) {
   const place = (share / 100) * (values.length - 1), below = Math.floor(place);
-  const copy = Float32Array.from(values);
+  const copy = values.slice();
   const level = select(copy, below);
   if (below === place) return level;
   let next = Infinity; // what is right of k after the selection is no smaller
@@ -134,7 +134,7 @@ function sampled(values, step) {
 }
 
 /** The median of how far values are from a level. */
-const medianDistance = (values, level) => median(Float32Array.from(values, (value) => Math.abs(value - level)));
+const medianDistance = (values, level) => median(values.map((value) => Math.abs(value - level)));
 
 // ---------------------------------------------------------------- smoothing and edges
 

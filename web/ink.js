@@ -183,12 +183,12 @@ function darkness(gray) {
 /** The brightness of the paper as a parabola of both axes, fitted without ink and shadows. */
 function evenLight(gray) {
   const side = 24;
-  const values = mapped(meansOfParts(gray, side), (value) => Math.log(value + 1)).values;
+  const values = Float64Array.from(meansOfParts(gray, side).values, (value) => Math.log(value + 1));
   const terms = Array.from(values, (_, i) => {
     const x = (2 * (i % side)) / (side - 1) - 1, y = (2 * Math.floor(i / side)) / (side - 1) - 1;
     return [1, x, y, x * x, x * y, y * y];
   });
-  const middle = median(values);
+  const middle = median(values) - 1e-4; // plain paper has one level, however it was rounded
   let weights = Float64Array.from(values, (value) => (value >= middle ? 1 : 0));
   let fit;
   for (let round = 0; round < 5; round++) {

@@ -5,27 +5,26 @@
 
 "use strict";
 
-/** The numbers of a packed text: three bytes each, the upper ones of a float32. */
-function unpacked(text) {
+/** The numbers of a packed tensor: a text of whole numbers, signed, three bytes each, times a step. */
+function unpacked({ text, step }) {
   const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
-  const words = new Uint32Array(bytes.length / 3);
-  for (let i = 0; i < words.length; i++) {
-    words[i] = (bytes[3 * i] << 8) | (bytes[3 * i + 1] << 16) | (bytes[3 * i + 2] << 24);
+  const numbers = new Float32Array(bytes.length / 3);
+  for (let i = 0, j = 0; i < numbers.length; i++, j += 3) {
+    // Into the upper bytes of 32 bits and back, which brings the sign along.
+    numbers[i] = step * (((bytes[j] << 8) | (bytes[j + 1] << 16) | (bytes[j + 2] << 24)) >> 8);
   }
-  return new Float32Array(words.buffer);
+  return numbers;
 }
 
-/** What the page knows of a network, with its numbers unpacked from the page. */
+/** What the page knows of a network, with its numbers unpacked. */
 function loaded(network) {
-  const numbers = unpacked(network.numbers);
-  let used = 0;
-  const next = (shape) => numbers.subarray(used, (used += shape.reduce((a, b) => a * b, 1)));
-  const operations = network.operations.map((operation) => ({
+  const operations = network.operations.map(({ weight, bias, ...operation }) => ({
     ...operation,
-    weight: operation.weightShape && next(operation.weightShape),
-    bias: operation.biasShape && next(operation.biasShape),
+    weight: weight && unpacked(weight),
+    weightShape: weight?.shape,
+    bias: bias && unpacked(bias),
   }));
-  return { ...network, numbers: null, operations };
+  return { ...network, operations };
 }
 
 /** The states of one operation. */

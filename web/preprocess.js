@@ -166,7 +166,8 @@ function centreDigit(amount) {
     ? cropped(framed, ...edges.map(Math.trunc))
     : resampled(framed, width + 2 * FRINGE, height + 2 * FRINGE, edges);
   const half = largestOf(digit.values) / 2;
-  const factor = INK / percentile(digit.values.filter((value) => value > half), 90);
+  // In float32, as NumPy does it: some pixels lie halfway between two levels.
+  const factor = Math.fround(INK / Math.fround(percentile(digit.values.filter((value) => value > half), 90)));
   return putInMiddle(mapped(digit, (value) => clamped(value * factor, 0, 255)));
 }
 
