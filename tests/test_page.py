@@ -7,7 +7,6 @@ import base64
 import io
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import page
 from inference import ImageClassifier
 from model import NETWORKS
 from preprocess import steps
+from tests.browser import READ_ALL, STROKES, as_pixels, chromium, draw, find_chromium
 from tests.conftest import PRETRAINED, ROOT, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -30,36 +30,16 @@ from photographs import TROUBLES, photograph
 
 OWN = PRETRAINED.with_name("lenet5-1998.pth")
 LARGEST_PAGE = 600_000  # bytes; the design allows 900 KB
-# Strokes on the sheet of 280×280, as somebody might write the digits.
-STROKES = {
-    0: ["140,50 95,80 85,140 95,200 140,230 185,200 195,140 185,80 140,50"],
-    1: ["140,50 138,230"],
-    2: ["90,95 110,60 150,52 185,75 180,115 140,165 90,225 195,225"],
-    3: ["95,65 140,50 180,75 170,115 135,135 180,155 185,200 145,230 92,212"],
-    4: ["150,50 85,165 200,165", "165,110 160,235"],
-    5: ["185,55 110,55 100,125 150,118 185,150 180,205 135,230 90,212"],
-    6: ["165,48 115,100 95,165 110,215 150,228 180,195 165,155 120,160 98,190"],
-    7: ["85,60 195,60 150,140 125,232"],
-    8: ["175,80 140,52 105,80 120,120 165,155 180,200 140,230 100,205 115,160 160,122 177,82"],
-    9: ["175,85 140,55 105,80 108,125 145,138 176,100 176,85 172,160 160,232"],
-}
 EIGHT_BITS = 2  # gray levels that the page's 28×28 pixels may be away: sums in another order, rounded
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium, driven by Playwright; only CI has to have both."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if path is None and not os.environ.get("CI"):
+    """A real browser; only CI has to have one."""
+    if find_chromium() is None and not os.environ.get("CI"):
         pytest.skip("there is no Chromium or no Playwright here")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -84,20 +64,6 @@ def tab(browser, page_file):
     tab.close()
 
 
-def as_pixels(image: Image.Image) -> dict:
-    """A picture as a canvas gives it: red, green, blue and opacity of each pixel."""
-    data = base64.b64encode(image.convert("RGBA").tobytes()).decode()
-    return {"width": image.width, "height": image.height, "data": data}
-
-
-READ_ALL = """pictures => pictures.map(({width, height, data}) => {
-    const bytes = Uint8ClampedArray.from(atob(data), sign => sign.charCodeAt(0));
-    const {digit} = mnistLike({width, height, data: bytes});
-    const answer = read(network, digit);
-    return {digit: [...digit], ...answer, layers: null, reason: doubt(network, digit, answer)};
-})"""
-
-
 def wait_for(tab, condition: str) -> None:
     """Wait until the page has done something (it forbids the eval of wait_for_function)."""
     until = time.monotonic() + 60
@@ -116,20 +82,6 @@ def shown(tab) -> str:
     """The digit that the page shows for what was drawn, "?" or nothing."""
     settled(tab)
     return tab.inner_text("#digit")
-
-
-def draw(tab, strokes) -> None:
-    """Draw polylines on the sheet with the mouse."""
-    box = tab.locator("#sheet").bounding_box()
-    scale = box["width"] / 280
-    for stroke in strokes:
-        points = [map(int, point.split(",")) for point in stroke.split()]
-        places = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in points]
-        tab.mouse.move(*places[0])
-        tab.mouse.down()
-        for place in places[1:]:
-            tab.mouse.move(*place, steps=4)
-        tab.mouse.up()
 
 
 # ---------------------------------------------------------------- the network in the page

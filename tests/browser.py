@@ -1,0 +1,69 @@
+"""A real browser with the drawing page in it, for its tests and benchmarks/page.py."""
+
+import base64
+import contextlib
+import importlib.util
+import shutil
+
+from PIL import Image
+
+# Strokes on the sheet of 280×280, as somebody might write the digits.
+STROKES = {
+    0: ["140,50 95,80 85,140 95,200 140,230 185,200 195,140 185,80 140,50"],
+    1: ["140,50 138,230"],
+    2: ["90,95 110,60 150,52 185,75 180,115 140,165 90,225 195,225"],
+    3: ["95,65 140,50 180,75 170,115 135,135 180,155 185,200 145,230 92,212"],
+    4: ["150,50 85,165 200,165", "165,110 160,235"],
+    5: ["185,55 110,55 100,125 150,118 185,150 180,205 135,230 90,212"],
+    6: ["165,48 115,100 95,165 110,215 150,228 180,195 165,155 120,160 98,190"],
+    7: ["85,60 195,60 150,140 125,232"],
+    8: ["175,80 140,52 105,80 120,120 165,155 180,200 140,230 100,205 115,160 160,122 177,82"],
+    9: ["175,85 140,55 105,80 108,125 145,138 176,100 176,85 172,160 160,232"],
+}
+
+# What the page makes of pictures: 28×28 pixels, probabilities, evidence, and why it refuses.
+READ_ALL = """pictures => pictures.map(({width, height, data}) => {
+    const bytes = Uint8ClampedArray.from(atob(data), sign => sign.charCodeAt(0));
+    const {digit} = mnistLike({width, height, data: bytes});
+    const answer = read(network, digit);
+    return {digit: [...digit], ...answer, layers: null, reason: doubt(network, digit, answer)};
+})"""
+
+
+def find_chromium() -> str | None:
+    """Where Chromium is, or None if it or Playwright, which drives it, is missing."""
+    if importlib.util.find_spec("playwright") is None:
+        return None
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@contextlib.contextmanager
+def chromium():
+    """Debian's Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # As root, which a container often is, Chromium does without its sandbox.
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def as_pixels(image: Image.Image) -> dict:
+    """A picture as a canvas gives it: red, green, blue and opacity of each pixel."""
+    data = base64.b64encode(image.convert("RGBA").tobytes()).decode()
+    return {"width": image.width, "height": image.height, "data": data}
+
+
+def draw(tab, strokes) -> None:
+    """Draw polylines on the sheet with the mouse."""
+    box = tab.locator("#sheet").bounding_box()
+    scale = box["width"] / 280
+    for stroke in strokes:
+        points = [map(int, point.split(",")) for point in stroke.split()]
+        places = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in points]
+        tab.mouse.move(*places[0])
+        tab.mouse.down()
+        for place in places[1:]:
+            tab.mouse.move(*place, steps=4)
+        tab.mouse.up()
