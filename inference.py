@@ -57,15 +57,6 @@ WEIGHTS = "lenet5_model.pth"
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "lenet5.pth"
 PICTURES = "test_digits"
 FONTS = Path(__file__).resolve().parent / "fonts" / "digits.npz"
-# What the command line does instead of reading: of what, and the name of its figure without --plot.
-TASKS = {
-    "explain": ("one picture", "steps.png"),
-    "maps": ("one picture", "maps.png"),
-    "filters": ("the network", "filters.png"),
-    "evaluate": ("one set", None),
-    "embedding": ("one set", "embedding.png"),
-    "robustness": ("one set", "robustness.png"),
-}
 REJECT_BELOW = 0.5  # confidence, for weights that do not bring limits of their own
 
 
@@ -349,11 +340,14 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
 
 
 @contextlib.contextmanager
-def drawing(path: str):
-    """The module of figures for one that comes after the results, and a line that says where it is."""
+def drawing(path: str, is_all: bool = False):
+    """The module of figures, and a line that says where the one that is drawn is.
+
+    Unless the figure `is_all` that is made, there are results, and without it they are partly done.
+    """
     import plots
 
-    with partly_done():
+    with contextlib.nullcontext() if is_all else partly_done():
         yield plots
     say(f"drawn: {path}")
 
@@ -402,7 +396,7 @@ def draw_filters(classifier: ImageClassifier, arguments) -> int:
     """Draw what C1 and C3 have learned to look for."""
     from look import kernels
 
-    with drawing(arguments.plot) as plots:
+    with drawing(arguments.plot, is_all=True) as plots:
         title = f"What {classifier.name} has learned to look for"
         plots.filters(kernels(classifier.net), arguments.plot, title)
     return 0
@@ -417,10 +411,9 @@ def draw_embedding(classifier: ImageClassifier, arguments) -> int:
         raise UserError(
             f"{arguments.embedding} has pictures of one class; --embedding needs two", status=1
         )
-    inputs = classifier.inputs(images)
-    points = plane(features(classifier.net, inputs), labels)
-    predictions = compute_logits(classifier.net, inputs).argmax(dim=1)
-    with drawing(arguments.plot) as plots:
+    predictions = classifier.logits(images).argmax(dim=1)
+    points = plane(features(classifier.net, classifier.inputs(images)), labels)
+    with drawing(arguments.plot, is_all=True) as plots:
         has_f6 = "F6" in stages(classifier.net)
         what = f"F6 of {classifier.name}" if has_f6 else f"What the outputs of {classifier.name} read,"
         title = f"{what} for the {len(labels):,} pictures of {arguments.embedding}"
@@ -440,6 +433,7 @@ def draw_robustness(classifier: ImageClassifier, arguments) -> int:
     images, labels, unusable = evaluation_set(arguments.robustness, classifier)
     curves = {}
     for each in classifiers:
+        each.logits(images[:1])  # raises where the answers are no numbers, which have no accuracy
         mean, std = each.metadata["mean"], each.metadata["std"]
         name = each.weights if each.name in curves else each.name
         curves[name] = robustness(each.net, each.inputs(images), labels.to(each.device), mean, std)
@@ -473,13 +467,14 @@ def print_robustness(curves: dict) -> None:
             print(f"{amount:>9}  " + "  ".join(cells))
 
 
-DO = {
-    "explain": explain,
-    "maps": draw_maps,
-    "filters": draw_filters,
-    "evaluate": evaluate_set,
-    "embedding": draw_embedding,
-    "robustness": draw_robustness,
+# What the command line does instead of reading: how, of what, and its figure's name without --plot.
+TASKS = {
+    "explain": (explain, "one picture", "steps.png"),
+    "maps": (draw_maps, "one picture", "maps.png"),
+    "filters": (draw_filters, "the network", "filters.png"),
+    "evaluate": (evaluate_set, "one set", None),
+    "embedding": (draw_embedding, "one set", "embedding.png"),
+    "robustness": (draw_robustness, "one set", "robustness.png"),
 }
 
 
@@ -517,7 +512,7 @@ def parse_arguments(argv):
     add(
         "--evaluate",
         metavar="SET",
-        help="compare with the truth: mnist (test images), fonts (unseen ones), or a folder",
+        help="compare with the truth: mnist or another data set (test images), fonts, or a folder",
     )
     add(
         "--embedding",
@@ -554,11 +549,13 @@ def check_task(arguments) -> None:
         raise UserError("--beside is for --robustness: other weights to compare with")
     if not given:
         return
-    kind, figure = TASKS[given[0]]
+    _, kind, figure = TASKS[arguments.task]
     if len(given) > 1:
         raise UserError(f"--{given[0]} and --{given[1]} are two things to do: leave one out")
     if any((arguments.paths, arguments.files_from, arguments.output)):
-        raise UserError(f"--{given[0]} is for {kind} alone, without other paths and without --output")
+        raise UserError(
+            f"--{arguments.task} is for {kind} alone, without other paths and without --output"
+        )
     if arguments.task in ("filters", "embedding") and arguments.format != "table":
         raise UserError(f"--{arguments.task} draws a figure and prints nothing: leave --format out")
     if arguments.task in ("evaluate", "robustness") and arguments.format == "csv":
@@ -669,7 +666,8 @@ def main(argv=None) -> int:
         reject=arguments.reject,
     )
     if arguments.task is not None:
-        return DO[arguments.task](classifier, arguments)
+        task, *_ = TASKS[arguments.task]
+        return task(classifier, arguments)
     report = Report()
     keeper = PlotKeeper() if arguments.plot else None
     score(classifier, arguments, report, keeper)

@@ -109,8 +109,9 @@ def plane(points: torch.Tensor, labels: torch.Tensor, steps: int = 300) -> torch
     centres = torch.stack([points[labels == label].mean(dim=0) for label in range(len(present))])
     rest = points - centres[labels]
     scatter = rest.T @ rest / len(points)
-    # A class of one picture has no spread of its own: a thousandth of that of all keeps it above 0.
-    scatter += 1e-3 * points.square().sum(dim=1).mean() / len(scatter) * torch.eye(len(scatter))
+    # Classes of one picture have no spread of their own: a thousandth of that of all keeps it above 0.
+    floor = 1e-3 * points.square().sum(dim=1).mean() / len(scatter) + 1e-12
+    scatter += floor * torch.eye(len(scatter))
     triangle = torch.linalg.cholesky(scatter)
     points, centres = (
         torch.linalg.solve_triangular(triangle, x.T, upper=False).T for x in (points, centres)

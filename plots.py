@@ -138,6 +138,7 @@ def run_comparison(runs: dict[str, list[dict]], path) -> None:
     loss.set(title="Loss (dotted: training)", ylabel="mean of the images")
     decimal_log_scale(loss)
     accuracy.set(title="Accuracy (solid: validation, else test)", ylabel="% right")
+    accuracy.set_ylim(accuracy_limits([row for history in runs.values() for row in history]))
     for axes in (loss, accuracy):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -215,6 +216,8 @@ def evaluation(result: Evaluation, pictures, classes, path) -> None:
 def short(text, most: int) -> str:
     """Text as `plain` makes it, of at most so many characters."""
     text = one_line(text)
+    if text.startswith("_"):
+        text = f" {text}"  # matplotlib leaves such names out of legends
     return plain(text if len(text) <= most else text[: most - 1] + "…")
 
 
@@ -449,7 +452,7 @@ def embedding(points: torch.Tensor, labels, predictions, classes, path, title: s
     figure = new_figure(WIDTH, 8)
     axes = figure.subplots()
     names = [short(name, 24) for name in classes]
-    are_marks = all(len(name) == 1 for name in names)
+    are_marks = all(len(name) == 1 and name.isascii() and name.isalnum() for name in names)
     wrong = labels != predictions
     ringed = wrong & (wrong.cumsum(0) <= MOST_RINGS)
     shown = ringed | (torch.arange(len(points)) < MOST_POINTS)
