@@ -493,38 +493,6 @@ def parse_arguments(argv):
     add("--top-k", type=number(int, 1, 1000), default=3, help="choices in json and csv (3)")
     add("--format", choices=["table", "json", "csv"], default="table", help="(table)")
     add("--plot", metavar="FILE", help="draw the pictures as the network saw them, wrong ones first")
-    add(
-        "--explain",
-        metavar="PICTURE",
-        help="read one picture and draw each step on its way to the network (--plot, or steps.png)",
-    )
-    add(
-        "--maps",
-        metavar="PICTURE",
-        help="read one picture and draw what each layer makes of it (--plot, or maps.png)",
-    )
-    add(
-        "--filters",
-        action="store_true",
-        default=None,
-        help="draw the learned kernels of C1 and C3 (--plot, or filters.png)",
-    )
-    add(
-        "--evaluate",
-        metavar="SET",
-        help="compare with the truth: mnist or another data set (test images), fonts, or a folder",
-    )
-    add(
-        "--embedding",
-        metavar="SET",
-        help="draw F6 of all pictures in two dimensions (--plot, or embedding.png)",
-    )
-    add(
-        "--robustness",
-        metavar="SET",
-        help="accuracy against rotation, shift, scale and noise (--plot, or robustness.png)",
-    )
-    add("--beside", metavar="FILE", nargs="+", help="other weights to compare with, for --robustness")
     add("--batch-size", type=number(int, 1, 100_000), default=256, help="pictures at a time (256)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(auto)")
     add(
@@ -536,6 +504,40 @@ def parse_arguments(argv):
     add("--reject", action="store_true", help="refuse what is blank, unsure or hardly a digit")
     add("--output", metavar="FILE", help="write the results to a file, or go on with it")
     add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
+    title = "instead, one of these (SET: mnist or another data set's test images, fonts, or a folder)"
+    draw = parser.add_argument_group(title).add_argument
+    draw(
+        "--explain",
+        metavar="PICTURE",
+        help="read one picture and draw each step on its way to the network (--plot, or steps.png)",
+    )
+    draw(
+        "--maps",
+        metavar="PICTURE",
+        help="read one picture and draw what each layer makes of it (--plot, or maps.png)",
+    )
+    draw(
+        "--filters",
+        action="store_true",
+        default=None,
+        help="draw the learned kernels of C1 and C3 (--plot, or filters.png)",
+    )
+    draw(
+        "--evaluate",
+        metavar="SET",
+        help="compare with the truth; --plot draws mistakes, confusion and reliability",
+    )
+    draw(
+        "--embedding",
+        metavar="SET",
+        help="draw F6 of all pictures in two dimensions (--plot, or embedding.png)",
+    )
+    draw(
+        "--robustness",
+        metavar="SET",
+        help="accuracy against rotation, shift, scale and noise (--plot, or robustness.png)",
+    )
+    draw("--beside", metavar="FILE", nargs="+", help="other weights to compare with, for --robustness")
     arguments = parser.parse_args(argv)
     check_task(arguments)
     return arguments
