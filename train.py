@@ -15,9 +15,9 @@ Over the seeds 0 to 4 the test accuracy is 99.24 ± 0.09 % (mean and deviation;
 python benchmarks/default_run.py). In an epoch's line, `train` is the accuracy on
 the distorted images while they were learned.
 
-A run leaves runs/<name>/ with config.json, metrics.csv and checkpoint.pth, and with
---tensorboard an event file (see events.py); Ctrl-C saves, and `--resume` goes on where a run was stopped, to the bit if the machine,
-the versions and the number of threads are the same.
+A run leaves runs/<name>/ with config.json, metrics.csv, checkpoint.pth and, with
+--tensorboard, event files. Ctrl-C saves, and `--resume` goes on where a run was
+stopped, to the bit if the machine, the versions and the number of threads are the same.
 """
 
 from files import end_quietly
