@@ -145,12 +145,10 @@ def framed(content: bytes) -> bytes:
 
 
 def epochs_in(files: list[Path]) -> dict:
-    """The figures of each epoch that a reader of these files, in their order, finds."""
+    """The figures of each epoch in these files; the last ones, where there are several."""
     known = {}
     for path in files:
         for event in events_in(read_file(path, LARGEST_FILE)):
-            if event.HasField("session_log"):
-                known = {epoch: found for epoch, found in known.items() if epoch < event.step}
             if event.HasField("summary"):
                 known[event.step] = event.summary
     return known
