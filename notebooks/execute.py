@@ -14,7 +14,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
 
-from files import ArgumentParser, UserError, command_line, reason, write_file  # noqa: E402
+from files import (  # noqa: E402  (after the path is set)
+    ArgumentParser,
+    UserError,
+    check_writable,
+    command_line,
+    reason,
+    write_file,
+)
 
 NOTEBOOK = ROOT / "notebooks" / "lenet5.ipynb"
 LONGEST_CELL = 1800  # seconds, for whoever trains longer
@@ -30,8 +37,10 @@ def executed(path: Path, folder: Path):
     Raises UserError where a cell fails, and for what is no notebook.
     """
     try:
-        import nbclient
+        import nbclient.exceptions as failures
         import nbformat
+        from jupyter_client.kernelspec import NoSuchKernel
+        from nbclient import NotebookClient
     except ImportError as error:
         raise UserError(
             f"notebooks need packages of their own ({reason(error)}); "
@@ -41,7 +50,7 @@ def executed(path: Path, folder: Path):
         notebook = nbformat.read(path, as_version=4)
     except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
         raise UserError(f"cannot read {path}: {reason(error)}") from error
-    client = nbclient.NotebookClient(
+    client = NotebookClient(
         notebook,
         timeout=LONGEST_CELL,
         resources={"metadata": {"path": str(folder)}},
@@ -50,8 +59,12 @@ def executed(path: Path, folder: Path):
     )
     try:
         client.execute()
-    except nbclient.exceptions.CellExecutionError as error:
+    except failures.CellExecutionError as error:
         raise UserError(f"{path}: a cell failed: {error.ename}: {error.evalue}", status=1) from error
+    except (failures.CellTimeoutError, failures.DeadKernelError) as error:
+        raise UserError(f"{path}: a cell did not end: {reason(error)}", status=1) from error
+    except NoSuchKernel as error:
+        raise UserError(f"{path}: {reason(error)}; pip install -r requirements-notebook.txt") from error
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook
 
@@ -65,6 +78,7 @@ def main(argv=None) -> int:
         "notebook", nargs="?", type=Path, default=NOTEBOOK, help="(notebooks/lenet5.ipynb)"
     )
     path = parser.parse_args(argv).notebook
+    check_writable(path)
     notebook = executed(path, path.resolve().parent)
 
     import nbformat

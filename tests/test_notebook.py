@@ -145,12 +145,24 @@ def test_what_cannot_be_run_is_one_line(project, monkeypatch, capsys):
     Path("text.ipynb").write_text("no notebook")
     assert execute.main(["text.ipynb"]) == 2
     assert_one_error_line(capsys.readouterr().err, "cannot read text.ipynb")
-    cells = [nbformat.v4.new_code_cell("1 / 0")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), "wrong.ipynb")
-    before = Path("wrong.ipynb").read_bytes()
-    assert execute.main(["wrong.ipynb"]) == 1
-    assert_one_error_line(capsys.readouterr().err, "wrong.ipynb: a cell failed: ZeroDivisionError")
-    assert Path("wrong.ipynb").read_bytes() == before
+    assert execute.main(["missing/lenet5.ipynb"]) == 2
+    assert_one_error_line(
+        capsys.readouterr().err, "cannot write missing/lenet5.ipynb: there is no folder"
+    )
+    for code, words in (
+        ("1 / 0", "wrong.ipynb: a cell failed: ZeroDivisionError: division by zero"),
+        ("import os; os._exit(3)", "wrong.ipynb: a cell did not end: Kernel died"),
+    ):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+        nbformat.write(notebook, "wrong.ipynb")
+        before = Path("wrong.ipynb").read_bytes()
+        assert execute.main(["wrong.ipynb"]) == 1
+        assert_one_error_line(capsys.readouterr().err, words)
+        assert Path("wrong.ipynb").read_bytes() == before
+    notebook.metadata = {"kernelspec": {"name": "cobol", "display_name": "", "language": ""}}
+    nbformat.write(notebook, "wrong.ipynb")
+    assert execute.main(["wrong.ipynb"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "No such kernel named cobol")
     monkeypatch.setitem(sys.modules, "nbclient", None)
     assert execute.main(["wrong.ipynb"]) == 2
     err = capsys.readouterr().err
