@@ -42,6 +42,7 @@ RECIPES = {
         "label_smoothing": None,
         "output": "lenet5_model.pth",
         "plot": "training_results.png",
+        "tensorboard": None,
         "max_steps": None,
         "dry_run": False,
     },
@@ -173,6 +174,12 @@ def make_parser() -> ArgumentParser:
     add("--label-smoothing", type=number(float, 0.0, 0.9), help="(0)")
     add("--output", metavar="FILE", help="the trained weights (lenet5_model.pth)")
     add("--plot", metavar="FILE", help="the training curves (training_results.png)")
+    add(
+        "--tensorboard",
+        action="store_true",
+        default=None,
+        help="write an event file for TensorBoard into the run's folder (its package is optional)",
+    )
     add("--max-steps", type=number(int, 1), help="end after so many optimiser steps")
     add("--dry-run", action="store_true", default=None, help="a few steps; no weights are written")
     add("--compare", nargs="*", metavar="RUN", help="compare finished runs instead (all in runs/)")

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from epoch import Average, Lessons, Tally, epoch_size, make_optimizer
+from events import EventFile
 from files import UserError, read_file, reason, say, write_file
 from model import INITIALISATIONS, build, check_metadata, load_weights, to_bytes, unpickled
 
@@ -63,6 +64,7 @@ class Run:
         self.average = Average(self.net, settings["average"]) if settings["average"] else None
         self.generator = torch.Generator().manual_seed(settings["seed"])
         self.lessons: Lessons | None = None
+        self.events = EventFile() if settings["tensorboard"] else None
         self.history: list[dict] = []
         self.best: dict | None = None  # epoch, weights and metadata of the best epoch so far
         self.step = 0  # optimiser steps done in all
@@ -240,12 +242,17 @@ def is_better(row: dict, best: dict | None) -> bool:
     return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
 
 
+def as_published(history: list[dict]) -> list[dict]:
+    """The history as metrics.csv and the event file tell it: seconds to a thousandth."""
+    return [{**row, "seconds": round(row["seconds"], 3)} for row in history]
+
+
 def metrics_csv(history: list[dict]) -> str:
     """A row an epoch; accuracies from 0 to 1; what was not measured is left empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, "seconds": round(row["seconds"], 3)} for row in history)
+    writer.writerows(as_published(history))
     return text.getvalue()
 
 

@@ -3,21 +3,21 @@
     $ python train.py
     lenet5: 61,706 parameters, on cpu
     images: 55,000 to train on, 5,000 to validate, 10,000 to test
-    epoch  1/10  loss 0.7936  train 75.09%  val 95.62%  test 96.26%  lr 4e-03  5.2s
+                   loss   train     val    test     lr    time
     ...
-    epoch 10/10  loss 0.0218  train 99.30%  val 99.06%  test 99.26%  lr 8e-08  5.1s
+    epoch 10/10  0.0218  99.30%  99.06%  99.26%  8e-08    5.1s
     kept epoch         9, by validation accuracy
     test accuracy      99.21 % of 10,000 images
     training accuracy  99.50 % of 55,000 images
 
 That is seed 0 on two cores of an AMD EPYC with Python 3.11.7 and torch 2.15.0.
 Over the seeds 0 to 4 the test accuracy is 99.24 ± 0.09 % (mean and deviation;
-python benchmarks/default_run.py). In an epoch's line, `train` is the accuracy on
-the distorted images while they were learned.
+python benchmarks/default_run.py). `loss` and `train` are of the distorted images
+while they were learned; each line but the last says how long is left.
 
-A run leaves runs/<name>/ with config.json, metrics.csv and checkpoint.pth; Ctrl-C
-saves, and `--resume` goes on where a run was stopped, to the bit if the machine,
-the versions and the number of threads are the same.
+A run leaves runs/<name>/ with config.json, metrics.csv, checkpoint.pth and, with
+--tensorboard, event files. Ctrl-C saves, and `--resume` goes on where a run was
+stopped, to the bit if the machine, the versions and the number of threads are the same.
 """
 
 from files import end_quietly
@@ -32,6 +32,7 @@ import math
 import os
 import platform
 import reprlib
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -62,6 +63,7 @@ from epoch import (
     train_epoch,
 )
 from evaluate import Evaluation, evaluate, fit_temperature, loss_function, rejection_limits
+from events import check_tensorboard
 from files import (
     STOP_STATUS,
     Stopped,
@@ -96,6 +98,7 @@ from run import (
     DRY_STEPS,
     RUNS,
     Run,
+    as_published,
     best_network,
     check_steps,
     is_better,
@@ -113,6 +116,7 @@ VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
 BESIDE = 20  # for every 20 images an epoch shows a scribble, a shape, a pair of digits
 FEW_PIXELS = 2  # and as often as that one of them a digit in few pixels
 DRAWN = 3  # times as many of each are drawn
+RECENT = 5  # epochs, of which the median tells how long the others will take
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
 
 
@@ -285,6 +289,9 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
     batch_size = run.settings["batch_size"]
     loss = loss_of_run(run)
     after_step = (lambda: run.average.add(run.net)) if run.average else (lambda: None)
+    epochs, took = math.ceil(total / per_epoch), []
+    if run.step < total:
+        print(columns(epochs), flush=True)
     while run.step < total:
         epoch = run.step // per_epoch + 1
         started = time.perf_counter() - run.seconds
@@ -293,7 +300,6 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         plan = EpochPlan(data.shown[0], augmentation, run.generator, lesson, data.parts)
         first_step, done_before = run.step_in_epoch, run.step - run.step_in_epoch
         tally = None if run.tally is None else Tally(run.device, run.tally)
-        epochs = math.ceil(total / per_epoch)
         with tqdm(
             total=min(per_epoch, total - done_before),
             initial=first_step,
@@ -333,7 +339,9 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         run.finished = run.step >= total
         run.save_checkpoint(run.generator.get_state())
         write_outputs(run)
-        print(epoch_line(run.history[-1], epochs), flush=True)
+        took.append(time.perf_counter() - started)
+        left = (total - run.step) / per_epoch * statistics.median_low(took[-RECENT:])
+        print(epoch_line(run.history[-1], epochs, left), flush=True)
         if stop.requested is not None and not run.finished:
             return stop.status
     return 0
@@ -464,8 +472,10 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
 
 
 def write_outputs(run: Run) -> None:
-    """Metrics, figure and best weights, from the run's history alone."""
+    """Metrics, event file, figure and best weights, from the run's history alone."""
     write_file(run.folder / "metrics.csv", metrics_csv(run.history).encode())
+    if run.events:
+        run.events.write(run.folder, as_published(run.history))
     draw_training(run)
     if not run.settings["dry_run"]:
         save_weights(run.settings["output"], best_network(run), **run.best["metadata"])
@@ -483,15 +493,34 @@ def percent(share: float | None) -> str:
     return "  -  %" if share is None else f"{100 * share:5.2f} %"
 
 
-def epoch_line(row: dict, epochs: int) -> str:
-    """One epoch in at most 80 columns."""
+def columns(epochs: int) -> str:
+    """What stands in the columns of `epoch_line`."""
+    names = f"{'loss':>8}{'train':>8}{'val':>8}{'test':>8}{'lr':>7}{'time':>8}"
+    return " " * len(f"epoch {epochs}/{epochs}") + names
+
+
+def epoch_line(row: dict, epochs: int, left: float) -> str:
+    """One epoch in at most 80 columns, and how many seconds are `left` after it, if any are."""
     width = len(str(epochs))
-    accuracy = {part: percent(row[f"{part}_accuracy"]).replace(" %", "%") for part in PARTS}
+    accuracy = [percent(row[f"{part}_accuracy"]).replace(" %", "%") for part in PARTS]
     return (
-        f"epoch {row['epoch']:{width}}/{epochs}  loss {row['train_loss']:.4f}"
-        + "".join(f"  {part} {accuracy[part]}" for part in PARTS)
-        + f"  lr {row['lr']:.0e}  {row['seconds']:.1f}s"
+        f"epoch {row['epoch']:{width}}/{epochs}{row['train_loss']:8.4f}"
+        + "".join(f"{share:>8}" for share in accuracy)
+        + f"{row['lr']:7.0e}{row['seconds']:7.1f}s"
+        + (f"  {duration(left)} left" if left else "")
     )
+
+
+def duration(seconds: float) -> str:
+    """A time in its two largest units: 47s, 3m 20s, 1h 05m, 2d 03h."""
+    minutes, seconds = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours:02}h"
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {seconds:02}s" if minutes else f"{seconds}s"
 
 
 def new_folder(settings: dict, device: torch.device, data: Data) -> Path:
@@ -562,6 +591,8 @@ def load_run(given: dict) -> tuple[Run, Data]:
     if not settings["dry_run"]:
         check_writable(settings["output"])
     check_writable(settings["plot"])
+    if settings["tensorboard"]:
+        check_tensorboard()
     data = Data(settings, device)
     run = Run(settings, folder, device, data.classes)
     run.lessons = make_lessons(settings, data, device)

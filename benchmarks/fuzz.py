@@ -263,7 +263,7 @@ def go_on(run) -> None:
         Tally(run.device, run.tally)
     metrics_csv(run.history)
     for row in run.history:
-        epoch_line(row, 10)
+        epoch_line(row, 10, 0)
     if run.best is not None:
         best_network(run)
     assert run.step + run.step_in_epoch + run.seconds >= 0

@@ -248,7 +248,7 @@ def test_a_run_on_a_full_disk_cannot_start(pictures, monkeypatch, capsys):
 def test_output_on_a_full_disk_keeps_the_run(pictures, monkeypatch, capsys):
     """`python train.py > FILE`: a line that cannot be printed is like a file that cannot be written."""
 
-    def no_room(row, epochs):
+    def no_room(row, epochs, left):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(train, "epoch_line", no_room)

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,10 +61,105 @@ def metrics(folder):
 # ------------------------------------------------------------ the parts
 
 
-def test_an_epoch_line_fits_a_terminal():
-    row = dict.fromkeys(COLUMNS, 0.12345) | {"epoch": 10, "lr": 8e-8, "seconds": 12.34}
-    assert len(train.epoch_line(row, 10)) <= 80
-    assert "val   - %" in train.epoch_line(row | {"val_accuracy": None}, 10)
+@pytest.mark.parametrize("epochs", [10, 150])
+def test_an_epoch_line_fits_a_terminal_and_its_columns(epochs):
+    row = dict.fromkeys(COLUMNS, 1.0) | {"epoch": 10, "train_loss": 12.3456, "lr": 8e-8}
+    row["seconds"] = 1234.56  # about what a pass of --recipe 1998 takes
+    longest = train.epoch_line(row, epochs, 86_399)
+    assert longest.endswith(" 1234.6s  23h 59m left")
+    assert len(longest) <= 80
+    names, last = train.columns(epochs), train.epoch_line(row, epochs, 0)
+    assert names.split() == ["loss", "train", "val", "test", "lr", "time"]
+    ends = [[word.end() for word in re.finditer(r"\S+", line)] for line in (names, last)]
+    assert ends[0] == ends[1][2:]  # but for "epoch 10/10"
+    assert "  - %" in train.epoch_line(row | {"val_accuracy": None}, epochs, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1s"),
+        (59, "59s"),
+        (59.1, "1m 00s"),
+        (200, "3m 20s"),
+        (3599.5, "1h 00m"),
+        (3900, "1h 05m"),
+        (86_399, "23h 59m"),
+        (2 * 86_400 + 3 * 3600 + 59, "2d 03h"),
+    ],
+)
+def test_a_time_in_its_two_largest_units(seconds, words):
+    assert train.duration(seconds) == words
+
+
+def time_left(text):
+    """What the lines of the epochs say of the time left, None where they say nothing."""
+    lines = [line for line in text.splitlines() if line.startswith("epoch ")]
+    return [line.split("s  ")[1] if line.endswith(" left") else None for line in lines]
+
+
+class Clock:
+    """In place of `time`: each look at it takes so many seconds more."""
+
+    def __init__(self, *takes):
+        self.now, self.takes = 0.0, list(takes)
+
+    def perf_counter(self):
+        self.now += self.takes[0] if len(self.takes) == 1 else self.takes.pop(0)
+        return self.now
+
+    strftime = staticmethod(time.strftime)
+
+
+@pytest.fixture
+def few_steps(workdir, monkeypatch, mnist):
+    """Of 1,000 images 500 are to train on, in five steps an epoch; nothing is drawn."""
+    few = mnist._replace(
+        train_images=mnist.train_images[:1000],
+        train_labels=mnist.train_labels[:1000],
+        test_images=mnist.test_images[:100],
+        test_labels=mnist.test_labels[:100],
+    )
+    monkeypatch.setattr(train, "load_dataset", lambda name, folder: few)
+    monkeypatch.setattr(train, "SMALLEST_EPOCH", 1)
+    monkeypatch.setattr(train, "draw_training", lambda run: None)
+    return [*DATA, "--batch-size", "100", "--val-size", "500", "--device", "cpu"]
+
+
+def test_each_epoch_but_the_last_says_how_long_is_left(few_steps, monkeypatch, capsys):
+    """An epoch looks three times at the clock: at its start, at its end, and when all is saved."""
+    monkeypatch.setattr(train, "time", Clock(45.0))
+    assert main([*few_steps, "--epochs", "9", "--max-steps", "17"]) == 0
+    # 90 s for each epoch: 12 steps are 2.4 of them, and the last one is 0.4.
+    assert time_left(capsys.readouterr().out) == ["3m 36s left", "2m 06s left", "36s left", None]
+
+
+def test_one_slow_epoch_tells_little_of_the_time_left(few_steps, monkeypatch, capsys):
+    # After the start of the run and three looks in the first epoch: an hour in the second.
+    monkeypatch.setattr(train, "time", Clock(1.0, 1.0, 1.0, 1.0, 1.0, 3600.0, 1.0))
+    assert main([*few_steps, "--epochs", "5"]) == 0
+    lefts = ["8s left", "6s left", "4s left", "2s left", None]  # 2 s an epoch
+    assert time_left(capsys.readouterr().out) == lefts
+
+
+def test_a_resumed_run_goes_by_the_epochs_that_it_measures_itself(few_steps, monkeypatch, capsys):
+    """The machine, or what else it has to do, may be another one now."""
+    calls = []
+
+    def warp_and_stop(images, maps):
+        calls.append(1)
+        if len(calls) == 7:  # the second step of the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return warp(images, maps)
+
+    monkeypatch.setattr(epoch, "warp", warp_and_stop)
+    monkeypatch.setattr(train, "time", Clock(500.0))
+    assert main([*few_steps, "--epochs", "5"]) == 143
+    assert time_left(capsys.readouterr().out) == ["1h 06m left"]  # 4 epochs of 1,000 s
+    monkeypatch.setattr(train, "time", Clock(1.0))
+    assert main(["--resume", runs()[0].name]) == 0
+    # The second epoch took 500 s before it was stopped and 2 after, and each other one 2.
+    assert time_left(capsys.readouterr().out) == ["25m 06s left", "4s left", "2s left", None]
 
 
 # ------------------------------------------------------------ whole runs
