@@ -101,11 +101,10 @@ def write_int8(source: Source, path: str, arguments) -> None:
     """The network in numbers of eight bits, if it reads as well."""
     model = onnx_model(source.net, source.metadata)
     data = own_data(source)
-    train, held = parts(source, data.train_labels)
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    chosen = train[order[:CALIBRATION]]
-    small = quantised(model, source.inputs(data.train_images[chosen]).numpy())
+    chosen = calibration_images(source, data)
+    small = quantised(model, source.inputs(chosen).numpy())
     describe(small, source.metadata)
+    _, held = parts(source, data.train_labels)
     seen = accuracies(source, (model, small), data.train_images[held], data.train_labels[held])
     lost = seen[0] - seen[1]
     if lost > max(MOST_LOST, 1 / len(held)):
@@ -139,6 +138,13 @@ def parts(source: Source, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     """
     size = source.metadata.get("val_size") or min(HELD_OUT, len(labels) // 6)
     return split(labels, size, source.metadata.get("seed", 0))
+
+
+def calibration_images(source: Source, data) -> torch.Tensor:
+    """N×28×28 uint8 pictures that the weights learned, drawn with seed 0."""
+    train, _ = parts(source, data.train_labels)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    return data.train_images[train[order[:CALIBRATION]]]
 
 
 def accuracies(source: Source, models, images: torch.Tensor, labels: torch.Tensor) -> list[float]:
@@ -214,7 +220,7 @@ def parse_arguments(argv):
     add("--npz", metavar="FILE", help="the weights for NumPy: examples/lenet5_numpy.py reads them")
     add("--prune", metavar="FILE", help="weights of which most are 0, trained on; a .pth as before")
     add("--keep", type=number(float, 0, 1), help=f"share of the parameters that --prune leaves ({KEEP})")
-    add("--epochs", type=number(int, 1, 100_000), help="of the training of --prune (10)")
+    add("--epochs", type=number(int, 1, 100_000), help="of the training of --prune (5)")
     add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (data)")
     return parser.parse_args(argv)
 

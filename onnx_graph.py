@@ -188,7 +188,7 @@ class Pictures:
         return None if batch is None else {INPUT: batch}
 
 
-def quantised(model, inputs: np.ndarray):
+def quantised(model, inputs: np.ndarray, **changes):
     """A model that computes with numbers of eight bits, calibrated on N×1×32×32 inputs.
 
     Static quantisation: what range each state has is measured once, on `inputs`, and
@@ -199,11 +199,19 @@ def quantised(model, inputs: np.ndarray):
 
     Weights have seven bits (reduce_range): processors before VNNI add two products of
     eight bits in sixteen, which overflows. Without it `lenet5-tanh` lost 2.8 points of
-    accuracy on an AMD EPYC with AVX2, and nothing with it.
+    accuracy on an AMD EPYC with AVX2, and nothing with it (benchmarks/export.py --choices,
+    which tries other `changes` of the options too).
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_static
 
+    options = {
+        "op_types_to_quantize": ["Conv", "Gemm", "MaxPool", "Relu"],
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
+        "per_channel": True,
+        "reduce_range": True,
+    } | changes
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet_log():
         warnings.simplefilter("ignore")
         # From file to file, since the quantiser takes the numbers out of a model that it is given.
@@ -213,11 +221,7 @@ def quantised(model, inputs: np.ndarray):
             whole,
             small,
             Pictures(inputs),
-            op_types_to_quantize=["Conv", "Gemm", "MaxPool", "Relu"],
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
+            **options,
         )
         result = onnx.load(small)
     onnx.checker.check_model(result, full_check=True)

@@ -19,9 +19,9 @@ SETTINGS = [
     {"lr": 2e-3, "cutting": 0.5, "epochs": 10},
     {"lr": 4e-3, "cutting": 0.5, "epochs": 10},
     {"lr": 8e-3, "cutting": 0.5, "epochs": 10},
-    {"lr": 4e-3, "cutting": 0.8, "epochs": 10},
-    {"lr": 4e-3, "cutting": 1e-6, "epochs": 10},  # all at once, at the first step
     {"lr": 4e-3, "cutting": 0.5, "epochs": 5},
+    {"lr": 4e-3, "cutting": 0.8, "epochs": 5},
+    {"lr": 4e-3, "cutting": 1e-6, "epochs": 5},  # all at once, at the first step
 ]
 
 
