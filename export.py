@@ -1,12 +1,18 @@
 """Take a trained network with you, into programs that know nothing of PyTorch.
 
     $ python export.py --onnx lenet5.onnx --int8 --npz lenet5.npz
-TODO
+    lenet5.onnx: 249,085 bytes; opset 13
+      logits of 10,000 test images, up to 26: 8e-06 from PyTorch's
+    lenet5-int8.onnx: 73,179 bytes; float32 has 249,085; 1,000 training images to calibrate
+      held-out accuracy: 99.48 % in float32, 99.44 % in int8, of 5,000
+      test accuracy: 99.58 % in float32, 99.60 % in int8, of 10,000
+    lenet5.npz: 235,022 bytes; 10 arrays of weights
 
-Weights are those of `--weights`, else those that inference.py would use. An ONNX file
-is compared with PyTorch before it is written: what is there was right. Its packages are
-in requirements-export.txt. The exit status is 0 if all that was asked for is written, 1
-if only a part of it is, 2 if nothing is.
+With pretrained/lenet5.pth, Python 3.11.7, torch 2.15.0, onnx 1.23.2 and onnxruntime 1.31.1
+on an AMD EPYC. Weights are those of `--weights`, else those that inference.py would use.
+An ONNX file is compared with PyTorch before it is written. What it needs is in
+requirements-export.txt. The exit status is 0 if all that was asked for is written, 1 if
+only a part of it is, 2 if nothing is.
 """
 
 from files import end_quietly
@@ -34,6 +40,7 @@ from files import (
     command_line,
     number,
     partly_done,
+    reason,
     write_file,
 )
 from inference import default_weights
@@ -119,7 +126,8 @@ def write_int8(source: Source, path: str, arguments) -> None:
         ("held-out", len(held), seen),
         ("test", len(data.test_labels), test),
     ):
-        print(f"  {name} accuracy: {whole:.2%} in float32, {eight:.2%} in int8, of {count:,}")
+        words = f"{100 * whole:.2f} % in float32, {100 * eight:.2f} % in int8, of {count:,}"
+        print(f"  {name} accuracy: {words}")
 
 
 def own_data(source: Source):
@@ -182,7 +190,8 @@ def write_pruned(source: Source, path: str, arguments) -> None:
     save_weights(path, run.net, **metadata)
     show(path, f"{metadata['parameters_left']:,} of {count_parameters(run.net):,} parameters are left")
     before, after = source.metadata.get("test_accuracy"), metadata["test_accuracy"]
-    print(f"  test accuracy: {after:.2%}" + (f", before {before:.2%}" if before is not None else ""))
+    earlier = f", before {100 * before:.2f} %" if before is not None else ""
+    print(f"  test accuracy: {100 * after:.2f} %{earlier}")
 
 
 def show(path: str, words: str) -> None:
@@ -220,7 +229,7 @@ def parse_arguments(argv):
     add("--npz", metavar="FILE", help="the weights for NumPy: examples/lenet5_numpy.py reads them")
     add("--prune", metavar="FILE", help="weights of which most are 0, trained on; a .pth as before")
     add("--keep", type=number(float, 0, 1), help=f"share of the parameters that --prune leaves ({KEEP})")
-    add("--epochs", type=number(int, 1, 100_000), help="of the training of --prune (5)")
+    add("--epochs", type=number(int, 1, 100_000), help="of the training of --prune (10)")
     add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (data)")
     return parser.parse_args(argv)
 
@@ -249,7 +258,8 @@ def check_package(package: str, flag: str) -> None:
         importlib.import_module(package)
     except ImportError as error:
         raise UserError(
-            f"--{flag} needs the package {package}: pip install -r requirements-export.txt"
+            f"--{flag} needs the package {package} ({reason(error)}): "
+            "pip install -r requirements-export.txt"
         ) from error
 
 
