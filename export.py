@@ -39,6 +39,7 @@ from files import (
     check_writable,
     command_line,
     number,
+    one_line,
     partly_done,
     reason,
     write_file,
@@ -47,6 +48,7 @@ from inference import default_weights
 from model import NETWORKS, count_parameters, load_weights, save_weights
 from onnx_graph import OPSET, describe, onnx_model, quantised, run_onnx
 from preprocess import to_input
+from prune import EPOCHS, learned, metadata_of, prune
 
 INT8 = "lenet5-int8.onnx"
 KEEP = 0.1
@@ -132,7 +134,7 @@ def write_int8(source: Source, path: str, arguments) -> None:
 
 def own_data(source: Source):
     """The data set that the weights were trained on. Raises UserError if it is not to be had."""
-    name = source.metadata.get("dataset", "mnist")
+    name = learned(source.weights, source.metadata)["dataset"]
     data = load_dataset(name, source.data_dir)
     if data.classes != source.metadata["classes"]:
         raise UserError(f"{source.weights} knows other classes than {name} has")
@@ -144,8 +146,8 @@ def parts(source: Source, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
     Where it held out none, of some that it did learn.
     """
-    size = source.metadata.get("val_size") or min(HELD_OUT, len(labels) // 6)
-    return split(labels, size, source.metadata.get("seed", 0))
+    known = learned(source.weights, source.metadata)
+    return split(labels, known["val_size"] or min(HELD_OUT, len(labels) // 6), known["seed"])
 
 
 def calibration_images(source: Source, data) -> torch.Tensor:
@@ -176,8 +178,6 @@ def write_npz(source: Source, path: str, arguments) -> None:
 
 def write_pruned(source: Source, path: str, arguments) -> None:
     """The weights without those that the network can do without, trained on."""
-    from prune import EPOCHS, metadata_of, prune
-
     keep = KEEP if arguments.keep is None else arguments.keep
     run = prune(
         source.weights,
@@ -196,7 +196,7 @@ def write_pruned(source: Source, path: str, arguments) -> None:
 
 def show(path: str, words: str) -> None:
     """A line for a file that was written."""
-    print(f"{path}: {os.path.getsize(path):,} bytes; {words}", flush=True)
+    print(f"{one_line(path)}: {os.path.getsize(path):,} bytes; {words}", flush=True)
 
 
 # ---------------------------------------------------------------- the command line

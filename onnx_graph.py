@@ -24,6 +24,7 @@ import warnings
 import numpy as np
 from torch import nn
 
+from files import one_line
 from layers import Operation, operations
 from lenet1998 import AMPLITUDE, STEEPNESS
 
@@ -144,16 +145,24 @@ def onnx_model(net: nn.Module, metadata: dict):
 
 
 def describe(model, metadata: dict) -> None:
-    """Write into a model what the weights say of themselves."""
+    """Write into a model what the weights say of themselves: plain numbers, text and lists."""
     from onnx import helper
 
+    told = {name: value for name, value in metadata.items() if is_plain(value)}
     helper.set_model_props(
         model,
         {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in metadata.items()
+            one_line(name): one_line(value) if isinstance(value, str) else json.dumps(value)
+            for name, value in told.items()
         },
     )
+
+
+def is_plain(value) -> bool:
+    """Whether a value of the metadata can be written as text: a file may hold anything else."""
+    if isinstance(value, list):
+        return all(isinstance(entry, str | int | float) for entry in value)
+    return isinstance(value, str | int | float)
 
 
 def session_of(model, threads: int = 0):

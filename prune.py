@@ -15,6 +15,7 @@ since PyTorch multiplies by the zeros too. To take away whole maps or units inst
 would save time, and make another network of it, which no `--arch` knows.
 """
 
+import os
 import time
 
 import torch
@@ -77,27 +78,53 @@ class Pruning:
             weight.mul_(mask)
 
 
+def learned(weights, metadata: dict) -> dict:
+    """What weights say that they were trained on: data set, seed, images held out, and recipe.
+
+    Raises UserError if they say nothing that can be used, or the data is not here.
+    """
+    defaults = {name: RECIPES["default"][name] for name in ("dataset", "seed", "val_size")}
+    found = {name: metadata.get(name, value) for name, value in defaults.items()}
+    found["recipe"] = metadata.get("recipe", "default")
+    for name, kind in (("dataset", str), ("recipe", str), ("seed", int), ("val_size", int)):
+        if type(found[name]) is not kind:
+            raise UserError(f"{weights} was changed: its {name} is not what train.py writes")
+    if not 0 <= found["seed"] < 2**63:  # as --seed takes it
+        raise UserError(f"{weights} was changed: its seed is {found['seed']}")
+    if found["dataset"] not in DATASETS and not os.path.isdir(found["dataset"]):
+        raise UserError(
+            f"{weights} was trained on the folder {found['dataset']}, which is not here: "
+            "run the command where it is"
+        )
+    return found
+
+
 def settings_for(weights, metadata: dict, epochs: int, lr: float) -> dict:
     """The settings with which a network goes on learning what its weights were trained on.
 
     Those of their own recipe, and above all its split, so that images that were held
     out stay so; but labels for a teacher, and Adam with a cosine schedule.
     """
-    recipe = metadata.get("recipe", "default")
-    settings = RECIPES["default"] | RECIPES.get(recipe, {}) | {"recipe": recipe}
-    settings |= {name: metadata[name] for name in ("arch", "dataset", "seed") if name in metadata}
-    if settings["dataset"] in DATASETS:  # of a folder of pictures, train.py finds out the size itself
-        settings["val_size"] = metadata.get("val_size", settings["val_size"])
-    return settings | {
-        "init_from": str(weights),
-        "epochs": epochs,
-        "lr": lr,
-        "optimizer": "adam",
-        "weight_decay": None,
-        "scheduler": "cosine",
-        "average": None,
-        "teacher": None,
-    }
+    known = learned(weights, metadata)
+    settings = RECIPES["default"] | RECIPES.get(known["recipe"], {})
+    if known["dataset"] not in DATASETS:  # of a folder of pictures, train.py finds out the size itself
+        known["val_size"] = settings["val_size"]
+    return (
+        settings
+        | known
+        | {
+            "arch": metadata["arch"],
+            "init_from": str(weights),
+            "epochs": epochs,
+            "lr": lr,
+            "optimizer": "adam",
+            "weight_decay": None,
+            "scheduler": "cosine",
+            "average": None,
+            "teacher": None,
+            "temperature": None,
+        }
+    )
 
 
 def prune(

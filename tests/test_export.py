@@ -361,6 +361,35 @@ def test_pruned_weights_go_on_with_what_they_were_trained_on(pretrained):
     assert (teacher["teacher"], teacher["val_size"]) == (None, 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("dataset", 3, "its dataset is not what train.py writes"),
+        ("seed", -1, "its seed is -1"),
+        ("seed", "a", "its seed is not what train.py writes"),
+        ("val_size", 0.5, "its val_size is not what train.py writes"),
+        ("recipe", ["x"], "its recipe is not what train.py writes"),
+        ("dataset", "my/pictures", "trained on the folder my/pictures, which is not here"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["prune", "int8"])
+def test_weights_that_tell_nonsense_of_their_training(workdir, capsys, name, value, words, flag):
+    net, metadata = load_weights(PRETRAINED)
+    save_weights("w.pth", net, **metadata | {name: value})
+    assert export.main(["--weights", "w.pth", f"--{flag}", "out"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "w.pth", words)
+    assert os.listdir() == ["w.pth"]
+
+
+def test_metadata_that_is_no_text_is_left_out(workdir, few_images):
+    odd = {"note": "a\udcff\n", "tensor": torch.zeros(2), "none": None, "nested": [[1]]}
+    save_weights("odd.pth", LeNet5(), **odd)
+    assert export.main(["--weights", "odd.pth", "--onnx", "a.onnx"]) == 0
+    found = metadata_in("a.onnx")
+    assert found["note"] == r"a\udcff\n"
+    assert not {"tensor", "none", "nested"} & set(found)
+
+
 def test_a_share_below_what_has_to_stay_is_refused(workdir, capsys):
     assert export.main([*WEIGHTS, "--prune", "a.pth", "--keep", "0.001"]) == 2
     assert_one_error_line(capsys.readouterr().err, "of lenet5, 0.38 % of the parameters")  # 237 of them
