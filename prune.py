@@ -151,6 +151,8 @@ def prune(
     settings = settings_for(weights, metadata, epochs, lr) | {"data_dir": data_dir}
     device = torch.device("cpu")
     data = Data(settings, device)
+    if data.classes != metadata["classes"]:
+        raise UserError(f"{weights} knows other classes than {settings['dataset']} has")
     run = Run(settings, None, device, data.classes)
     pruning = Pruning(run.net, keep, cutting)
     steps, total = run.steps_per_epoch(data.parts), run.total_steps(data.parts)

@@ -1,6 +1,7 @@
 """What `python export.py --onnx` and `--int8` keep, in accuracy and bytes, and what they take in time.
 
-    python benchmarks/export.py            # about two minutes
+    python benchmarks/export.py            # bytes and accuracy, about two minutes
+    python benchmarks/export.py --time     # the time, half a minute on a quiet machine
     python benchmarks/export.py --table    # print what was measured
     python benchmarks/export.py --choices  # how the eight bits were chosen, on held-out images
 
@@ -20,7 +21,7 @@ from statistics import median
 from common import ROOT, held_out, load, machine, median_and_range, save
 
 TURNS = 15
-CALLS = {1: 400, 256: 8}  # by batch size: a turn takes a tenth of a second or so
+CALLS = {1: 200, 256: 3}  # by batch size: a turn takes some hundredths of a second
 THREADS = (1, 2)
 WAYS = ("PyTorch", "float32", "int8")
 
@@ -75,14 +76,14 @@ def models():
     return net.eval(), whole, small, source.inputs(labels[0])
 
 
-def ways(threads: int, batch_size: int) -> dict:
-    """A function for each way, that reads one batch."""
+def ways(made: tuple, threads: int, batch_size: int) -> dict:
+    """A function for each way that reads one batch, of what `models` has made."""
     import torch
 
     from onnx_graph import INPUT, OUTPUT, session_of
 
     torch.set_num_threads(threads)
-    net, whole, small, inputs = models()
+    net, whole, small, inputs = made
     batch = inputs[:batch_size].contiguous()
     array = batch.numpy()
 
@@ -106,10 +107,10 @@ def microseconds(work, calls: int, batch_size: int) -> float:
 
 
 def measure_times() -> list[dict]:
-    rows = []
+    rows, made = [], models()
     for threads in THREADS:
         for batch_size, calls in CALLS.items():
-            work = ways(threads, batch_size)
+            work = ways(made, threads, batch_size)
             for name in WAYS:  # to warm up
                 microseconds(work[name], calls, batch_size)
             for turn in range(TURNS):
@@ -136,7 +137,12 @@ def choices() -> None:
         words = [f"float32 {accuracy(whole, inputs, labels):.2%}"]
         for name, count, changes in (
             ("chosen", len(chosen), {}),
-            ("8-bit weights", len(chosen), {"reduce_range": False}),
+            (
+                "all layers, 8-bit weights",
+                len(chosen),
+                {"nodes_to_quantize": None, "reduce_range": False},
+            ),
+            ("all layers", len(chosen), {"nodes_to_quantize": None}),
             ("one range a layer", len(chosen), {"per_channel": False}),
             ("100 images", 100, {}),
         ):
@@ -157,9 +163,11 @@ def main() -> int:
         import onnxruntime
 
         versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-        results = {"machine": machine() | versions, "rows": [kept(arch) for arch in NETWORKS]}
-        save("export", results)
-        results["times"] = measure_times()
+        results["machine"] = machine() | versions
+        if "--time" in sys.argv:
+            results["times"] = measure_times()
+        else:
+            results["rows"] = [kept(arch) for arch in NETWORKS]
         save("export", results)
     print(f"{'network':13}  {'bytes':>8}  {'int8':>8}  held-out: float32, int8  test: float32, int8")
     for row in results["rows"]:
@@ -172,7 +180,13 @@ def main() -> int:
     print("\nmicroseconds a picture: median (range); ratio of int8 to float32, turn by turn")
     for threads in THREADS:
         for batch_size in CALLS:
-            turns = [r for r in results["times"] if (r["threads"], r["batch"]) == (threads, batch_size)]
+            turns = [
+                r
+                for r in results.get("times", [])
+                if (r["threads"], r["batch"]) == (threads, batch_size)
+            ]
+            if not turns:
+                continue
             found = {name: [turn[name] for turn in turns] for name in WAYS}
             words = [f"{n} {median(v):.1f} ({min(v):.1f} to {max(v):.1f})" for n, v in found.items()]
             ratio = median_and_range([turn["int8"] / turn["float32"] for turn in turns])

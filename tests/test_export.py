@@ -175,10 +175,12 @@ def test_int8_reads_as_well_in_a_third_of_the_bytes(exported, mnist):
     accuracy = (logits.argmax(axis=1) == mnist.test_labels.numpy()).mean()
     assert accuracy >= result.accuracy - 0.001  # issue 7: within 0.1 point
     assert f"test accuracy: {100 * result.accuracy:.2f} % in float32, {100 * accuracy:.2f} % in" in said
-    # A byte in place of four for each of 61,706 weights, and some 10 KB for the graph.
-    assert (folder / "lenet5-int8.onnx").stat().st_size < 61_706 + 15_000
-    kinds = {n.data_type for n in onnx.load(folder / "lenet5-int8.onnx").graph.initializer}
-    assert onnx.TensorProto.INT8 in kinds
+    # A byte for each of the 58,080 weights of C5 and F6, four for the other 3,626 parameters,
+    # and 8 KB for the graph.
+    assert (folder / "lenet5-int8.onnx").stat().st_size < 58_080 + 4 * 3_626 + 8_000
+    numbers = onnx.load(folder / "lenet5-int8.onnx").graph.initializer
+    shapes = {tuple(n.dims) for n in numbers if n.data_type == onnx.TensorProto.INT8 and len(n.dims) > 1}
+    assert shapes == {(120, 400), (84, 120)}
 
 
 def test_int8_is_not_calibrated_on_images_that_it_is_judged_on(mnist, pretrained):
@@ -287,6 +289,12 @@ def test_pruned_weights_are_weights_as_before(pictures, capsys):
         name: pictures[name] for name in ("arch", "classes", "recipe", "epochs", "seed")
     }
     ImageClassifier("after.pth").predict(str(ROOT / "test_digits" / "digit_3.png"))
+
+
+def test_other_classes_are_not_learned_instead(pictures, capsys):
+    save_weights("w.pth", LeNet5(), **pictures | {"classes": list("abcdefghij")})
+    assert export.main(["--weights", "w.pth", "--prune", "after.pth"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "w.pth knows other classes than pictures has")
 
 
 def test_what_is_left_out_stays_out(pictures):
