@@ -3,9 +3,9 @@
     $ python export.py --onnx lenet5.onnx --int8 --npz lenet5.npz
     lenet5.onnx: 249,085 bytes; opset 13
       logits of 10,000 test images, up to 26: 8e-06 from PyTorch's
-    lenet5-int8.onnx: 73,179 bytes; float32 has 249,085; 1,000 training images to calibrate
-      held-out accuracy: 99.48 % in float32, 99.44 % in int8, of 5,000
-      test accuracy: 99.58 % in float32, 99.60 % in int8, of 10,000
+    lenet5-int8.onnx: 79,947 bytes; float32 has 249,085; 1,000 training images to calibrate
+      held-out accuracy: 99.48 % in float32, 99.50 % in int8, of 5,000
+      test accuracy: 99.58 % in float32, 99.58 % in int8, of 10,000
     lenet5.npz: 235,022 bytes; 10 arrays of weights
 
 With pretrained/lenet5.pth, Python 3.11.7, torch 2.15.0, onnx 1.23.2 and onnxruntime 1.31.1
@@ -116,7 +116,7 @@ def write_int8(source: Source, path: str, arguments) -> None:
     _, held = parts(source, data.train_labels)
     seen = accuracies(source, (model, small), data.train_images[held], data.train_labels[held])
     lost = seen[0] - seen[1]
-    if lost > max(MOST_LOST, 1 / len(held)):
+    if round(lost * len(held)) > max(1, round(MOST_LOST * len(held))):  # in images
         raise UserError(
             f"eight bits cost {100 * lost:.2f} points of accuracy on held-out images, and "
             f"{100 * MOST_LOST:.1f} is the most: nothing is written; --onnx keeps float32"

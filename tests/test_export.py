@@ -192,6 +192,16 @@ def test_int8_is_not_calibrated_on_images_that_it_is_judged_on(mnist, pretrained
     assert len(export.parts(without, mnist.train_labels)[1]) == 5000
 
 
+@pytest.mark.parametrize(("right", "status"), [(4950, 0), (4945, 0), (4944, 2)])
+def test_int8_may_cost_a_tenth_of_a_point(workdir, mnist, monkeypatch, right, status):
+    """5 of 5,000 images, to the image."""
+    monkeypatch.setattr(export, "load_dataset", lambda name, folder: mnist)
+    monkeypatch.setattr(export, "quantised", lambda model, inputs: model)
+    monkeypatch.setattr(export, "accuracies", lambda *arguments: [4950 / 5000, right / 5000])
+    assert export.main([*WEIGHTS, "--int8", "a.onnx"]) == status
+    assert os.path.exists("a.onnx") == (status == 0)
+
+
 def test_int8_that_reads_worse_is_not_written(workdir, mnist, monkeypatch, capsys):
     monkeypatch.setattr(export, "load_dataset", lambda name, folder: mnist)
     monkeypatch.setattr(
