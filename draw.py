@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import page
 from files import ArgumentParser, UserError, command_line, number, reason
+from inference import default_weights
 
 LOOPBACK = "127.0.0.1"
 
@@ -64,11 +65,15 @@ def has_screen() -> bool:
 @command_line
 def main(argv=None) -> int:
     parser = ArgumentParser(prog="draw.py", description="Open the drawing page from a local server.")
-    parser.add_argument("--weights", nargs="+", metavar="FILE", help=page.WEIGHTS_HELP)
+    weights = "(as inference.py: lenet5_model.pth, else pretrained/)"
+    parser.add_argument("--weights", metavar="FILE", help=weights)
+    beside = f"other networks on the page {page.BESIDE}"
+    parser.add_argument("--beside", nargs="+", metavar="WEIGHTS", help=beside)
     parser.add_argument("--port", type=number(int, 0, 65535), default=0, help="(any free one)")
     parser.add_argument("--no-browser", action="store_true", help="open no browser")
     arguments = parser.parse_args(argv)
-    with server_of(page.html(arguments.weights), arguments.port) as server:
+    described = page.networks(arguments.weights or default_weights(), arguments.beside)
+    with server_of(page.html(described), arguments.port) as server:
         address = f"http://{LOOPBACK}:{server.server_port}/"
         print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
         if not arguments.no_browser and has_screen():

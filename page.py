@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from files import write_file
-from inference import PRETRAINED, ImageClassifier, default_weights
+from inference import PRETRAINED, ImageClassifier
 from layers import operations
 
 WEB = Path(__file__).resolve().parent / "web"
-WEIGHTS_HELP = "(lenet5_model.pth, else those in pretrained/; and the paper's own network)"
+BESIDE = "(the paper's own, where the classes are digits)"  # in --help
+DIGITS = [str(digit) for digit in range(10)]
 SCRIPTS = ("filters.js", "ink.js", "preprocess.js", "network.js", "app.js")
 
 
@@ -35,9 +36,9 @@ def packed(numbers: np.ndarray) -> tuple[float, str]:
     return step, base64.b64encode(multiples.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()).decode()
 
 
-def description(path) -> dict:
+def description(path, arch: str | None = None) -> dict:
     """What the page needs to know of a weights file, in plain numbers, texts and lists."""
-    classifier = ImageClassifier(path, device="cpu")
+    classifier = ImageClassifier(path, device="cpu", arch=arch)
     metadata, steps = classifier.metadata, []
     for operation in operations(classifier.net):
         step = {"kind": operation.kind, "name": operation.name, "amount": operation.amount}
@@ -62,25 +63,36 @@ def description(path) -> dict:
     }
 
 
-def html(weights: list | None = None) -> bytes:
-    """The page with the networks of these weights files, the first of which it begins with.
+def networks(weights, beside: list | None = None, arch: str | None = None) -> list[dict]:
+    """The descriptions of these weights and of others; by default the paper's own beside them.
 
-    Without any: what inference.py reads with, and the network of 1998.
+    `arch` is for weights that do not say what they are of.
     """
-    if weights is None:
-        weights = [default_weights(), PRETRAINED.with_name("lenet5-1998.pth")]
-    networks = json.dumps([description(path) for path in weights])
+    first = description(weights, arch)
+    if beside is None:
+        own = PRETRAINED.with_name("lenet5-1998.pth")
+        is_it = Path(weights).resolve() == own
+        beside = [own] if first["classes"] == DIGITS and not is_it else []
+    return [first, *map(description, beside)]
+
+
+def html(described: list[dict]) -> bytes:
+    """The page with these networks, the first of which it begins with."""
     parts = {
         "style": (WEB / "style.css").read_text(encoding="utf-8"),
-        "networks": networks.replace("<", "\\u003c"),  # "</script" would end the script
+        # "</script" in the name of a class would end the script.
+        "networks": json.dumps(described).replace("<", "\\u003c"),
         "scripts": "\n".join((WEB / name).read_text(encoding="utf-8") for name in SCRIPTS),
     }
     page = (WEB / "page.html").read_text(encoding="utf-8")
     return re.sub(r"/\*(style|networks|scripts)\*/", lambda place: parts[place[1]], page).encode()
 
 
-def write(weights: list | None, path) -> int:
-    """Write the page; its size in bytes. Raises UserError as `ImageClassifier` and `write_file` do."""
-    page = html(weights)
-    write_file(path, page)
-    return len(page)
+def write(path, weights, beside: list | None = None, arch: str | None = None) -> list[str]:
+    """Write the page to `path`; the names of its networks.
+
+    Raises UserError as `ImageClassifier` and `write_file` do.
+    """
+    described = networks(weights, beside, arch)
+    write_file(path, html(described))
+    return [network["name"] for network in described]

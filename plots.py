@@ -148,6 +148,33 @@ def run_comparison(runs: dict[str, list[dict]], path) -> None:
     save(figure, path)
 
 
+def pruning_curve(curves: dict[str, list[tuple[int, list[float]]]], path, title: str) -> None:
+    """Test accuracy against the parameters that are left, a line a network.
+
+    Each point of a curve is a number of parameters and the accuracies of several
+    trainings, of which the line shows the mean and the marks each.
+    """
+    figure = new_figure(10, 5)
+    axes = figure.subplots()
+    for i, (name, points) in enumerate(curves.items()):
+        colour, mark = RUN_COLOURS[i], RUN_MARKS[i]
+        counts = [count for count, _ in points]
+        means = [100 * sum(values) / len(values) for _, values in points]
+        axes.plot(counts, means, "-", color=colour, linewidth=1.8)
+        places = [(count, 100 * value) for count, values in points for value in values]
+        axes.plot(*zip(*places, strict=True), mark, color=colour, markersize=6, label=plain(name))
+    ticks = sorted({count for points in curves.values() for count, _ in points})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{count:,}\n{count / ticks[-1]:.0%}" for count in ticks])
+    axes.minorticks_off()
+    axes.set_title(plain(title))
+    axes.set_xlabel("parameters that are left")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    save(figure, path)
+
+
 def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
     """Gray pictures (N×H×W, 0 to 255) in a grid, each with a title in a colour."""
     columns = min(10, max(1, len(pictures)))

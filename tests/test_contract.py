@@ -70,7 +70,12 @@ def lines(text):
 @pytest.mark.parametrize(("number", "status", "word"), SIGNALS)
 @pytest.mark.parametrize(
     ("script", "imported"),
-    [("train.py", "torch"), ("inference.py", "torch"), ("generate_test_digits.py", "numpy")],
+    [
+        ("train.py", "torch"),
+        ("inference.py", "torch"),
+        ("generate_test_digits.py", "numpy"),
+        ("export.py", "torch"),
+    ],
 )
 def test_a_signal_during_the_imports_is_one_line(workdir, script, imported, number, status, word):
     # A library of this name that takes a minute to import, and says when it begins.

@@ -45,7 +45,7 @@ def browser():
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "digit_reader.html"
-    page.write([PRETRAINED, OWN], path)
+    page.write(path, PRETRAINED)
     return path
 
 
@@ -108,7 +108,7 @@ def test_page_reads_1000_test_images_and_the_drawn_digits_as_pytorch_does(tab, m
 @pytest.mark.parametrize("arch", NETWORKS)
 def test_page_computes_every_network_of_the_family(browser, mnist, tmp_path, arch):
     weights = PRETRAINED.with_name(f"{arch}.pth")
-    page.write([weights], tmp_path / "page.html")
+    page.write(tmp_path / "page.html", weights, [])
     tab = browser.new_page()
     tab.goto((tmp_path / "page.html").as_uri())
     digits = mnist.test_images[:20]
@@ -402,7 +402,7 @@ def test_names_of_classes_stay_text(browser, tmp_path):
     net = build("lenet5", 2)
     names = ["</script><script>hacked = 1</script>", "<img src=x onerror=hacked=1> /*scripts*/"]
     save_weights(tmp_path / "odd.pth", net, classes=names)
-    page.write([tmp_path / "odd.pth"], tmp_path / "odd.html")
+    page.write(tmp_path / "odd.html", tmp_path / "odd.pth")
     tab = browser.new_page()
     tab.goto((tmp_path / "odd.html").as_uri())
     assert tab.locator("#bars li span:first-child").first.inner_text() == names[0]
@@ -422,7 +422,7 @@ def test_draw_serves_the_page_on_loopback_until_ctrl_c(tmp_path):
         address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
         with urllib.request.urlopen(address, timeout=30) as answer:
             assert answer.headers["Content-Type"].startswith("text/html")
-            assert answer.read() == page.html([PRETRAINED])
+            assert answer.read() == page.html(page.networks(PRETRAINED, [OWN]))
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{address}pretrained/lenet5.pth", timeout=30)
         taken = run_script(
