@@ -182,7 +182,9 @@ def prune(
         )
         run.best = None  # the last epoch is kept: those before it have more parameters
         finish_epoch(run, data, epoch, tally, started)
-        say(f"{epoch_line(run.history[-1], epochs)}  left {pruning.parameters_left():,}")
+        row = run.history[-1]
+        line = epoch_line(row, epochs, (epochs - epoch) * row["seconds"])
+        say(f"{line}  {pruning.parameters_left():,} parameters")
     return run
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/page.py          # a minute or two
     python benchmarks/page.py --table  # print what was measured
+    python benchmarks/page.py --picture docs/page.png --digit 2  # what the page looks like
 
 A frame is what the page does while somebody draws: the pixels of the sheet, the
 pre-processing, the network, and painting what each layer answers. The time is that of
@@ -70,10 +71,30 @@ def measure() -> dict:
     return results
 
 
+def picture(path: str, digit: int, width: int) -> None:
+    """The page as it is when a digit was drawn."""
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        page.write(Path(folder) / "digit_reader.html", *WEIGHTS[:1], WEIGHTS[1:])
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab.goto((Path(folder) / "digit_reader.html").as_uri())
+        draw(tab, STROKES[digit])
+        tab.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+        tab.screenshot(path=path, full_page=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--table", action="store_true")
-    results = load("page") if parser.parse_args().table else measure()
+    parser.add_argument("--picture")
+    parser.add_argument("--digit", type=int, default=2)
+    parser.add_argument("--width", type=int, default=1280)
+    arguments = parser.parse_args()
+    if arguments.picture:
+        picture(arguments.picture, arguments.digit, arguments.width)
+        return 0
+    results = load("page") if arguments.table else measure()
     print(f"{results['bytes']:,} bytes, {results['browser']}")
     rounds = [np.array(times) for times in results["frames"]]
     medians, slow = (

@@ -75,6 +75,7 @@ def lines(text):
         ("inference.py", "torch"),
         ("generate_test_digits.py", "numpy"),
         ("export.py", "torch"),
+        ("draw.py", "torch"),
     ],
 )
 def test_a_signal_during_the_imports_is_one_line(workdir, script, imported, number, status, word):

@@ -5,6 +5,7 @@ The page's scripts are compared with PyTorch, Pillow and OpenCV, which they were
 
 import base64
 import io
+import json
 import os
 import re
 import signal
@@ -18,12 +19,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import export
 import page
 from inference import ImageClassifier
-from model import NETWORKS
+from model import NETWORKS, build, save_weights
 from preprocess import steps
 from tests.browser import READ_ALL, STROKES, as_pixels, chromium, draw, find_chromium
-from tests.conftest import PRETRAINED, ROOT, run_script
+from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from photographs import TROUBLES, photograph
@@ -397,8 +399,6 @@ def test_page_is_one_small_file(page_file):
 
 def test_names_of_classes_stay_text(browser, tmp_path):
     """A class may be called anything, and its name is not a program."""
-    from model import build, save_weights
-
     net = build("lenet5", 2)
     names = ["</script><script>hacked = 1</script>", "<img src=x onerror=hacked=1> /*scripts*/"]
     save_weights(tmp_path / "odd.pth", net, classes=names)
@@ -410,7 +410,39 @@ def test_names_of_classes_stay_text(browser, tmp_path):
     tab.close()
 
 
-# ---------------------------------------------------------------- draw.py
+# ---------------------------------------------------------------- export.py --html and draw.py
+
+
+def test_export_writes_the_page_with_the_networks_that_are_asked_for(workdir, capsys):
+    tanh = PRETRAINED.with_name("lenet5-tanh.pth")
+    assert export.main(["--html", "both.html", "--weights", str(PRETRAINED)]) == 0
+    assert "networks: lenet5, lenet5-1998" in capsys.readouterr().out
+    given = ["--weights", str(tanh), "--beside", str(PRETRAINED), str(OWN)]
+    assert export.main(["--html", "three.html", *given]) == 0
+    assert "networks: lenet5-tanh, lenet5, lenet5-1998" in capsys.readouterr().out
+    text = (workdir / "three.html").read_text(encoding="utf-8")
+    described = json.loads(re.search(r"const NETWORKS = (.*);", text)[1])
+    assert [network["arch"] for network in described] == ["lenet5-tanh", "lenet5", "lenet5-1998"]
+    assert export.main(["--html", "own.html", "--weights", str(OWN)]) == 0
+    assert "networks: lenet5-1998\n" in capsys.readouterr().out
+
+
+def test_paper_s_network_is_not_beside_weights_of_other_classes(tmp_path):
+    net = build("lenet5", 2)
+    save_weights(tmp_path / "two.pth", net, classes=["cat", "dog"])
+    assert [network["name"] for network in page.networks(tmp_path / "two.pth")] == ["two"]
+
+
+def test_wrong_use_of_html_is_one_line_with_status_2(workdir, capsys):
+    for flags, words in (
+        (["--html", "nowhere/page.html"], "nowhere"),
+        (["--html", "page.html", "--beside", "missing.pth"], "missing.pth"),
+        (["--npz", "a.npz", "--beside", str(OWN)], "--beside is for --html"),
+        (["--html", str(OWN), "--beside", str(OWN)], "would be overwritten"),
+    ):
+        assert export.main([*flags, "--weights", str(PRETRAINED)]) == 2
+        assert_one_error_line(capsys.readouterr().err, words)
+    assert list(workdir.iterdir()) == []
 
 
 def test_draw_serves_the_page_on_loopback_until_ctrl_c(tmp_path):

@@ -212,7 +212,7 @@ function readSheet() {
 function show(digit, answer, reason) {
   const order = answer.probabilities.map((_, i) => i).sort((i, j) => answer.probabilities[j] - answer.probabilities[i]);
   const [first, second] = order.map((i) => network.classes[i]);
-  const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 2 : 1)} %`;
+  const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 2 : 1)}\u00a0%`;
   find("digit").textContent = { blank: "", null: first }[reason] ?? "?";
   find("digit").className = reason === null && first.length > 1 ? "name" : "";
   find("verdict").textContent = {
@@ -284,7 +284,7 @@ function makeCanvas({ maps, height, width }, columns, label) {
   canvas.width = columns * (width + 1) - 1;
   canvas.height = Math.ceil(maps / columns) * (height + 1) - 1;
   // As large as fits into the column, in whole screen pixels for each of the canvas's.
-  canvas.style.width = `${canvas.width * clamped(Math.floor(620 / canvas.width), 1, 14)}px`;
+  canvas.style.width = `${canvas.width * clamped(Math.floor(600 / canvas.width), 1, 14)}px`;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", label);
   return canvas;
