@@ -4,7 +4,6 @@ The page's scripts are compared with PyTorch, Pillow and OpenCV, which they were
 """
 
 import base64
-import io
 import json
 import os
 import re
@@ -328,8 +327,10 @@ def test_page_says_when_it_is_unsure(tab):
     """What inference.py --reject refuses has a question mark, and no class is marked."""
     draw(tab, ["60,60 220,220 60,220 220,60 60,140 220,140 140,40 140,240"])
     verdict = settled(tab)
-    data = tab.evaluate("sheet.toDataURL()").partition(",")[2]
-    drawing = Image.open(io.BytesIO(base64.b64decode(data)))
+    width, height, data = tab.evaluate(
+        "(({width, height, data}) => [width, height, [...data]])(pixels())"
+    )
+    drawing = Image.frombytes("RGBA", (width, height), bytes(data))
     result = ImageClassifier(PRETRAINED, device="cpu", reject=True).predict_batch([drawing])[0]
     assert result.prediction is None
     assert tab.inner_text("#digit") == "?"

@@ -2,17 +2,22 @@
 
 "use strict";
 
-const PEN = 20; // width of a stroke, of the sheet's 280 pixels
+const SHEET = 280; // pixels of the sheet's side, in which strokes are kept
+const READ = 96; // of its copy that is read: MNIST's digits have 20, and a frame is to take 16 ms
+const PEN = 20; // width of a stroke, in pixels of the sheet
 const STEP = 8; // pixels that an arrow key moves the pen
 const MOST_PIXELS = 1 << 24; // a larger picture is reduced while it is read
 const find = (id) => document.getElementById(id);
-const sheet = find("sheet"), paint = sheet.getContext("2d", { willReadFrequently: true });
+const sheet = find("sheet"), copy = new OffscreenCanvas(READ, READ);
+const copyPaint = copy.getContext("2d", { willReadFrequently: true });
+const paints = [sheet.getContext("2d"), copyPaint];
+copyPaint.scale(READ / SHEET, READ / SHEET);
 
 let network; // the one that reads, see network.js
 const loadedNetworks = new Map();
-let actions = []; // what was drawn: {points}, {picture} or {cleared}, the last one last
+let actions = []; // what was drawn: {points}, {picture, pixels} or {cleared}, the last one last
 let stroke = null; // the one that is being drawn
-let pen = { x: 140, y: 140, isDown: false }; // the keyboard's
+let pen = { x: SHEET / 2, y: SHEET / 2, isDown: false }; // the keyboard's
 let isWaiting = false; // for the next frame
 
 // ---------------------------------------------------------------- the sheet
@@ -20,24 +25,28 @@ let isWaiting = false; // for the next frame
 /** The actions since the sheet was last clear. */
 const visible = () => actions.slice(actions.findLastIndex((action) => action.cleared) + 1);
 
+/** Paint a stroke or a picture on the sheet and on its copy. */
 function paintAction(action) {
-  if (action.picture) {
-    const { width, height } = action.picture, scale = Math.min(280 / width, 280 / height);
-    paint.drawImage(action.picture, (280 - width * scale) / 2, (280 - height * scale) / 2, width * scale, height * scale);
-  } else if (action.points) {
-    paint.lineWidth = PEN;
-    paint.lineCap = paint.lineJoin = "round";
-    paint.strokeStyle = "#000";
-    paint.beginPath();
-    action.points.forEach(([x, y]) => paint.lineTo(x, y));
-    if (action.points.length === 1) paint.lineTo(...action.points[0]); // a dot
-    paint.stroke();
+  for (const paint of paints) {
+    if (action.picture) {
+      paint.drawImage(action.picture, 0, 0, SHEET, SHEET);
+    } else if (action.points) {
+      paint.lineWidth = PEN;
+      paint.lineCap = paint.lineJoin = "round";
+      paint.strokeStyle = "#000";
+      paint.beginPath();
+      action.points.forEach(([x, y]) => paint.lineTo(x, y));
+      if (action.points.length === 1) paint.lineTo(...action.points[0]); // a dot
+      paint.stroke();
+    }
   }
 }
 
 function repaint() {
-  paint.fillStyle = "#fff";
-  paint.fillRect(0, 0, 280, 280);
+  for (const paint of paints) {
+    paint.fillStyle = "#fff";
+    paint.fillRect(0, 0, SHEET, SHEET);
+  }
   visible().forEach(paintAction);
   refresh();
 }
@@ -60,15 +69,15 @@ function clear() {
   if (visible().length) add({ cleared: true });
 }
 
-/** The pixels that are read: of an opened picture itself, or of the sheet once it was drawn on. */
+/** The pixels that are read: of an opened picture itself, or of the sheet's copy once it was drawn on. */
 function pixels() {
   const shown = visible();
-  return shown.length === 1 && shown[0].pixels ? shown[0].pixels : paint.getImageData(0, 0, 280, 280);
+  return shown.length === 1 && shown[0].pixels ? shown[0].pixels : copyPaint.getImageData(0, 0, READ, READ);
 }
 
 function place(event) {
   const box = sheet.getBoundingClientRect();
-  return [((event.clientX - box.left) * 280) / box.width, ((event.clientY - box.top) * 280) / box.height];
+  return [((event.clientX - box.left) * SHEET) / box.width, ((event.clientY - box.top) * SHEET) / box.height];
 }
 
 sheet.addEventListener("pointerdown", (event) => {
@@ -84,8 +93,7 @@ sheet.addEventListener("pointermove", (event) => {
   if (stroke?.pointer !== event.pointerId) return;
   const moves = event.getCoalescedEvents?.() ?? [];
   stroke.points.push(...(moves.length ? moves : [event]).map(place));
-  paintAction(stroke);
-  refresh();
+  repaint(); // all of it: soft edges painted twice would be harder
 });
 for (const end of ["pointerup", "pointercancel"]) {
   sheet.addEventListener(end, (event) => { if (stroke?.pointer === event.pointerId) stroke = null; });
@@ -95,8 +103,8 @@ sheet.addEventListener("keydown", (event) => {
   const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   if (event.key in moves) {
     const [dx, dy] = moves[event.key];
-    pen.x = clamped(pen.x + STEP * dx, 0, 280);
-    pen.y = clamped(pen.y + STEP * dy, 0, 280);
+    pen.x = clamped(pen.x + STEP * dx, 0, SHEET);
+    pen.y = clamped(pen.y + STEP * dy, 0, SHEET);
     if (pen.isDown) actions.at(-1).points.push([pen.x, pen.y]);
   } else if (event.key === " ") {
     pen.isDown = !pen.isDown;
@@ -124,7 +132,18 @@ async function openPicture(file) {
     find("message").textContent = `${file.name || "What was pasted"} is not a picture that this browser can read.`;
     return;
   }
-  add({ picture, pixels: pixelsOf(picture, file.type === "image/jpeg") });
+  add({ picture: onSheet(picture), pixels: pixelsOf(picture, file.type === "image/jpeg") });
+  picture.close();
+}
+
+/** A picture as large as fits on the sheet, in its middle. */
+function onSheet(picture) {
+  const scale = SHEET / Math.max(picture.width, picture.height);
+  const width = picture.width * scale, height = picture.height * scale;
+  const canvas = new OffscreenCanvas(SHEET, SHEET), context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(picture, (SHEET - width) / 2, (SHEET - height) / 2, width, height);
+  return canvas;
 }
 
 /** The pixels of a picture, reduced by a whole number if it is very large; see preprocess.py. */
@@ -176,13 +195,13 @@ document.addEventListener("drop", (event) => {
   openFirst(event.dataTransfer.files);
 });
 document.addEventListener("paste", (event) => openFirst(event.clipboardData.files));
-find("save").addEventListener("click", () => sheet.toBlob((blob) => {
+find("save").addEventListener("click", async () => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
+  link.href = URL.createObjectURL(await copy.convertToBlob()); // what was read, for inference.py
   link.download = "digit.png";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-}));
+});
 find("undo").addEventListener("click", undo);
 find("clear").addEventListener("click", clear);
 
@@ -332,19 +351,24 @@ function showOutputs(outputs) {
   });
 }
 
+// Orange and blue, which colour-blind people can tell apart; white is the strongest. Of a
+// state's share of the largest, from -1 to 1, as the four bytes of a pixel.
+const COLOURS = Uint32Array.from({ length: 511 }, (_, i) => {
+  const share = (i - 255) / 255;
+  const colour = share >= 0 ? [400 * share, 300 * share, 255 * share ** 3] : [0, -150 * share, -255 * share];
+  return new Uint32Array(Uint8ClampedArray.of(...colour, 255).buffer)[0];
+});
+
 /** Paint maps side by side, each state from blue (negative) over black to bright (positive). */
 function paintMaps(canvas, { maps, height, width, values }, columns, most = null) {
   const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-  most ??= values.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1e-6);
+  const pixels = new Uint32Array(image.data.buffer), steps = COLOURS.length >> 1;
+  most ??= Math.max(largestOf(values), -smallestOf(values), 1e-6);
   for (let m = 0, i = 0; m < maps; m++) {
     const left = (m % columns) * (width + 1), top = Math.floor(m / columns) * (height + 1);
     for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const share = values[i++] / most, place = 4 * ((top + y) * canvas.width + left + x);
-        // Orange and blue, which colour-blind people can tell apart; white is the strongest.
-        const colour = share >= 0 ? [400 * share, 300 * share, 255 * share ** 3] : [0, -150 * share, -255 * share];
-        image.data.set([...colour, 255], place);
-      }
+      const row = (top + y) * canvas.width + left;
+      for (let x = 0; x < width; x++) pixels[row + x] = COLOURS[steps + Math.round((steps * values[i++]) / most)];
     }
   }
   context.putImageData(image, 0, 0);

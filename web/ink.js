@@ -82,7 +82,7 @@ function paperAtBorder(colours) {
     }
   });
   const strong = 0.6 * percentile(away, 99.5);
-  const ink = maskOf(picture(width, height, away), (value) => value > strong);
+  const ink = above(picture(width, height, away), strong);
   let onPaper = 0, ringOnPaper = 0, ringOnEither = 0;
   for (let i = 0; i < away.length; i++) if (away[i] < ALIKE) onPaper++;
   for (const i of ring) {
@@ -92,7 +92,7 @@ function paperAtBorder(colours) {
   const isPlain = ringOnPaper > 0.5 * ring.length && onPaper > 0.25 * away.length
     && ringOnEither > 0.65 * ring.length
     // What is as wide as that is no ink, but the light beside a shadow.
-    && !anyOf(eroded(ink, roundHalfEven(0.35 * Math.max(width, height))).values);
+    && !hasSquare(ink, roundHalfEven(0.35 * Math.max(width, height)));
   return [levels, isPlain];
 }
 
@@ -110,8 +110,8 @@ function isDarker(gray, paper) {
 function strokesOf(colours, dark, within, margin) {
   // Bright ink on dark paper becomes dark ink on bright paper.
   if (!dark) colours = colours.map((colour) => mapped(colour, (value) => 255 - value));
-  const light = evenLight(meanOf(colours)).values;
-  const flat = colours.map((colour) => mapped(colour, (value, i) => value / light[i]));
+  const light = evenLight(meanOf(colours));
+  const flat = colours.map((colour) => divided(colour, light));
   // Where there are no shadows, the widest look sees all there is.
   const shares = isEvenlyLit(flat) ? STROKES.slice(-1) : STROKES;
   const looks = shares.map((share) => look(flat, share, within, dark, margin));
@@ -150,9 +150,9 @@ function meanOf(colours) {
 
 /** Smoothed as far as its grain asks for, and not at all if it has none. */
 function denoised(colours) {
-  const gray = meanOf(colours), smooth = smoothed(gray, 2);
-  const rest = mapped(gray, (value, i) => Math.abs(value - smooth.values[i]));
-  const noise = NORMAL * median(sampled(rest.values, SAMPLED));
+  const gray = meanOf(colours), level = smoothedSamples(gray, 2, SAMPLED);
+  const rest = sampled(gray.values, SAMPLED).map((value, i) => Math.abs(value - level[i]));
+  const noise = NORMAL * median(rest);
   if (noise < 0.7) return colours;
   const most = 0.012 * Math.max(Math.min(gray.width, gray.height), 100);
   return colours.map((colour) => smoothed(colour, Math.min(most, 0.4 + 0.3 * noise)));
@@ -234,16 +234,17 @@ function fitted(terms, values, weights) {
 
 /** What dark ink takes of the light, 0 to 255, and the deviation of that on bare paper. */
 function absorbed(colour, width) {
-  const paper = closed(colour, width).values;
-  const amount = mapped(colour, (value, i) => 255 * (1 - value / Math.max(paper[i], 1e-3)));
+  const { values } = colour, paper = closed(colour, width).values;
+  const amount = picture(colour.width, colour.height);
+  for (let i = 0; i < values.length; i++) amount.values[i] = 255 * (1 - values[i] / Math.max(paper[i], 1e-3));
   // Closing follows the brightest grains of the paper; most of it is a little darker.
   const sample = sampled(amount.values, SAMPLED), usual = median(sample);
-  return [mapped(amount, (value) => value - usual), NORMAL * medianDistance(sample, usual)];
+  for (let i = 0; i < values.length; i++) amount.values[i] -= usual;
+  return [amount, NORMAL * medianDistance(sample, usual)];
 }
 
 /** The amount from which a pixel is ink: that at the steepest edges, halfway from paper to ink. */
-function threshold(amount, least) {
-  const steep = steepness(amount).values;
+function threshold(amount, least, steep = steepness(amount).values) {
   let total = 0, moment = 0;
   for (let i = 0; i < steep.length; i++) {
     total += steep[i];
@@ -262,25 +263,23 @@ function look(colours, share, within, dark, margin) {
   // The colours in which the ink shows most beside the paper's grain count most.
   const weights = found.map(([amount, spread]) => Math.max(1, percentile(amount.values, 99.7)) / (spread + 3) ** 2);
   const shares = weights.map((weight) => weight / sumOf(weights));
-  const mixed = mapped(colours[0], (_, i) => {
-    let sum = 0;
-    for (let c = 0; c < found.length; c++) sum += shares[c] * found[c][0].values[i];
-    return Math.max(sum, 0);
+  const mixed = picture(width, height), sums = mixed.values;
+  found.forEach(([{ values }], c) => {
+    for (let i = 0; i < sums.length; i++) sums[i] += shares[c] * values[i];
   });
+  for (let i = 0; i < sums.length; i++) if (sums[i] < 0) sums[i] = 0;
   const everything = cropped(mixed, margin, margin, width - margin, height - margin);
   const least = Math.max(FAINTEST, NOISE * dot(shares, found.map(([, spread]) => spread)));
   // Plain paper, which has a margin here, does not end within the picture, and lines go to its edge.
   const isPlain = margin > 0;
   let amount;
   if (within === null) amount = withoutLines(withoutFrame(everything, least), least, isPlain ? 0.02 : 0.08);
-  else amount = mapped(everything, (value, i) => (within.values[i] ? value : 0));
+  else amount = masked(everything, within);
   const [digit, sharpness] = ofTheDigit(amount, least, within === null && !isPlain);
   // The soft edge of the strokes belongs to them.
-  const around = dilated(digit, Math.max(3, Math.floor(side / 100) * 2 + 1)).values;
-  return { amount: mapped(amount, (value, i) => value * around[i]), everything, dark, sharpness };
+  const around = dilated(digit, Math.max(3, Math.floor(side / 100) * 2 + 1));
+  return { amount: masked(amount, around), everything, dark, sharpness };
 }
-
-const inkMask = (amount, level) => maskOf(amount, (value) => value > level);
 
 /** The amount of ink without what goes along the whole rim of the picture. */
 function withoutFrame(amount, least) {
@@ -288,7 +287,7 @@ function withoutFrame(amount, least) {
   const level = threshold(amount, least);
   // A strong frame first, then what of a faint or broken one was below the threshold.
   for (const from of [level, least]) {
-    const found = piecesOf(inkMask(without, from));
+    const found = piecesOf(above(without, from));
     const areFrames = found.pieces.map((piece, i) => i > 0 && isFrame(found.labels, without, i, piece));
     if (!areFrames.some(Boolean)) continue;
     const frame = maskOf(without, (_, i) => areFrames[found.labels[i]]);
@@ -326,10 +325,11 @@ function isFrame(labels, { width, height }, label, { x, y, w, h, area }) {
 
 /** The amount of ink without straight lines that go nearly level or upright through the picture. */
 function withoutLines(amount, least, rim) {
-  const ink = inkMask(amount, threshold(amount, least));
-  const level = levelLines(ink, rim), upright = transposed(levelLines(transposed(ink), rim)).values;
-  const lines = maskOf(level, (value, i) => value || upright[i]);
-  if (!anyOf(lines.values)) return amount;
+  const ink = above(amount, threshold(amount, least));
+  const level = levelLines(ink, rim), upright = levelLines(transposed(ink), rim);
+  if (!anyOf(level.values) && !anyOf(upright.values)) return amount;
+  const columns = transposed(upright).values;
+  const lines = maskOf(level, (value, i) => value || columns[i]);
   const near = dilated(lines, 3).values;
   const without = mapped(amount, (value, i) => {
     const isStroke = ink.values[i] && !lines.values[i];
@@ -375,8 +375,8 @@ function markCrossing(ink, lines, x, y, width, height, thin) {
 
 /** A mask of the pieces that make up the digit, and how sharp the edges of the first of them are. */
 function ofTheDigit(amount, least, rim = false) {
-  const level = threshold(amount, least), steep = steepness(amount).values;
-  const { labels, pieces } = piecesOf(inkMask(amount, level));
+  const steep = steepness(amount).values, level = threshold(amount, least, steep);
+  const { labels, pieces } = piecesOf(above(amount, level));
   const sharp = new Float64Array(pieces.length), edge = new Float64Array(pieces.length);
   for (let i = 0; i < labels.length; i++) {
     if (!labels[i]) continue;
@@ -406,7 +406,9 @@ function ofTheDigit(amount, least, rim = false) {
     return i > 0 && edge[i] > share * edge[first] && area > 0.02 * one.area
       && contrast[i] > AS_SHARP * contrast[first];
   });
-  return [maskOf(amount, (_, i) => chosen[labels[i]]), sharp[first]];
+  const digit = mask(amount.width, amount.height);
+  for (let i = 0; i < labels.length; i++) if (chosen[labels[i]]) digit.values[i] = 1;
+  return [digit, sharp[first]];
 }
 
 /** Which pieces are long, thin, nearly all beside the picture's edge, as that of a sheet is. */
