@@ -29,8 +29,7 @@ from recipes import RECIPES
 from run import Run
 from train import Data, epoch_line, finish_epoch, loss_of_run
 
-# Chosen on validation images: benchmarks/choose_prune.py.
-EPOCHS, RATE = 10, 4e-3
+EPOCHS, RATE = 10, 4e-3  # chosen on validation images: benchmarks/choose_prune.py
 CUTTING = 0.5  # of the steps, in which weights are left out; in the others the rest settles
 
 
