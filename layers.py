@@ -80,23 +80,6 @@ def feature_maps(net: nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor
     return states
 
 
-class Listed(nn.Module):
-    """A network as its operations alone, which is what other formats are exported from.
-
-    The same function as the network itself, without the detours that make it
-    fast in PyTorch on a CPU.
-    """
-
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.list = operations(net)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for operation in self.list:
-            x = apply(operation, x)
-        return x
-
-
 # ---------------------------------------------------------------- what each network does
 
 

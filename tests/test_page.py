@@ -99,7 +99,7 @@ def test_page_reads_1000_test_images_and_the_drawn_digits_as_pytorch_does(tab, m
     probabilities = np.array([answer["probabilities"] for answer in found])
     wanted = np.array([result.probabilities for result in expected])
     assert (probabilities.argmax(1) == wanted.argmax(1)).all()
-    assert np.abs(probabilities - wanted).max() < 1e-5
+    assert np.abs(probabilities - wanted).max() < 1e-4
     refused = [answer["reason"] is not None for answer in found]
     assert refused == [result.prediction is None for result in expected]
     reasons = {(answer["reason"] or "").partition(":")[0] for answer in found}
@@ -116,7 +116,7 @@ def test_page_computes_every_network_of_the_family(browser, mnist, tmp_path, arc
     read_digits = "digits => digits.map(digit => read(network, digit).probabilities)"
     found = tab.evaluate(read_digits, digits.flatten(1).tolist())
     expected = ImageClassifier(weights, device="cpu").probabilities(digits)
-    assert np.abs(np.array(found) - expected).max() < 1e-5
+    assert np.abs(np.array(found) - expected).max() < 1e-4
     tab.close()
 
 
