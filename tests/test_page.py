@@ -294,12 +294,14 @@ def test_keyboard_draws_undoes_and_clears(tab):
     for _ in range(9):
         tab.keyboard.press("ArrowUp")
     tab.keyboard.press("Space")
+    assert tab.is_visible("#pen.down")
     for _ in range(18):
         tab.keyboard.press("ArrowDown")
     tab.keyboard.press("Space")
     assert shown(tab) == "1"
     draw(tab, ["60,60 220,220"])
     settled(tab)
+    assert tab.is_hidden("#pen")
     tab.keyboard.press("Control+z")
     assert shown(tab) == "1"
     tab.keyboard.press("Delete")

@@ -52,21 +52,35 @@ function repaint() {
 }
 
 function add(action) {
+  liftPens();
   actions.push(action);
   repaint();
 }
 
 function undo() {
-  stroke = null;
-  pen.isDown = false;
+  liftPens();
   actions.pop();
   repaint();
 }
 
 function clear() {
+  if (visible().length) add({ cleared: true });
+}
+
+/** End the stroke of the pointer or of the keyboard, if there is one. */
+function liftPens() {
   stroke = null;
   pen.isDown = false;
-  if (visible().length) add({ cleared: true });
+  showPen(false);
+}
+
+/** Show where the keyboard's pen is. */
+function showPen(isShown) {
+  const mark = find("pen");
+  mark.hidden = !isShown;
+  mark.className = pen.isDown ? "down" : "";
+  mark.style.left = `${(100 * pen.x) / SHEET}%`;
+  mark.style.top = `${(100 * pen.y) / SHEET}%`;
 }
 
 /** The pixels that are read: of an opened picture itself, or of the sheet's copy once it was drawn on. */
@@ -85,9 +99,9 @@ sheet.addEventListener("pointerdown", (event) => {
   event.preventDefault();
   sheet.focus({ preventScroll: true, focusVisible: false });
   sheet.setPointerCapture(event.pointerId);
-  stroke = { points: [place(event)], pointer: event.pointerId };
-  pen.isDown = false;
-  add(stroke);
+  const begun = { points: [place(event)], pointer: event.pointerId };
+  add(begun);
+  stroke = begun;
 });
 sheet.addEventListener("pointermove", (event) => {
   if (stroke?.pointer !== event.pointerId) return;
@@ -111,6 +125,7 @@ sheet.addEventListener("keydown", (event) => {
     if (pen.isDown) actions.push({ points: [[pen.x, pen.y]] });
   } else return;
   event.preventDefault();
+  showPen(true);
   repaint();
 });
 document.addEventListener("keydown", (event) => {
@@ -119,7 +134,10 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-sheet.addEventListener("blur", () => { pen.isDown = false; });
+sheet.addEventListener("blur", () => {
+  pen.isDown = false;
+  showPen(false);
+});
 
 // ---------------------------------------------------------------- pictures from outside
 
@@ -234,12 +252,14 @@ function show(digit, answer, reason) {
   const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 2 : 1)}\u00a0%`;
   find("digit").textContent = { blank: "", null: first }[reason] ?? "?";
   find("digit").className = reason === null && first.length > 1 ? "name" : "";
-  find("verdict").textContent = {
+  const verdict = {
     blank: "Nothing is drawn yet.",
     "not a digit": `Unsure: hardly ${aName(first)}.`,
     unsure: `Unsure: ${first} or ${second}?`,
     null: `${aName(first)}, ${percent(answer.probabilities[order[0]])} sure.`,
   }[reason];
+  // A screen reader says what is new, once.
+  if (find("verdict").textContent !== verdict) find("verdict").textContent = verdict;
   [...find("bars").children].forEach((row, i) => {
     const share = reason === "blank" ? 0 : answer.probabilities[i];
     row.querySelector(".bar").style.transform = `scaleX(${share})`;
