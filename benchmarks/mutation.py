@@ -16,6 +16,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 from common import ROOT, load, machine, save
 
@@ -50,7 +52,7 @@ timeout_constant=5
 """
 
 
-def prepare(file: str):
+def prepare(file: str) -> Path:
     """A copy of the tracked files with the settings for one of them."""
     folder = ROOT / "benchmarks" / "work" / f"mutants-{file.removesuffix('.py')}"
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -67,7 +69,7 @@ def prepare(file: str):
     return folder
 
 
-def mutmut(folder, *arguments: str) -> str:
+def mutmut(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "mutmut", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -83,7 +85,7 @@ def changed_lines(diff: str) -> dict:
     return {"before": " ".join(before), "after": " ".join(after)}
 
 
-def outcomes(folder) -> dict[str, str]:
+def outcomes(folder: Path) -> dict[str, str]:
     """What became of each mutant."""
     lines = mutmut(folder, "results", "--all", "true")
     return dict(re.findall(r"^\s*(\S+): (.+)$", lines, re.MULTILINE))
@@ -101,9 +103,7 @@ def measure(file: str, workers: int) -> dict:
     if again and left:  # the tests may be others than they were
         mutmut(folder, "run", "--max-children", str(workers), *left)
     found = outcomes(folder)
-    counts: dict[str, int] = {}
-    for status in found.values():
-        counts[status] = counts.get(status, 0) + 1
+    counts = dict(Counter(found.values()))
     left = survivors_of(found)
     survivors = [{"mutant": name} | changed_lines(mutmut(folder, "show", name)) for name in left]
     return {"file": file, "mutants": len(found), "by_status": counts, "survivors": survivors}
