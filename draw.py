@@ -15,6 +15,7 @@ if __name__ == "__main__":
 
 import os
 import sys
+import threading
 import webbrowser
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,12 @@ def server_of(document: bytes, port: int) -> ThreadingHTTPServer:
 
     Raises UserError if the port is taken.
     """
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request, client_address):
+            """Nothing of a browser that went away; all else is a mistake of ours, and is shown."""
+            if not isinstance(sys.exc_info()[1], ConnectionError):
+                super().handle_error(request, client_address)
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -51,7 +58,7 @@ def server_of(document: bytes, port: int) -> ThreadingHTTPServer:
             """Nothing: the terminal is for what a person asked for."""
 
     try:
-        return ThreadingHTTPServer((LOOPBACK, port), Page)
+        return Server((LOOPBACK, port), Page)
     except OSError as error:
         raise UserError(f"cannot listen on port {port}: {reason(error)}; give another --port") from error
 
@@ -77,7 +84,8 @@ def main(argv=None) -> int:
         address = f"http://{LOOPBACK}:{server.server_port}/"
         print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
         if not arguments.no_browser and has_screen():
-            webbrowser.open(address)
+            # Some browsers are waited for until their window is closed.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         server.serve_forever()
     return 0
 

@@ -20,7 +20,6 @@ from files import end_quietly
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
 
-import contextlib
 import importlib
 import io
 import os
@@ -41,8 +40,8 @@ from files import (
     command_line,
     number,
     one_line,
-    partly_done,
     reason,
+    say,
     write_file,
 )
 from inference import default_weights
@@ -278,6 +277,19 @@ def check_package(package: str, flag: str) -> None:
         ) from error
 
 
+def write_one(name: str, path: str, source: Source, arguments) -> bool:
+    """Whether the file of a flag was written; if it was not, a line says why.
+
+    The others may do without what was missing for this one.
+    """
+    try:
+        EXPORTS[name][0](source, path, arguments)
+    except UserError as error:
+        say(f"error: --{name}: {error}")
+        return False
+    return True
+
+
 @command_line
 def main(argv=None) -> int:
     arguments = parse_arguments(argv)
@@ -287,12 +299,10 @@ def main(argv=None) -> int:
         if os.path.realpath(path) in map(os.path.realpath, wanted.values()):
             raise UserError(f"{path} would be overwritten by what is made of it: name another file")
     source = Source(weights, *load_weights(weights, arguments.arch), arguments.data_dir)
-    is_begun = False
-    for name, path in wanted.items():
-        with partly_done() if is_begun else contextlib.nullcontext():
-            EXPORTS[name][0](source, path, arguments)
-        is_begun = True
-    return 0
+    done = [write_one(name, path, source, arguments) for name, path in wanted.items()]
+    if all(done):
+        return 0
+    return 1 if any(done) else 2
 
 
 if __name__ == "__main__":

@@ -73,7 +73,12 @@ def networks(weights, beside: list | None = None, arch: str | None = None) -> li
         own = PRETRAINED.with_name("lenet5-1998.pth")
         is_it = Path(weights).resolve() == own
         beside = [own] if first["classes"] == DIGITS and not is_it else []
-    return [first, *map(description, beside)]
+    described = [first, *map(description, beside)]
+    names = [network["name"] for network in described]
+    for network, path in zip(described, (weights, *beside), strict=True):
+        if names.count(network["name"]) > 1:  # of files in different folders
+            network["name"] = str(path)
+    return described
 
 
 def html(described: list[dict]) -> bytes:

@@ -27,7 +27,7 @@ from files import UserError
 from model import count_parameters, load_weights
 from recipes import RECIPES
 from run import Run
-from train import Data, epoch_line, finish_epoch, loss_of_run
+from train import Data, columns, epoch_line, finish_epoch, loss_of_run
 
 EPOCHS, RATE = 10, 4e-3  # chosen on validation images: benchmarks/choose_prune.py
 CUTTING = 0.5  # of the steps, in which weights are left out; in the others the rest settles
@@ -126,6 +126,11 @@ def settings_for(weights, metadata: dict, epochs: int, lr: float) -> dict:
     )
 
 
+def show(line: str) -> None:
+    """Print a line at once, into a pipe too."""
+    print(line, flush=True)
+
+
 def prune(
     weights,
     keep: float,
@@ -135,7 +140,7 @@ def prune(
     lr: float = RATE,
     cutting: float = CUTTING,
     data_dir="data",
-    say=print,
+    say=show,
 ) -> Run:
     """Leave out all but a share `keep` of a network's parameters, and train the others on.
 
@@ -155,6 +160,7 @@ def prune(
     run = Run(settings, None, device, data.classes)
     pruning = Pruning(run.net, keep, cutting)
     steps, total = run.steps_per_epoch(data.parts), run.total_steps(data.parts)
+    say(columns(epochs))
     for epoch in range(1, epochs + 1):
         started = time.perf_counter()
 

@@ -6,7 +6,7 @@
 
 A frame is what the page does while somebody draws: the pixels of the sheet, the
 pre-processing, the network, and painting what each layer answers. The time is that of
-the page's own performance.measure, of every frame of ten digits that a simulated
+the page's own clock, of every frame of ten digits that a simulated
 pointer draws, five rounds after one to warm up.
 """
 
@@ -31,14 +31,14 @@ WEIGHTS = [ROOT / "pretrained" / f"{name}.pth" for name in ("lenet5", "lenet5-19
 
 def frames(tab) -> list[float]:
     """Milliseconds of each frame while ten digits are drawn."""
-    tab.evaluate("performance.clearMeasures()")
+    tab.evaluate("frameTimes.length = 0")
     for strokes in STROKES.values():
         draw(tab, strokes)
         tab.evaluate(
             "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
         tab.click("#clear")
-    return tab.evaluate("performance.getEntriesByName('frame').map(entry => entry.duration)")
+    return tab.evaluate("frameTimes")
 
 
 def agreement(tab, weights: Path) -> dict:

@@ -4,8 +4,7 @@
     $ python examples/lenet5_numpy.py lenet5.npz test_digits/digit_7.png
     test_digits/digit_7.png 7
 
-It takes a picture as MNIST has them: one digit that fills the middle of a square, dark on
-light or light on dark. For all others there is preprocess.py.
+It takes a picture as MNIST has them, a digit that fills the middle; others: preprocess.py.
 """
 
 import sys
@@ -49,6 +48,8 @@ def lenet5(w, images):
 if __name__ == "__main__":
     try:
         weights = dict(np.load(sys.argv[1]))
+        if weights["arch"] != "lenet5":
+            raise ValueError(f"{sys.argv[1]} is of {weights['arch']}, and this is lenet5")
         for path in sys.argv[2:]:
             picture = np.asarray(Image.open(path).convert("L").resize((28, 28)))
             bright_ink = 255 - picture if np.median(picture) > 127 else picture

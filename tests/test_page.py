@@ -8,6 +8,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -241,6 +243,40 @@ def test_file_that_is_no_picture_gets_a_line_and_nothing_is_lost(tab, tmp_path):
     assert shown(tab) == "7"
 
 
+def test_opened_picture_is_saved_as_it_was_read(tab, tmp_path, mnist):
+    """A white drawing that is all in its opacity, which on a white sheet nobody would see."""
+    ink = Image.fromarray(mnist.train_images[7].numpy()).resize((140, 120))
+    picture = Image.new("LA", ink.size, 255)
+    picture.putalpha(ink)
+    picture.save(tmp_path / "white.png")
+    tab.set_input_files("#file", tmp_path / "white.png")
+    wait_for(tab, "actions.length === 1")
+    settled(tab)
+    before = tab.inner_text("#verdict")
+    with tab.expect_download() as download:
+        tab.click("#save")
+    download.value.save_as(tmp_path / "saved.png")
+    classifier = ImageClassifier(PRETRAINED, device="cpu")
+    saved, original = classifier.predict_batch([tmp_path / "saved.png", tmp_path / "white.png"])
+    assert saved.prediction == original.prediction == int(tab.inner_text("#digit"))
+    assert np.abs(saved.probabilities - original.probabilities).max() < 1e-3
+    # Once it is drawn on, the sheet is read, where it can be seen as well.
+    draw(tab, ["5,5 5,5"])
+    assert settled(tab).split(",")[0] == before.split(",")[0]
+
+
+def test_keys_that_are_held_or_the_browser_s_own_do_not_draw(tab):
+    tab.focus("#sheet")
+    tab.keyboard.down("Space")
+    for _ in range(4):
+        tab.keyboard.down("Space")  # repeated, as by a key that is held
+    tab.keyboard.up("Space")
+    assert tab.evaluate("[actions.length, pen.isDown]") == [1, True]
+    before = tab.evaluate("[pen.x, pen.y]")
+    tab.keyboard.press("Control+ArrowLeft")
+    assert tab.evaluate("[pen.x, pen.y]") == before
+
+
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_picture_can_be_dropped_and_pasted(tab, way):
     data = base64.b64encode((ROOT / "test_digits" / "digit_4.png").read_bytes()).decode()
@@ -267,7 +303,8 @@ def test_picture_can_be_dropped_and_pasted(tab, way):
 def test_strokes_of_a_pointer_are_read(tab, digit):
     draw(tab, STROKES[digit])
     assert shown(tab) == str(digit)
-    assert f" {digit}, " in settled(tab)  # for those who hear the page
+    assert f" {digit}, " in settled(tab)
+    wait_for(tab, "find('spoken').textContent === find('verdict').textContent")  # for those who hear it
     best = tab.locator("#bars li.best")
     assert best.count() == 1
     assert best.inner_text().split()[0] == str(digit)
@@ -306,7 +343,7 @@ def test_keyboard_draws_undoes_and_clears(tab):
     assert shown(tab) == "1"
     tab.keyboard.press("Delete")
     assert "Nothing is drawn" in settled(tab)
-    assert tab.is_disabled("#clear")
+    assert tab.get_attribute("#clear", "aria-disabled") == "true"
     tab.click("#undo")  # of the clearing too
     assert shown(tab) == "1"
     tab.click("#clear")
@@ -430,6 +467,12 @@ def test_export_writes_the_page_with_the_networks_that_are_asked_for(workdir, ca
     assert "networks: lenet5-1998\n" in capsys.readouterr().out
 
 
+def test_networks_of_one_name_are_told_apart(tmp_path):
+    (tmp_path / "lenet5.pth").write_bytes(PRETRAINED.read_bytes())
+    names = [network["name"] for network in page.networks(PRETRAINED, [tmp_path / "lenet5.pth", OWN])]
+    assert names == [str(PRETRAINED), str(tmp_path / "lenet5.pth"), "lenet5-1998"]
+
+
 def test_paper_s_network_is_not_beside_weights_of_other_classes(tmp_path):
     net = build("lenet5", 2)
     save_weights(tmp_path / "two.pth", net, classes=["cat", "dog"])
@@ -458,6 +501,10 @@ def test_draw_serves_the_page_on_loopback_until_ctrl_c(tmp_path):
         with urllib.request.urlopen(address, timeout=30) as answer:
             assert answer.headers["Content-Type"].startswith("text/html")
             assert answer.read() == page.html(page.networks(PRETRAINED, [OWN]))
+        # A browser that goes away in the middle is nothing to tell of.
+        with socket.create_connection(("127.0.0.1", int(address.split(":")[2][:-1]))) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.sendall(b"GET / HTTP/1.0\r\n\r\n")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{address}pretrained/lenet5.pth", timeout=30)
         taken = run_script(

@@ -5,6 +5,8 @@
 const SHEET = 280; // pixels of the sheet's side, in which strokes are kept
 const READ = 96; // of its copy that is read: MNIST's digits have 20, and a frame is to take 16 ms
 const PEN = 20; // width of a stroke, in pixels of the sheet
+const PICTURES_KEPT = 3; // with all their pixels, of those that were opened
+const SPOKEN_AFTER = 500; // milliseconds without a change: nobody wants to hear each step of a stroke
 const STEP = 8; // pixels that an arrow key moves the pen
 const MOST_PIXELS = 1 << 24; // a larger picture is reduced while it is read
 const find = (id) => document.getElementById(id);
@@ -19,6 +21,9 @@ let actions = []; // what was drawn: {points}, {picture, pixels} or {cleared}, t
 let stroke = null; // the one that is being drawn
 let pen = { x: SHEET / 2, y: SHEET / 2, isDown: false }; // the keyboard's
 let isWaiting = false; // for the next frame
+let opened = 0; // pictures so far: one that took longer is not to come after a later one
+let speaking = null; // the timer of what a screen reader says
+const frameTimes = []; // milliseconds of the last frames
 
 // ---------------------------------------------------------------- the sheet
 
@@ -53,11 +58,15 @@ function repaint() {
 
 function add(action) {
   liftPens();
+  find("message").textContent = "";
   actions.push(action);
+  // A large picture's own pixels are kept only as long as somebody may want them back.
+  actions.filter(({ pixels }) => pixels).slice(0, -PICTURES_KEPT).forEach((old) => delete old.pixels);
   repaint();
 }
 
 function undo() {
+  if (!actions.length) return;
   liftPens();
   actions.pop();
   repaint();
@@ -110,10 +119,15 @@ sheet.addEventListener("pointermove", (event) => {
   repaint(); // all of it: soft edges painted twice would be harder
 });
 for (const end of ["pointerup", "pointercancel"]) {
-  sheet.addEventListener(end, (event) => { if (stroke?.pointer === event.pointerId) stroke = null; });
+  sheet.addEventListener(end, (event) => {
+    if (stroke?.pointer !== event.pointerId) return;
+    stroke = null;
+    refresh();
+  });
 }
 
 sheet.addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
   const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   if (event.key in moves) {
     const [dx, dy] = moves[event.key];
@@ -121,8 +135,8 @@ sheet.addEventListener("keydown", (event) => {
     pen.y = clamped(pen.y + STEP * dy, 0, SHEET);
     if (pen.isDown) actions.at(-1).points.push([pen.x, pen.y]);
   } else if (event.key === " ") {
-    pen.isDown = !pen.isDown;
-    if (pen.isDown) actions.push({ points: [[pen.x, pen.y]] });
+    if (!event.repeat) pen.isDown = !pen.isDown;
+    if (pen.isDown && !event.repeat) actions.push({ points: [[pen.x, pen.y]] });
   } else return;
   event.preventDefault();
   showPen(true);
@@ -134,6 +148,7 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+sheet.addEventListener("focus", () => showPen(sheet.matches(":focus-visible")));
 sheet.addEventListener("blur", () => {
   pen.isDown = false;
   showPen(false);
@@ -142,25 +157,32 @@ sheet.addEventListener("blur", () => {
 // ---------------------------------------------------------------- pictures from outside
 
 async function openPicture(file) {
-  find("message").textContent = "";
+  const number = ++opened;
   let picture;
   try {
     picture = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    const pixels = pixelsOf(picture, file.type === "image/jpeg");
+    if (number === opened) add({ picture: onSheet(pixels), pixels });
   } catch {
     find("message").textContent = `${file.name || "What was pasted"} is not a picture that this browser can read.`;
-    return;
+  } finally {
+    picture?.close();
   }
-  add({ picture: onSheet(picture), pixels: pixelsOf(picture, file.type === "image/jpeg") });
-  picture.close();
 }
 
-/** A picture as large as fits on the sheet, in its middle. */
-function onSheet(picture) {
-  const scale = SHEET / Math.max(picture.width, picture.height);
-  const width = picture.width * scale, height = picture.height * scale;
+/** A picture as large as fits on the sheet, in its middle, without what can be seen through. */
+function onSheet({ width, height, data }) {
+  const whole = new OffscreenCanvas(width, height), seen = new ImageData(width, height);
+  seen.data.set(data);
+  const colours = upright({ width, height, data });
+  if (colours.length === 1) {
+    colours[0].values.forEach((value, i) => seen.data.set([value, value, value, 255], 4 * i));
+  }
+  whole.getContext("2d").putImageData(seen, 0, 0);
+  const scale = SHEET / Math.max(width, height), w = width * scale, h = height * scale;
   const canvas = new OffscreenCanvas(SHEET, SHEET), context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, (SHEET - width) / 2, (SHEET - height) / 2, width, height);
+  context.drawImage(whole, (SHEET - w) / 2, (SHEET - h) / 2, w, h);
   return canvas;
 }
 
@@ -214,8 +236,11 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => openFirst(event.clipboardData.files));
 find("save").addEventListener("click", async () => {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await copy.convertToBlob()); // what was read, for inference.py
+  if (!visible().length) return;
+  const { width, height, data } = pixels(); // what is read, so that inference.py reads the same
+  const canvas = new OffscreenCanvas(width, height), link = document.createElement("a");
+  canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+  link.href = URL.createObjectURL(await canvas.convertToBlob());
   link.download = "digit.png";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
@@ -240,10 +265,13 @@ function readSheet() {
   const { digit } = mnistLike(pixels());
   const answer = read(network, digit);
   show(digit, answer, doubt(network, digit, answer));
-  performance.measure("frame", { start: started });
-  find("time").textContent = `Read in ${(performance.now() - started).toFixed(1)} ms.`;
-  find("undo").disabled = !actions.length;
-  find("clear").disabled = find("save").disabled = !visible().length;
+  const time = performance.now() - started;
+  frameTimes.push(time);
+  if (frameTimes.length > 1000) frameTimes.shift();
+  find("time").textContent = `Read in ${time.toFixed(1)} ms.`;
+  // Not `disabled`, which would take the keyboard's focus away from a button just used.
+  find("undo").setAttribute("aria-disabled", !actions.length);
+  for (const id of ["clear", "save"]) find(id).setAttribute("aria-disabled", !visible().length);
 }
 
 function show(digit, answer, reason) {
@@ -258,8 +286,9 @@ function show(digit, answer, reason) {
     unsure: `Unsure: ${first} or ${second}?`,
     null: `${aName(first)}, ${percent(answer.probabilities[order[0]])} sure.`,
   }[reason];
-  // A screen reader says what is new, once.
-  if (find("verdict").textContent !== verdict) find("verdict").textContent = verdict;
+  find("verdict").textContent = verdict;
+  clearTimeout(speaking);
+  speaking = setTimeout(() => { if (!stroke) find("spoken").textContent = verdict; }, SPOKEN_AFTER);
   [...find("bars").children].forEach((row, i) => {
     const share = reason === "blank" ? 0 : answer.probabilities[i];
     row.querySelector(".bar").style.transform = `scaleX(${share})`;

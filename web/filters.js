@@ -50,7 +50,7 @@ function masked({ width, height, values }, where) {
   return picture(width, height, result);
 }
 
-/** The part from (left, top) to (right, bottom), both exclusive, of a picture or a mask. */
+/** The part of a picture or a mask from (left, top) to (right, bottom), these two exclusive. */
 function cropped(source, left, top, right, bottom) {
   const width = right - left, height = bottom - top;
   const values = new source.values.constructor(width * height);
