@@ -15,6 +15,16 @@ from files import one_line
 
 BATCH_SIZE = 500  # images at a time: 250 to 1,000 are fastest on 2 cores, 2,000 fall out of the cache
 
+BINS = 15  # of confidence, for calibration
+
+
+class Reliability(NamedTuple):
+    """How often answers are right, by how sure they are: a number for each bin of confidence."""
+
+    images: torch.Tensor  # int64
+    confidence: torch.Tensor  # mean, 0 to 1; NaN where the bin is empty, as the next
+    accuracy: torch.Tensor  # share that is right
+
 
 class Evaluation(NamedTuple):
     """What a network makes of N images with known labels."""
@@ -64,18 +74,27 @@ class Evaluation(NamedTuple):
         right = (self.predictions == self.labels).nonzero().squeeze(1)
         return right[self.confidences[right].argsort(stable=True)]
 
-    def calibration_error(self, bins: int = 15) -> float:
+    def reliability(self, bins: int = BINS) -> "Reliability":
+        """Confidence beside the share that is right, in bins of equal width."""
+        confidence = self.confidences.double()
+        right = (self.predictions == self.labels).double()
+        place = (confidence * bins).ceil().long().clamp(1, bins) - 1
+        images, sure, hits = (
+            torch.bincount(place, weights=weights, minlength=bins)
+            for weights in (torch.ones_like(right), confidence, right)
+        )
+        return Reliability(images.long(), sure / images, hits / images)
+
+    def calibration_error(self, bins: int = BINS) -> float:
         """By how much confidence differs from the share that is right, 0 to 1.
 
         The expected calibration error: over bins of equal width, weighted by
         their images (Guo et al., "On Calibration of Modern Neural Networks",
         2017, equation 3).
         """
-        confidence = self.confidences.double()
-        right = (self.predictions == self.labels).double()
-        place = (confidence * bins).ceil().long().clamp(1, bins) - 1
-        gaps = torch.bincount(place, weights=right - confidence, minlength=bins)
-        return gaps.abs().sum().item() / len(confidence)
+        images, confidence, accuracy = self.reliability(bins)
+        gaps = (accuracy - confidence).abs() * images  # NaN where there are no images
+        return gaps.nansum().item() / len(self.labels)
 
     def coverage_area(self) -> float:
         """The area under the accuracy-coverage curve, 0 to 1.
@@ -226,10 +245,14 @@ class Limits(NamedTuple):
     confidence: float  # the largest probability: below it, the network is unsure which class it is
     evidence: float  # nats: below it, it is hardly any class
 
-    def kept(self, logits: torch.Tensor) -> torch.Tensor:
-        """Which of N×classes logits are answers that are not refused, N booleans."""
+    def kept(self, logits: torch.Tensor, found: torch.Tensor | None = None) -> torch.Tensor:
+        """Which of N×classes logits are answers that are not refused, N booleans.
+
+        `found` is their evidence, where it is known already.
+        """
+        found = evidence(logits) if found is None else found
         sure = logits.softmax(dim=1).max(dim=1).values >= self.confidence
-        return sure & (evidence(logits) >= self.evidence)
+        return sure & (found >= self.evidence)
 
 
 def rejection_limits(logits: torch.Tensor, kept: float = 0.99) -> Limits:

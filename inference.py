@@ -19,7 +19,6 @@ if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
 
 import contextlib
-import csv
 import io
 import itertools
 import json
@@ -28,7 +27,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -52,51 +50,14 @@ from files import (
     sync_folder,
 )
 from model import NETWORKS, load_weights, pick_device
-from preprocess import PictureError, mnist_like, steps, to_input
+from preprocess import PictureError, Steps, steps, to_input
+from results import WRITERS, CsvWriter, JsonWriter, PlotKeeper, Report, Result, read_done
 
 WEIGHTS = "lenet5_model.pth"
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "lenet5.pth"
 PICTURES = "test_digits"
-FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error")
 FONTS = Path(__file__).resolve().parent / "fonts" / "digits.npz"
-EXPLANATION = "steps.png"
-MOST_PICTURES = 60  # in the figure of --plot
 REJECT_BELOW = 0.5  # confidence, for weights that do not bring limits of their own
-
-
-@dataclass
-class Result:
-    """What was read from one picture; `error` is set where nothing could be.
-
-    `prediction` is the class (a digit as int, another name as str), None if the
-    picture could not be read or the answer was refused (`reason` says why).
-    `probabilities` has one number a class, `top` the k likeliest classes with
-    theirs, `image` the 28×28 uint8 picture as the network saw it.
-    """
-
-    path: str | None = None
-    prediction: int | str | None = None
-    confidence: float | None = None
-    top: list[tuple[int | str, float]] | None = None
-    label: int | str | None = None
-    error: str | None = None
-    reason: str | None = None
-    probabilities: np.ndarray | None = field(default=None, repr=False)
-    image: np.ndarray | None = field(default=None, repr=False)
-
-    @property
-    def correct(self) -> bool | None:
-        """Whether the prediction is the label; None where either is missing."""
-        if self.prediction is None or self.label is None:
-            return None
-        return self.prediction == self.label
-
-    def as_object(self) -> dict:
-        """The result as the object that `--format json` prints."""
-        values = {name: getattr(self, name) for name in FIELDS}
-        if self.reason is not None:
-            values["reason"] = self.reason
-        return values
 
 
 class ImageClassifier:
@@ -127,7 +88,8 @@ class ImageClassifier:
         if invert not in ("auto", "yes", "no"):
             raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
         self.device = pick_device(device)
-        self.net, self.metadata = load_weights(weights or default_weights(), arch)
+        self.weights = os.fspath(weights or default_weights())
+        self.net, self.metadata = load_weights(self.weights, arch)
         self.net.to(self.device)
         names = self.metadata["classes"]
         self.classes = [int(n) if n.isascii() and n.isdigit() and str(int(n)) == n else n for n in names]
@@ -137,6 +99,12 @@ class ImageClassifier:
         self.limits = Limits(
             self.metadata.get("reject_below", REJECT_BELOW), self.metadata.get("least_evidence", 0.0)
         )
+
+    @property
+    def name(self) -> str:
+        """The network's name, and its file's where that says something else."""
+        file, arch = os.path.basename(self.weights), self.net.arch
+        return arch if file == f"{arch}.pth" else f"{arch} ({file})"
 
     def predict(self, picture) -> int | str | None:
         """The class of one picture: a path, a PIL image or an array.
@@ -154,7 +122,10 @@ class ImageClassifier:
 
         A picture that cannot be read has its `error` set, and the others are read.
         """
-        results = [self.prepare(picture) for picture in pictures]
+        return self.read([self.prepare(picture) for picture in pictures])
+
+    def read(self, results: list[Result]) -> list[Result]:
+        """The same Results with what the network says of their pictures."""
         readable = [result for result in results if result.error is None]
         if readable:
             images = torch.from_numpy(np.stack([result.image for result in readable]))
@@ -167,15 +138,21 @@ class ImageClassifier:
 
     def prepare(self, picture) -> Result:
         """A Result with the picture as the network will see it, or with the error."""
+        return self.prepare_in_steps(picture)[0]
+
+    def prepare_in_steps(self, picture) -> tuple[Result, Steps | None]:
+        """The same, and each step of the picture on its way, or None."""
         path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
         result = Result(path=path, label=None if path is None else self.label_of(path))
+        found = None
         try:
-            result.image = mnist_like(picture, self.invert)
+            found = steps(picture, self.invert)
+            result.image = found.digit
         except PictureError as error:
             result.error = str(error)
         except MemoryError:
             result.error = "this machine has not enough memory for it"
-        return result
+        return result, found
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
         """The network's N×1×32×32 inputs of N×28×28 uint8 pictures."""
@@ -201,8 +178,9 @@ class ImageClassifier:
 
     def refuse(self, results: list[Result], logits: torch.Tensor) -> None:
         """Take back the answers of which N×classes calibrated logits are not sure enough."""
-        kept, nats = self.limits.kept(logits).tolist(), evidence(logits).tolist()
-        for result, is_kept, found in zip(results, kept, nats, strict=True):
+        nats = evidence(logits)
+        kept = self.limits.kept(logits, nats).tolist()
+        for result, is_kept, found in zip(results, kept, nats.tolist(), strict=True):
             if not result.image.any():
                 result.reason = "blank: there is no ink in the picture"
             elif not is_kept:
@@ -295,210 +273,27 @@ def listed_paths(source: str) -> Iterator[str]:
                 yield path
 
 
-# ---------------------------------------------------------------- how results are shown
-
-
-class Report:
-    """Counts of what was read, for the total, the confusion list and the exit status."""
-
-    def __init__(self):
-        self.read = self.unreadable = self.refused = self.labelled = self.right = 0
-        self.misses: Counter = Counter()
-
-    def add(self, values: dict) -> None:
-        """Count one result, given as its object."""
-        if values["error"] is not None:
-            self.unreadable += 1
-            return
-        self.read += 1
-        self.refused += values["prediction"] is None
-        if values["correct"] is not None:
-            self.labelled += 1
-            self.right += values["correct"]
-            if not values["correct"]:
-                self.misses[values["label"], values["prediction"]] += 1
-
-    def lines(self) -> Iterator[str]:
-        """The total, then a line for each kind of miss, the commonest first."""
-        parts = [f"{self.read:,} read"]
-        if self.labelled:
-            share = 100 * self.right / self.labelled
-            parts.append(f"{self.right:,} of {self.labelled:,} right ({share:.2f} %)")
-        if self.refused:
-            parts.append(f"{self.refused:,} refused")
-        if self.unreadable:
-            parts.append(f"{self.unreadable:,} could not be read")
-        yield ", ".join(parts)
-        for (label, prediction), count in self.misses.most_common():
-            yield f"  {one_line(label)} read as {one_line(prediction)}: {count:,}"
-
-
-class TableWriter:
-    """Results as a table for people; a path too long for its column is shown by its end."""
-
-    def __init__(self, stream):
-        self.stream = stream
-        self.width = None
-
-    def write(self, results: list[Result]) -> None:
-        if self.width is None:
-            # The first batch decides the width; a terminal limits it to what leaves 80 columns.
-            longest = max(len(one_line(result.path)) for result in results)
-            self.width = max(7, min(longest, 42) if self.stream.isatty() else longest)
-            print(f"{'picture':{self.width}}  read  sure     second choice", file=self.stream)
-        for result in results:
-            path = one_line(result.path)
-            if len(path) > self.width and self.stream.isatty():
-                path = "…" + path[1 - self.width :]
-            print(f"{path:{self.width}}  {self.verdict(result)}".rstrip(), file=self.stream)
-
-    @staticmethod
-    def verdict(result: Result) -> str:
-        if result.error is not None:
-            return f"   -  not read: {one_line(result.error)}"
-        answer = "?" if result.prediction is None else one_line(result.prediction)
-        second = (
-            f"{one_line(result.top[1][0])} ({100 * result.top[1][1]:.2f} %)"
-            if len(result.top) > 1
-            else ""
-        )
-        mark = {True: "✓", False: f"✗ is {one_line(result.label)}", None: ""}[result.correct]
-        note = mark if result.reason is None else result.reason.split(":")[0]
-        return f"{answer!s:>4}  {100 * result.confidence:6.2f} %  {second:14} {note}"
-
-
-class JsonWriter:
-    """One JSON object a line."""
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def write(self, results: list[Result]) -> None:
-        for result in results:
-            # ASCII only, so that a name that is not UTF-8 survives as an escape.
-            self.stream.write(json.dumps(result.as_object()) + "\n")
-
-
-class CsvWriter:
-    """The same fields as the JSON objects and the reason; `top` is written as JSON."""
-
-    def __init__(self, stream, header: bool = True):
-        self.writer = csv.DictWriter(stream, (*FIELDS, "reason"), lineterminator="\n")
-        if header:
-            self.writer.writeheader()
-
-    def write(self, results: list[Result]) -> None:
-        for result in results:
-            row = result.as_object()
-            row["top"] = None if row["top"] is None else json.dumps(row["top"])
-            self.writer.writerow(row)
-
-
-WRITERS = {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}
-
-
-class PlotKeeper:
-    """The first wrong and the first other results, as many as one figure shows."""
-
-    def __init__(self):
-        self.wrong: list[Result] = []
-        self.others: list[Result] = []
-        self.seen = 0
-
-    def add(self, results: list[Result]) -> None:
-        for result in results:
-            if result.image is None:
-                continue
-            self.seen += 1
-            chosen = self.wrong if result.correct is False else self.others
-            if len(chosen) < MOST_PICTURES:
-                chosen.append(result)
-
-    def draw(self, path: str) -> None:
-        """The pictures as the network saw them, with verdicts, the wrong ones first."""
-        import plots
-
-        shown = (self.wrong + self.others)[:MOST_PICTURES]
-        titles, colours = [], []
-        for result in shown:
-            answer = "?" if result.prediction is None else result.prediction
-            mark = {True: " ✓", False: f" ✗ is {result.label}", None: ""}[result.correct]
-            titles.append(f"{answer} {100 * result.confidence:.0f} %{mark}")
-            colours.append({True: plots.GREEN, False: plots.RED, None: plots.GREY}[result.correct])
-        heading = f"{len(shown):,} of {self.seen:,} pictures as the network sees them"
-        plots.picture_grid([r.image for r in shown], titles, colours, path, heading)
-
-
-# ---------------------------------------------------------------- an output file that is continued
-
-
-def read_done(path: str, format: str) -> tuple[list[dict], int]:
-    """The results in an output file, and the length in bytes up to which it is whole.
-
-    A last line that was cut off does not count. Raises UserError for a file that
-    holds something else, which is not to be overwritten.
-    """
-    if not os.path.exists(path) or not os.path.isfile(path):
-        return [], 0
-    with open(path, "rb") as file:
-        data = file.read()
-    end = data.rfind(b"\n") + 1
-    while format == "csv" and data.count(b'"', 0, end) % 2:  # a line break within a name
-        end = data.rfind(b"\n", 0, end - 1) + 1
-    whole = data[:end]
-    try:
-        text = whole.decode("utf-8", "surrogateescape")
-        if format == "json":
-            rows = [json.loads(line) for line in text.splitlines()]
-        else:
-            rows = [from_csv(row) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
-        if not all(is_result(row) for row in rows):
-            raise ValueError
-    except (ValueError, KeyError, RecursionError, csv.Error):
-        raise UserError(
-            f"{path} is there already and holds no {format} results; give another --output"
-        ) from None
-    return rows, len(whole)
-
-
-def is_result(row) -> bool:
-    """Whether a row of an output file has what is counted of a result."""
-    if not isinstance(row, dict) or not all(name in row for name in FIELDS):
-        return False
-    names = (row[name] for name in ("path", "prediction", "label", "error"))
-    return row["correct"] in (None, True, False) and all(
-        name is None or isinstance(name, str | int) for name in names
-    )
-
-
-def from_csv(row: dict) -> dict:
-    """A row of an output file in CSV as the object it was made from."""
-    values = {name: value if value != "" else None for name, value in row.items()}
-    values["correct"] = {"True": True, "False": False, None: None}[values["correct"]]
-    return values
-
-
-# ---------------------------------------------------------------- a whole set, and one picture's steps
+# ---------------------------------------------------------------- a whole set
 
 
 def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
     """N×28×28 uint8 pictures, their N class indices, and how many pictures could not be used.
 
-    `source` is mnist (the test images), fonts (the families that no training
-    saw) or a folder of pictures whose names or folders tell what they are.
+    `source` is a published data set (its test images), fonts (the families that no
+    training saw) or a folder of pictures whose names or folders tell what they are.
     """
-    if source in ("mnist", "fonts"):
-        from dataset import load_font_digits, load_mnist
+    from dataset import DATASETS, load_dataset, load_font_digits
 
+    if source in (*DATASETS, "fonts"):
         if source == "fonts":
+            classes = list(range(10))
             images, labels = load_font_digits(FONTS, held_out=True)
         else:
-            mnist = load_mnist("data")
-            images, labels = mnist.test_images, mnist.test_labels
-        if classifier.classes != list(range(10)):
-            raise UserError(
-                f"the weights know {len(classifier.classes)} classes that are not the digits"
-            )
+            found = load_dataset(source, "data")
+            images, labels, classes = found.test_images, found.test_labels, found.classes
+        if [str(name) for name in classifier.classes] != [str(name) for name in classes]:
+            count = len(classifier.classes)
+            raise UserError(f"the weights know {count} classes that are not those of {source}")
         return images, labels, 0
     images, labels, unusable = [], [], 0
     for path in find_pictures([source]):
@@ -536,27 +331,151 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
         share = f", of which {right / answered.sum():.2%} right" if answered.any() else ""
         say(f"answered with --reject: {answered.double().mean():.2%}{share}")
     if arguments.plot:
-        import plots
-
-        with partly_done():
+        with drawing(arguments.plot) as plots:
             plots.evaluation(warm, images, classifier.classes, arguments.plot)
-        say(f"drawn: {arguments.plot}")
     return 1 if unusable else 0
 
 
-def explain(classifier: ImageClassifier, picture: str, path: str, format: str) -> int:
-    """Read one picture, print the result, and draw what was done with it."""
+# ---------------------------------------------------------------- figures
+
+
+@contextlib.contextmanager
+def drawing(path: str, is_all: bool = False):
+    """The module of figures, and a line that says where the one that is drawn is.
+
+    Unless the figure `is_all` that is made, there are results, and without it they are partly done.
+    """
     import plots
 
-    result = classifier.predict_batch([picture])[0]
-    WRITERS[format](sys.stdout).write([result])
+    with contextlib.nullcontext() if is_all else partly_done():
+        yield plots
+    say(f"drawn: {path}")
+
+
+def explain(classifier: ImageClassifier, arguments) -> int:
+    """Read one picture, print the result, and draw what was done with it."""
+    result, found = classifier.prepare_in_steps(arguments.explain)
+    write_one(classifier, result, arguments.format)
     if result.error is not None:
         return 1
-    found, refused = steps(picture, classifier.invert), result.prediction is None
-    with partly_done():
-        plots.steps(found, result.probabilities, classifier.classes, path, refused)
-    say(f"drawn: {path}")
+    with drawing(arguments.plot) as plots:
+        refused = result.prediction is None
+        plots.steps(found, result.probabilities, classifier.classes, arguments.plot, refused)
     return 0
+
+
+def write_one(classifier: ImageClassifier, result: Result, format: str) -> None:
+    """Read one prepared picture and print the result."""
+    WRITERS[format](sys.stdout).write(classifier.read([result]))
+
+
+def draw_maps(classifier: ImageClassifier, arguments) -> int:
+    """Read one picture, print the result, and draw what each layer makes of it."""
+    result = classifier.prepare(arguments.maps)
+    write_one(classifier, result, arguments.format)
+    if result.error is not None:
+        return 1
+    from layers import feature_maps, operations
+    from look import stages
+
+    states = feature_maps(classifier.net, classifier.inputs(torch.from_numpy(result.image)[None]))
+    done = {"input": ""} | stages(classifier.net)
+    layers = [(name, done[name], state[0]) for name, state in states.items() if name != "output"]
+    best = int(result.probabilities.argmax())
+    last = operations(classifier.net)[-1]
+    bitmap = last.weight[best] if last.kind == "distance" else None
+    verdict = "refused" if result.prediction is None else f"read as {one_line(classifier.classes[best])}"
+    with drawing(arguments.plot) as plots:
+        title = f"What each layer of {classifier.name} makes of {os.path.basename(arguments.maps)}"
+        answer = (classifier.classes, result.probabilities, verdict)
+        plots.maps(layers, answer, arguments.plot, title, bitmap)
+    return 0
+
+
+def draw_filters(classifier: ImageClassifier, arguments) -> int:
+    """Draw what C1 and C3 have learned to look for."""
+    from look import kernels
+
+    with drawing(arguments.plot, is_all=True) as plots:
+        title = f"What {classifier.name} has learned to look for"
+        plots.filters(kernels(classifier.net), arguments.plot, title)
+    return 0
+
+
+def draw_embedding(classifier: ImageClassifier, arguments) -> int:
+    """Draw F6 of a whole set in two dimensions."""
+    from look import features, plane, stages
+
+    images, labels, unusable = evaluation_set(arguments.embedding, classifier)
+    if len(labels.unique()) < 2:
+        raise UserError(
+            f"{arguments.embedding} has pictures of one class; --embedding needs two", status=1
+        )
+    predictions = classifier.logits(images).argmax(dim=1)
+    points = plane(features(classifier.net, classifier.inputs(images)), labels)
+    with drawing(arguments.plot, is_all=True) as plots:
+        has_f6 = "F6" in stages(classifier.net)
+        what = f"F6 of {classifier.name}" if has_f6 else f"What the outputs of {classifier.name} read,"
+        title = f"{what} for the {len(labels):,} pictures of {arguments.embedding}"
+        plots.embedding(points, labels, predictions, classifier.classes, arguments.plot, title)
+    return 1 if unusable else 0
+
+
+def draw_robustness(classifier: ImageClassifier, arguments) -> int:
+    """Accuracy on a whole set that is turned, moved, made larger or noisy: print and draw it."""
+    from look import DISTURBANCES, disturbed, robustness
+
+    classifiers = [classifier]
+    for weights in arguments.beside or []:
+        classifiers.append(ImageClassifier(weights, device=arguments.device, arch=arguments.arch))
+        if classifiers[-1].classes != classifier.classes:
+            raise UserError(f"{weights} knows other classes than {classifier.weights}")
+    images, labels, unusable = evaluation_set(arguments.robustness, classifier)
+    curves = {}
+    for each in classifiers:
+        each.logits(images[:1])  # raises where the answers are no numbers, which have no accuracy
+        mean, std = each.metadata["mean"], each.metadata["std"]
+        name = each.weights if each.name in curves else each.name
+        curves[name] = robustness(each.net, each.inputs(images), labels.to(each.device), mean, std)
+    if arguments.format == "json":
+        print(json.dumps(curves))
+    else:
+        print_robustness(curves)
+    examples = {
+        kind: [
+            disturbed(to_input(images[:1], 0.0, 1.0), kind, amount, 0.0, 1.0)[0, 0].numpy()
+            for amount in disturbance.shown
+        ]
+        for kind, disturbance in DISTURBANCES.items()
+    }
+    with drawing(arguments.plot) as plots:
+        title = (
+            f"The {len(labels):,} pictures of {arguments.robustness}, disturbed after they were centred"
+        )
+        plots.robustness(curves, examples, arguments.plot, title)
+    return 1 if unusable else 0
+
+
+def print_robustness(curves: dict) -> None:
+    """A table for each kind of disturbance: a row an amount, a column a network."""
+    names = [one_line(name) for name in curves]
+    for kind, amounts in next(iter(curves.values())).items():
+        print(f"{kind:>9}  " + "  ".join(f"{name:>9}" for name in names))
+        for i, (amount, _) in enumerate(amounts):
+            shares = (f"{100 * measured[kind][i][1]:.2f} %" for measured in curves.values())
+            cells = (f"{share:>{max(9, len(name))}}" for share, name in zip(shares, names, strict=True))
+            print(f"{amount:>9}  " + "  ".join(cells))
+
+
+# What the command line does instead of reading: how, of what, and its figure's name without --plot.
+TASKS = {
+    "explain": (explain, "one picture", "steps.png"),
+    "maps": (draw_maps, "one picture", "maps.png"),
+    "filters": (draw_filters, "the network", "filters.png"),
+    "evaluate": (evaluate_set, "one set", None),
+    "embedding": (draw_embedding, "one set", "embedding.png"),
+    "robustness": (draw_robustness, "one set", "robustness.png"),
+}
 
 
 # ---------------------------------------------------------------- the command line
@@ -577,13 +496,35 @@ def parse_arguments(argv):
     add(
         "--explain",
         metavar="PICTURE",
-        help=f"read one picture and draw each step on its way to the answer (--plot, or {EXPLANATION})",
+        help="read one picture and draw each step on its way to the network (--plot, or steps.png)",
+    )
+    add(
+        "--maps",
+        metavar="PICTURE",
+        help="read one picture and draw what each layer makes of it (--plot, or maps.png)",
+    )
+    add(
+        "--filters",
+        action="store_true",
+        default=None,
+        help="draw the learned kernels of C1 and C3 (--plot, or filters.png)",
     )
     add(
         "--evaluate",
         metavar="SET",
-        help="compare with the truth: mnist (test images), fonts (unseen ones), or a folder",
+        help="compare with the truth: mnist or another data set (test images), fonts, or a folder",
     )
+    add(
+        "--embedding",
+        metavar="SET",
+        help="draw F6 of all pictures in two dimensions (--plot, or embedding.png)",
+    )
+    add(
+        "--robustness",
+        metavar="SET",
+        help="accuracy against rotation, shift, scale and noise (--plot, or robustness.png)",
+    )
+    add("--beside", metavar="FILE", nargs="+", help="other weights to compare with, for --robustness")
     add("--batch-size", type=number(int, 1, 100_000), default=256, help="pictures at a time (256)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(auto)")
     add(
@@ -596,15 +537,30 @@ def parse_arguments(argv):
     add("--output", metavar="FILE", help="write the results to a file, or go on with it")
     add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
     arguments = parser.parse_args(argv)
-    for name, kind in (("explain", "one picture"), ("evaluate", "one set")):
-        others = (arguments.paths, arguments.files_from, arguments.output)
-        if getattr(arguments, name) is not None and any(others):
-            raise UserError(f"--{name} is for {kind} alone, without other paths and without --output")
-    if arguments.explain is not None and arguments.evaluate is not None:
-        raise UserError("--explain is for one picture and --evaluate for many: leave one out")
-    if arguments.evaluate is not None and arguments.format == "csv":
-        raise UserError("--evaluate prints a table, or one object with --format json")
+    check_task(arguments)
     return arguments
+
+
+def check_task(arguments) -> None:
+    """Raise UserError for flags that do not go together; give a task's figure its name."""
+    given = [name for name in TASKS if getattr(arguments, name) is not None]
+    arguments.task = given[0] if given else None
+    if arguments.beside and arguments.task != "robustness":
+        raise UserError("--beside is for --robustness: other weights to compare with")
+    if not given:
+        return
+    _, kind, figure = TASKS[arguments.task]
+    if len(given) > 1:
+        raise UserError(f"--{given[0]} and --{given[1]} are two things to do: leave one out")
+    if any((arguments.paths, arguments.files_from, arguments.output)):
+        raise UserError(
+            f"--{arguments.task} is for {kind} alone, without other paths and without --output"
+        )
+    if arguments.task in ("filters", "embedding") and arguments.format != "table":
+        raise UserError(f"--{arguments.task} draws a figure and prints nothing: leave --format out")
+    if arguments.task in ("evaluate", "robustness") and arguments.format == "csv":
+        raise UserError(f"--{arguments.task} prints a table, or one object with --format json")
+    arguments.plot = arguments.plot or figure
 
 
 def wanted_paths(arguments) -> Iterator[str]:
@@ -699,9 +655,8 @@ def score(classifier: ImageClassifier, arguments, report: Report, keeper: PlotKe
 @command_line
 def main(argv=None) -> int:
     arguments = parse_arguments(argv)
-    plot = arguments.plot or (None if arguments.explain is None else EXPLANATION)
-    if plot:
-        check_writable(plot)
+    if arguments.plot:
+        check_writable(arguments.plot)
     classifier = ImageClassifier(
         arguments.weights,
         device=arguments.device,
@@ -710,10 +665,9 @@ def main(argv=None) -> int:
         top_k=max(arguments.top_k, 2 if arguments.format == "table" else 1),
         reject=arguments.reject,
     )
-    if arguments.evaluate is not None:
-        return evaluate_set(classifier, arguments)
-    if arguments.explain is not None:
-        return explain(classifier, arguments.explain, plot, arguments.format)
+    if arguments.task is not None:
+        task, *_ = TASKS[arguments.task]
+        return task(classifier, arguments)
     report = Report()
     keeper = PlotKeeper() if arguments.plot else None
     score(classifier, arguments, report, keeper)

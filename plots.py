@@ -6,22 +6,30 @@ their marks too.
 """
 
 import io
+import itertools
 import math
 import warnings
 
+import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from evaluate import Evaluation
 from files import one_line, write_file
+from look import DISTURBANCES, Kernels
 from preprocess import to_pixels
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
 RUN_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY)
+CLASS_COLOURS = (*RUN_COLOURS, "#000000", "#8C510A")
 RUN_MARKS = "os^Dv<>P"
+WIDTH = 10  # of most figures, in hundreds of pixels: to be read on a page of 1,000
+SIGNED = LinearSegmentedColormap.from_list("signed", [BLUE, "white", RED]).with_extremes(bad="#BBBBBB")
 
 
 def plain(text) -> str:
@@ -109,7 +117,7 @@ def accuracy_limits(history: list[dict]) -> tuple[float, float]:
 
 def run_comparison(runs: dict[str, list[dict]], path) -> None:
     """Loss and accuracy of several runs over each other; solid is validation, dotted training."""
-    figure = new_figure(15, 6.4)
+    figure = new_figure(WIDTH, 5.6)
     loss, accuracy = figure.subplots(1, 2)
     for i, (name, history) in enumerate(runs.items()):
         colour, mark = RUN_COLOURS[i % len(RUN_COLOURS)], RUN_MARKS[i % len(RUN_MARKS)]
@@ -129,7 +137,8 @@ def run_comparison(runs: dict[str, list[dict]], path) -> None:
                 )
     loss.set(title="Loss (dotted: training)", ylabel="mean of the images")
     decimal_log_scale(loss)
-    accuracy.set(title="Accuracy (solid: validation, or test without it)", ylabel="% right")
+    accuracy.set(title="Accuracy (solid: validation, else test)", ylabel="% right")
+    accuracy.set_ylim(accuracy_limits([row for history in runs.values() for row in history]))
     for axes in (loss, accuracy):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -143,7 +152,7 @@ def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
     """Gray pictures (N×H×W, 0 to 255) in a grid, each with a title in a colour."""
     columns = min(10, max(1, len(pictures)))
     rows = max(1, math.ceil(len(pictures) / columns))
-    figure = new_figure(max(5.0, 1.3 * columns), 1.5 * rows + 0.5)
+    figure = new_figure(max(5.0, WIDTH / 10 * columns), 1.25 * rows + 0.4)
     figure.suptitle(plain(heading))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
@@ -156,7 +165,7 @@ def picture_grid(pictures, titles, colours, path, heading: str = "") -> None:
 
 def steps(found, probabilities, classes, path, refused: bool = False) -> None:
     """A picture on its way to the network (`preprocess.Steps`), and what the network says of it."""
-    figure = new_figure(15, 3.6)
+    figure = new_figure(WIDTH, 2.7)
     *panels, answer = figure.subplots(1, 5)
     ink = "dark" if found.dark else "bright"
     shown = (
@@ -171,38 +180,45 @@ def steps(found, probabilities, classes, path, refused: bool = False) -> None:
         axes.set_title(f"{title}\n{pixels.shape[1]}×{pixels.shape[0]}", fontsize=10)
         axes.axis("off")
     best = int(probabilities.argmax())
-    colours = [BLUE if i == best else GREY for i in range(len(classes))]
-    answer.barh([plain(name) for name in classes], 100 * probabilities, color=colours)
-    answer.invert_yaxis()
-    answer.set(xlim=(0, 100), xlabel="% sure")
     verdict = "refused" if refused else f"read as {plain(classes[best])}"
-    answer.set_title(f"{verdict}\n{100 * probabilities[best]:.2f} %", fontsize=10)
+    answer_bars(answer, classes, probabilities, verdict)
     save(figure, path)
 
 
-def evaluation(result: Evaluation, pictures, classes, path, shown: int = 18) -> None:
-    """The confusion matrix, the most confident mistakes and the least sure hits, in one figure.
+def evaluation(result: Evaluation, pictures, classes, path) -> None:
+    """Confusion matrix, reliability, the most confident mistakes and the least sure hits.
 
     `pictures` are the N×28×28 uint8 pictures that `result` is of.
     """
-    figure = new_figure(16, 6.6)
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.5))
+    figure = new_figure(WIDTH, 9.6)
+    above, *below = figure.subfigures(3, 1, height_ratios=(5, 3, 1.7))
+    left, right = above.subfigures(1, 2, width_ratios=(1.25, 1))
     confusion_heatmap(left.subplots(), result, classes)
-    groups = (("the most confident mistakes", result.mistakes(), RED),)
-    groups += (("the least sure hits", result.unsure_hits(), GREEN),)
-    for part, (title, order, colour) in zip(right.subfigures(2, 1), groups, strict=True):
+    reliability_diagram(right, result)
+    groups = (("The most confident mistakes", result.mistakes(), RED, 2),)
+    groups += (("The least sure hits", result.unsure_hits(), GREEN, 1),)
+    for part, (title, order, colour, rows) in zip(below, groups, strict=True):
         part.suptitle(f"{title} (of {len(order):,})" if len(order) else f"{title}: none")
-        for axes, i in zip(
-            part.subplots(2, shown // 2).flat, [*order.tolist(), *[None] * shown], strict=False
-        ):
+        for axes, i in itertools.zip_longest(part.subplots(rows, 10).flat, order[: 10 * rows].tolist()):
             axes.axis("off")
             if i is None:
                 continue
             axes.imshow(pictures[i].numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             name, read = classes[int(result.labels[i])], classes[int(result.predictions[i])]
-            words = f"{read}" if name == read else f"{read}, is {name}"
-            axes.set_title(f"{plain(words)}\n{result.confidences[i]:.1%}", color=colour, fontsize=8)
+            words = [f"{read}"] if name == read else [f"{read}, is {name}"]
+            if len(words[0]) > 12:
+                words = [f"{read},", f"is {name}"]
+            words = [short(word, 14) for word in words]
+            axes.set_title("\n".join([*words, f"{result.confidences[i]:.1%}"]), color=colour, fontsize=9)
     save(figure, path)
+
+
+def short(text, most: int) -> str:
+    """Text as `plain` makes it, of at most so many characters."""
+    text = one_line(text)
+    if text.startswith("_"):
+        text = f" {text}"  # matplotlib leaves such names out of legends
+    return plain(text if len(text) <= most else text[: most - 1] + "…")
 
 
 def confusion_heatmap(axes, result: Evaluation, classes) -> None:
@@ -210,16 +226,55 @@ def confusion_heatmap(axes, result: Evaluation, classes) -> None:
     counts = result.confusion()
     mistakes = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
     mistakes.fill_diagonal_(0)
-    axes.imshow(mistakes.numpy(), cmap="Oranges", vmin=0, vmax=max(0.01, mistakes.max().item()))
-    places = range(len(classes))
-    axes.set_xticks(places, [plain(name) for name in classes], rotation=0 if len(classes) <= 10 else 90)
-    axes.set_yticks(places, [plain(name) for name in classes])
+    most = max(0.01, mistakes.max().item())
+    axes.imshow(mistakes.numpy(), cmap="Oranges", vmin=0, vmax=most)
+    places, names = range(len(classes)), [short(name, 12) for name in classes]
+    is_short = len(names) <= 12 and max(map(len, names)) <= 3
+    size = 10 if len(names) <= 12 else max(3, 300 / len(names) / 1.4)
+    axes.set_xticks(places, names, rotation=0 if is_short else 90, fontsize=size)
+    axes.set_yticks(places, names, fontsize=size)
     axes.set(xlabel="read as", ylabel="is", title=f"{100 * result.accuracy:.2f} % right")
     if len(classes) <= 12:
         for i in places:
             for j in places:
                 if counts[i, j]:
-                    axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8)
+                    colour = "white" if mistakes[i, j] > 0.6 * most else "black"
+                    axes.text(
+                        j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=9, color=colour
+                    )
+
+
+def reliability_diagram(figure, result: Evaluation) -> None:
+    """How often answers are right against how sure they are, above how many there are of each."""
+    images, confidence, accuracy = result.reliability()
+    there = images > 0
+    x, y, n = (values[there].numpy() for values in (100 * confidence, 100 * accuracy, images))
+    axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    axes.plot([0, 100], [0, 100], "--", color=GREY, label="as right as it is sure")
+    low, high = wilson_interval(y / 100, n)
+    axes.vlines(x, 100 * low, 100 * high, color=BLUE, linewidth=5, alpha=0.3, label="95 % interval")
+    axes.plot(x, y, "o", color=BLUE, label="answers")
+    axes.set(ylabel="% right", ylim=(-3, 103), xlim=(-3, 103))
+    axes.set_title(f"Reliability (calibration error {100 * result.calibration_error():.2f} %)")
+    axes.legend(loc="lower right", fontsize=9)
+    edges = np.linspace(0, 100, len(images) + 1)
+    counts.bar(edges[:-1], images.numpy(), width=edges[1], align="edge", color=SKY, edgecolor="white")
+    counts.set(
+        yscale="log", ylabel="answers", xlabel="% sure", ylim=(0.7, 3 * max(1, images.max().item()))
+    )
+    counts.yaxis.set_major_formatter("{x:,.0f}")
+    for each in (axes, counts):
+        each.grid(alpha=0.3)
+
+
+def wilson_interval(share: np.ndarray, count: np.ndarray, z: float = 1.96):
+    """The 95 % interval, low and high, of shares (0 to 1) that were seen among so many.
+
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    """
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return middle - half, middle + half
 
 
 def batch_grid(inputs, labels, path, mean: float, std: float, predictions=None) -> None:
@@ -261,3 +316,215 @@ def prediction_grid(
         colours.append(GREEN if read == label else RED)
     heading = f"{len(mistakes):,} of {len(result.labels):,} wrong"
     picture_grid(pictures, titles, colours, path, heading)
+
+
+# ---------------------------------------------------------------- inside a network
+
+
+def mosaic(tiles: np.ndarray, columns: int) -> tuple[np.ndarray, int]:
+    """N×H×W tiles side by side in so many columns, with thin gaps of NaN; and from tile to tile.
+
+    Each number becomes zoom×zoom of them, so that a gap may be thinner than a pixel of a tile.
+    """
+    count, height, width = tiles.shape
+    zoom = math.ceil(48 / height) if height > 1 else 16
+    gap = 4 if height > 1 else 1
+    tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    across, down = zoom * width + gap, zoom * height + gap
+    whole = np.full((math.ceil(count / columns) * down + gap, columns * across + gap), np.nan)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * down + gap, i % columns * across + gap
+        whole[top : top + zoom * height, left : left + zoom * width] = tile
+    return whole, across
+
+
+def columns_for(count: int) -> int:
+    """The least columns that hold so many tiles in whole rows, none of them shorter than high."""
+    return next(
+        columns for columns in range(math.isqrt(count - 1) + 1, count + 1) if count % columns == 0
+    )
+
+
+def show_signed(axes, values: np.ndarray, full: float | None = None) -> None:
+    """Numbers as colours: 0 is white, `full` or the largest is full, and what is not there is grey."""
+    full = full or np.nanmax(np.abs(values), initial=1e-9)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.imshow(values, cmap=SIGNED, vmin=-full, vmax=full, interpolation="nearest")
+
+
+MOST_MAPS = 16  # of a layer whose kernels are drawn, and of the one below
+
+
+def filters(layers: list[Kernels], path, title: str) -> None:
+    """The kernels of each layer: a column for each of its maps, a row for each map below.
+
+    Of a layer with more maps than a page has room for, those that come first.
+    """
+    all_maps = [len(k.weight) for k in layers]
+    layers = [k._replace(weight=k.weight[:MOST_MAPS, :MOST_MAPS]) for k in layers]
+    heights = [0.9 + 9.6 * k.weight.shape[1] / len(k.weight) for k in layers]
+    figure = new_figure(WIDTH, sum(heights) + 0.4)
+    figure.suptitle(f"{plain(title)}\nwhite: 0, orange: positive, blue: negative", fontsize=11)
+    parts = np.ravel(figure.subfigures(len(layers), 1, height_ratios=heights))
+    for part, (layer, below, weight), count in zip(parts, layers, all_maps, strict=True):
+        maps, maps_below, side, _ = weight.shape
+        kernels = weight.cpu().numpy().astype(float)
+        # Few weights are far larger than the others, which would all be white beside them.
+        full = max(1e-9, np.quantile(np.abs(kernels[kernels != 0]), 0.98)) if kernels.any() else 1.0
+        kernels[(kernels == 0).all(axis=(2, 3))] = np.nan  # a connection that does not exist
+        axes = part.subplots()
+        whole, step = mosaic(kernels.swapaxes(0, 1).reshape(-1, side, side), maps)
+        show_signed(axes, whole, full)
+        which = f"each of its {maps} maps" if maps == count else f"the first {maps} of its {count} maps"
+        words = f"{layer}: {side}×{side} weights of {which}, full colour from ±{full:.2f} on"
+        missing = "; grey: not connected" if np.isnan(kernels).any() else ""
+        axes.set_title(words + missing, fontsize=11)
+        axes.set_xlabel(f"map of {layer}")
+        axes.set_ylabel("input" if maps_below == 1 else f"map of {below}")
+        axes.set_xticks([(i + 0.5) * step for i in range(maps)], range(maps))
+        if maps_below > 1:
+            axes.set_yticks([(i + 0.5) * step for i in range(maps_below)], range(maps_below))
+        axes.tick_params(length=0)
+    save(figure, path)
+
+
+def maps(layers: list[tuple[str, str, torch.Tensor]], answer, path, title: str, bitmap=None) -> None:
+    """The states of each layer for one picture, from the input to the answer.
+
+    `layers` are (name, what it does, C×H×W or units), the input first; `answer` is
+    (classes, probabilities, the words above them). With `bitmap`, the 84 numbers
+    that the last layer is compared with, both are shown as 7×12.
+    """
+    panels = []
+    for name, done, states in layers:
+        tiles = states.cpu().numpy().astype(float)
+        tiles = tiles.reshape(len(tiles), *tiles.shape[1:] if tiles.ndim == 3 else (1, 1))
+        count, height, width = tiles.shape
+        size = f"{width}×{height}"
+        words = f"{name}: {count} maps of {size}" if height > 1 else f"{name}: {count} units"
+        if name == "input":
+            panels.append((f"input: {size}\n", tiles[0]))
+            continue
+        if bitmap is not None and states is layers[-1][2]:
+            panels.append((f"{words} as 7×12\n{done}", mosaic(tiles, 7)[0]))
+            drawn = bitmap.cpu().numpy().astype(float).reshape(-1, 1, 1)
+            panels.append(("what the answer wants F6 to be:\nits bitmap", mosaic(drawn, 7)[0]))
+        else:
+            panels.append((f"{words}\n{done}", mosaic(tiles, columns_for(count))[0]))
+    rows = math.ceil((len(panels) + 1) / 3)
+    figure = new_figure(WIDTH, 3.1 * rows + 0.6)
+    key = "white: 0, orange: positive, blue: negative; the fullest colour is a layer's largest number"
+    figure.suptitle(f"{plain(title)}\n{key}", fontsize=11)
+    grid = figure.add_gridspec(rows, 3)
+    for i, (words, values) in enumerate(panels):
+        axes = figure.add_subplot(grid[i // 3, i % 3])
+        if i == 0:
+            axes.imshow(values, cmap="gray", interpolation="nearest")
+            axes.axis("off")
+        else:
+            show_signed(axes, values)
+        axes.set_title(words, fontsize=10)
+    axes = figure.add_subplot(grid[rows - 1, len(panels) % 3 :])
+    answer_bars(axes, *answer)
+    save(figure, path)
+
+
+def answer_bars(axes, classes, probabilities, title: str) -> None:
+    """The probability of each class, up to twelve; the likeliest is blue."""
+    order = range(len(classes)) if len(classes) <= 12 else np.argsort(-probabilities)[:12]
+    best = int(probabilities.argmax())
+    axes.barh(
+        [short(classes[i], 14) for i in order],
+        [100 * probabilities[i] for i in order],
+        color=[BLUE if i == best else GREY for i in order],
+    )
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xlabel="% sure")
+    axes.set_title(f"{title}\n{100 * probabilities[best]:.2f} %", fontsize=10)
+
+
+MOST_POINTS, MOST_RINGS = 3000, 100  # in a figure of F6
+
+
+def embedding(points: torch.Tensor, labels, predictions, classes, path, title: str) -> None:
+    """N×2 points, each marked by its class; rings around those that were read wrong."""
+    figure = new_figure(WIDTH, 8)
+    axes = figure.subplots()
+    names = [short(name, 24) for name in classes]
+    are_marks = all(len(name) == 1 and name.isascii() and name.isalnum() for name in names)
+    wrong = labels != predictions
+    ringed = wrong & (wrong.cumsum(0) <= MOST_RINGS)
+    shown = ringed | (torch.arange(len(points)) < MOST_POINTS)
+    for i in labels.unique().tolist():
+        mark = names[i] if are_marks else str(i)
+        x, y = points[shown & (labels == i)].T
+        axes.scatter(
+            x,
+            y,
+            s=34 * len(mark),
+            linewidths=0.3,
+            marker=rf"$\mathrm{{{mark}}}$",
+            color=CLASS_COLOURS[i % len(CLASS_COLOURS)],
+            label=None if are_marks else names[i],
+        )
+    for i in labels.unique().tolist():
+        axes.annotate(
+            names[i],
+            points[labels == i].median(dim=0).values.tolist(),
+            ha="center",
+            va="center",
+            fontsize=19 if are_marks else 12,
+            fontweight="bold",
+            path_effects=[withStroke(linewidth=4, foreground="white")],
+        )
+    words = "read wrong" if ringed.equal(wrong) else f"read wrong ({MOST_RINGS} of {wrong.sum():,})"
+    ring = {"s": 150, "facecolors": "none", "edgecolors": "black", "linewidths": 1.2}
+    if wrong.any():
+        axes.scatter(*points[ringed].T, label=words, **ring)
+    axes.set(xticks=[], yticks=[])
+    axes.set_aspect("equal", adjustable="datalim")
+    part = f" (here {shown.sum():,})" if not shown.all() else ""
+    seen = "in the plane in which their classes are best told apart"
+    axes.set_title(f"{plain(title)}{part},\n{seen}", fontsize=11)
+    if wrong.any() or not are_marks:
+        axes.legend(loc="best", fontsize=9)
+    save(figure, path)
+
+
+def robustness(curves: dict, examples: dict, path, title: str) -> None:
+    """Accuracy against the amount of each disturbance, for one network or several.
+
+    `curves`: network → kind → [(amount, accuracy from 0 to 1), …]; `examples`:
+    kind → the H×W pictures of `Disturbance.shown`.
+    """
+    figure = new_figure(WIDTH, 8.4)
+    figure.suptitle(plain(title), fontsize=11)
+    for part, (kind, disturbance) in zip(
+        figure.subfigures(2, 2).flat, DISTURBANCES.items(), strict=True
+    ):
+        axes, strip = part.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        for i, (network, measured) in enumerate(curves.items()):
+            amounts, shares = zip(*measured[kind], strict=True)
+            style = {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "marker": RUN_MARKS[i % len(RUN_MARKS)]}
+            axes.plot(amounts, [100 * share for share in shares], label=short(network, 28), **style)
+        axes.axvline(disturbance.none, color=GREY, linestyle=":")
+        axes.set(title=kind.capitalize(), ylabel="% right", ylim=(0, 102))
+        axes.grid(alpha=0.3)
+        if kind == "rotation":
+            axes.legend(loc="lower center", fontsize=9)
+        first, last = disturbance.amounts[0], disturbance.amounts[-1]
+        half = 0.45 * (disturbance.shown[1] - disturbance.shown[0])
+        for amount, picture in zip(disturbance.shown, examples[kind], strict=True):
+            strip.imshow(
+                picture,
+                cmap="gray",
+                extent=(amount - half, amount + half, 0, 1),
+                vmin=0,
+                vmax=1,
+                aspect="auto",
+                interpolation="nearest",
+            )
+        strip.set(xlim=(first - half, last + half), yticks=[], xlabel=disturbance.unit)
+        strip.spines[:].set_visible(False)
+    save(figure, path)

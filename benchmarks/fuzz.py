@@ -337,7 +337,8 @@ def check_result(result) -> None:
 
 
 def read_weights(path: Path) -> None:
-    from inference import ImageClassifier, TableWriter
+    from inference import ImageClassifier
+    from results import TableWriter
 
     result = ImageClassifier(path, device="cpu", reject=True).predict_batch([drawing(7)])[0]
     check_result(result)

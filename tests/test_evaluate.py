@@ -133,6 +133,23 @@ def test_calibration_error_against_a_loop_over_bins():
     assert result.calibration_error() == pytest.approx(error, abs=1e-6)
 
 
+def test_reliability_against_a_loop_over_bins():
+    result = random_result()
+    confidences = result.confidences.tolist()
+    right = (result.predictions == result.labels).tolist()
+    images, confidence, accuracy = result.reliability()
+    assert images.sum() == len(confidences)
+    for i in range(15):
+        members = [k for k, c in enumerate(confidences) if i / 15 < c <= (i + 1) / 15]
+        assert images[i] == len(members)
+        if not members:
+            assert confidence[i].isnan()
+            assert accuracy[i].isnan()
+            continue
+        assert confidence[i].item() == pytest.approx(sum(confidences[k] for k in members) / len(members))
+        assert accuracy[i].item() == pytest.approx(sum(right[k] for k in members) / len(members))
+
+
 def test_the_area_under_the_coverage_curve_against_its_points():
     result = random_result(count=60)
     confidences = result.confidences.tolist()

@@ -12,9 +12,10 @@ from PIL import Image
 
 import inference
 from files import UserError
-from inference import FIELDS, ImageClassifier, find_pictures, main
-from model import LeNet5, save_weights
+from inference import ImageClassifier, find_pictures, main
+from model import NETWORKS, LeNet5, save_weights
 from preprocess import PictureError
+from results import FIELDS
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 DIGITS = ROOT / "test_digits"
@@ -413,7 +414,7 @@ def test_evaluation_of_unseen_fonts(workdir, capsys):
     assert max(map(len, captured.out.splitlines())) <= 80
     assert "answered with --reject" in captured.err
     with Image.open("set.png") as figure:
-        assert figure.width > 1000
+        assert figure.width >= 1000
 
 
 def test_evaluation_of_a_folder(folder, capsys):
@@ -456,7 +457,7 @@ def test_explain_draws_the_steps_and_the_answer(workdir, capsys):
     (value,) = objects(capsys.readouterr().out)
     assert value["prediction"] == 4
     with Image.open("steps.png") as figure:
-        assert figure.width > 1000
+        assert figure.width >= 1000
     # A picture of MNIST's size has no room for light and lines, and its steps too.
     Image.new("L", (28, 28)).save("blank.png")
     assert main(["--explain", "blank.png", "--weights", str(PRETRAINED), "--plot", "b.png"]) == 0
@@ -477,11 +478,169 @@ def test_an_empty_set_is_partly_done(workdir, capsys):
         (["--evaluate", "mnist", "a.png"], "--evaluate is for one set"),
         (["--explain", "a.png", "b.png"], "--explain is for one picture"),
         (["--explain", "a.png", "--evaluate", "mnist"], "leave one out"),
+        (["--maps", "a.png", "b.png"], "--maps is for one picture"),
+        (["--maps", "a.png", "--filters"], "--maps and --filters are two things to do"),
+        (["--filters", "a.png"], "--filters is for the network alone"),
+        (["--filters", "--format", "json"], "leave --format out"),
+        (["--embedding", "mnist", "--format", "csv"], "leave --format out"),
+        (["--embedding", "mnist", "--output", "o"], "--embedding is for one set"),
+        (["--robustness", "mnist", "--format", "csv"], "--format json"),
+        (["--robustness", "mnist", "--files-from", "-"], "--robustness is for one set"),
+        (["--beside", "a.pth"], "--beside is for --robustness"),
+        (["--robustness", "mnist", "--beside", "a.pth"], "there are no weights at a.pth"),
+        (["--robustness", "mnist", "--beside", "three.pth"], "three.pth knows other classes than"),
+        (["--filters", "--plot", "missing/f.png"], "there is no folder"),
+        (["--filters", "--plot", "/dev/full"], "the disk is full"),
     ],
 )
-def test_evaluate_and_explain_stand_alone(workdir, capsys, flags, words):
+def test_a_task_stands_alone(workdir, capsys, flags, words):
+    save_weights("three.pth", LeNet5(3), classes=["ankle boot", "bag", "coat"])
     assert main([*flags, "--weights", str(PRETRAINED)]) == 2
     assert_one_error_line(capsys.readouterr().err, words)
+
+
+# ---------------------------------------------------------------- figures
+
+
+@pytest.fixture
+def figure(monkeypatch):
+    """The last figure that would be saved, without the time that it takes."""
+    import plots
+
+    saved = {}
+    monkeypatch.setattr(plots, "save", lambda figure, path: saved.update(axes=figure.axes, path=path))
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--filters"], "filters.png"),
+        (["--maps", str(DIGITS / "digit_4.png")], "maps.png"),
+        (["--embedding", str(DIGITS)], "embedding.png"),
+        (["--robustness", str(DIGITS)], "robustness.png"),
+        (["--evaluate", str(DIGITS), "--plot", "set.png"], "set.png"),
+        (["--explain", str(DIGITS / "digit_4.png")], "steps.png"),
+    ],
+)
+def test_figures_are_a_thousand_pixels_wide(workdir, capsys, flags, name):
+    assert main([*flags, "--weights", str(PRETRAINED)]) == 0
+    assert capsys.readouterr().err == f"drawn: {name}\n"
+    with Image.open(name) as picture:
+        assert picture.width == 1000
+    assert os.listdir() == [name]
+
+
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_figures_of_every_network(workdir, capsys, figure, arch):
+    weights = ["--weights", str(ROOT / "pretrained" / f"{arch}.pth")]
+    assert main(["--filters", *weights]) == 0
+    assert [axes.get_title()[:2] for axes in figure["axes"]] == ["C1", "C3"]
+    picture = str(DIGITS / "digit_4.png")
+    assert main(["--maps", picture, "--format", "json", *weights, "--plot", "m.png"]) == 0
+    assert objects(capsys.readouterr().out)[0]["prediction"] == 4
+    names = [axes.get_title().split(":")[0] for axes in figure["axes"]]
+    layers = ["C1", "C2", "C3", "C4"] if arch == "teacher" else ["C1", "S2", "C3", "S4", "C5", "F6"]
+    bitmap = ["what the answer wants F6 to be"] if arch == "lenet5-1998" else []
+    assert names[:-1] == ["input", *layers, *bitmap]
+    assert names[-1].startswith("read as 4")
+    assert figure["path"] == "m.png"
+    assert main(["--embedding", str(DIGITS), *weights]) == 0
+    assert arch in figure["axes"][0].get_title()
+    assert ("F6" in figure["axes"][0].get_title()) == (arch != "teacher")
+
+
+def test_maps_of_1998_show_the_bitmap_of_the_answer(workdir, figure):
+    picture, weights = str(DIGITS / "digit_4.png"), str(ROOT / "pretrained" / "lenet5-1998.pth")
+    assert main(["--maps", picture, "--weights", weights]) == 0
+    image = figure["axes"][-2].get_images()[0].get_array()
+    height, width = (side / count for side, count in zip(image.shape, (12, 7), strict=True))
+    found = [
+        "".join(
+            "#" if image[int((i + 0.5) * height), int((j + 0.5) * width)] > 0 else "." for j in range(7)
+        )
+        for i in range(12)
+    ]
+    # The fifth column of BITMAPS in lenet1998.py, upright.
+    assert found[:3] == ["....##.", "....##.", "...###."]
+    assert found[8:10] == ["#######", "#######"]
+
+
+def test_a_refused_picture_says_so_in_its_maps(workdir, figure):
+    Image.new("L", (50, 50), 200).save("blank.png")
+    assert main(["--maps", "blank.png", "--weights", str(PRETRAINED), "--reject"]) == 0
+    assert figure["axes"][-1].get_title().startswith("refused")
+    assert main(["--maps", "missing.png", "--weights", str(PRETRAINED)]) == 1
+
+
+def test_figures_of_other_classes(workdir, capsys, figure):
+    names = ["T-shirt", "trousers", "ankle boot"]
+    save_weights("w.pth", LeNet5(3), classes=names)
+    for name, digit in zip(names, (1, 2, 3), strict=True):
+        os.makedirs(f"in/{name}")
+        for size in (28, 40):
+            Image.open(DIGITS / f"digit_{digit}.png").resize((size, size)).save(f"in/{name}/{size}.png")
+    for task in ("--embedding", "--evaluate", "--robustness"):
+        assert main([task, "in", "--weights", "w.pth", "--plot", "x.png"]) == 0
+        if task == "--embedding":
+            legend = [text.get_text() for text in figure["axes"][0].get_legend().get_texts()]
+            assert legend[:3] == names
+    assert main(["--evaluate", "mnist", "--weights", "w.pth"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "3 classes that are not those of mnist")
+
+
+def test_robustness_beside_other_weights(workdir, capsys, figure):
+    plain = str(ROOT / "pretrained" / "lenet5-plain.pth")
+    flags = ["--robustness", str(DIGITS), "--weights", str(PRETRAINED), "--beside", plain]
+    assert main([*flags, "--format", "json"]) == 0
+    curves = json.loads(capsys.readouterr().out)
+    assert list(curves) == ["lenet5", "lenet5 (lenet5-plain.pth)"]
+    assert dict(curves["lenet5"]["rotation"])[0] == 1.0  # ten of ten are read
+    legend = [text.get_text() for text in figure["axes"][0].get_legend().get_texts()]
+    assert legend == list(curves)
+    assert main(flags) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == sum(len(amounts) + 1 for amounts in curves["lenet5"].values())
+    assert max(map(len, rows)) <= 80
+    assert rows[0].split() == ["rotation", "lenet5", "lenet5", "(lenet5-plain.pth)"]
+    shares = [100 * dict(curve["rotation"])[-60] for curve in curves.values()]
+    assert rows[1].split() == ["-60", f"{shares[0]:.2f}", "%", f"{shares[1]:.2f}", "%"]
+
+
+def test_an_embedding_needs_two_classes(workdir, capsys):
+    os.mkdir("7")
+    Image.open(DIGITS / "digit_7.png").save("7/a.png")
+    assert main(["--embedding", "7", "--weights", str(PRETRAINED)]) == 1
+    assert_one_error_line(capsys.readouterr().err, "7 has pictures of one class")
+
+
+@pytest.mark.parametrize("task", ["--embedding", "--robustness", "--maps"])
+def test_figures_of_answers_that_are_no_numbers_are_one_line(workdir, capsys, task):
+    net = LeNet5()
+    for p in net.parameters():
+        p.data.fill_(3e38)
+    save_weights("w.pth", net)
+    of = str(DIGITS / "digit_3.png") if task == "--maps" else str(DIGITS)
+    assert main([task, of, "--weights", "w.pth"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "not finite numbers")
+    assert os.listdir() == ["w.pth"]
+
+
+def test_figures_of_a_network_that_is_dead(workdir, capsys):
+    net = LeNet5()
+    for p in net.parameters():
+        p.data.zero_()
+    save_weights("w.pth", net)
+    for flags in (["--filters"], ["--embedding", str(DIGITS)], ["--maps", str(DIGITS / "digit_3.png")]):
+        assert main([*flags, "--weights", "w.pth"]) == 0
+
+
+@pytest.mark.parametrize("task", ["--explain", "--maps"])
+def test_a_picture_is_prepared_once(workdir, monkeypatch, figure, task):
+    steps, calls = inference.steps, []
+    monkeypatch.setattr(inference, "steps", lambda *a: calls.append(a) or steps(*a))
+    assert main([task, str(DIGITS / "digit_4.png"), "--weights", str(PRETRAINED)]) == 0
+    assert len(calls) == 1
 
 
 # ---------------------------------------------------------------- what comes from outside

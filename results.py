@@ -1,0 +1,241 @@
+"""What was read from pictures: as a table, JSON or CSV, as a total, as a figure, in a file.
+
+    >>> from results import Result
+    >>> Result(path="digit_7.png", prediction=1, label=7).correct
+    False
+
+`inference.py` makes the results.
+"""
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from files import UserError, one_line
+
+FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error")
+MOST_PICTURES = 60  # in the figure of --plot
+
+
+@dataclass
+class Result:
+    """What was read from one picture; `error` is set where nothing could be.
+
+    `prediction` is the class (a digit as int, another name as str), None if the
+    picture could not be read or the answer was refused (`reason` says why).
+    `probabilities` has one number a class, `top` the k likeliest classes with
+    theirs, `image` the 28×28 uint8 picture as the network saw it.
+    """
+
+    path: str | None = None
+    prediction: int | str | None = None
+    confidence: float | None = None
+    top: list[tuple[int | str, float]] | None = None
+    label: int | str | None = None
+    error: str | None = None
+    reason: str | None = None
+    probabilities: np.ndarray | None = field(default=None, repr=False)
+    image: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the prediction is the label; None where either is missing."""
+        if self.prediction is None or self.label is None:
+            return None
+        return self.prediction == self.label
+
+    def as_object(self) -> dict:
+        """The result as the object that `--format json` prints."""
+        values = {name: getattr(self, name) for name in FIELDS}
+        if self.reason is not None:
+            values["reason"] = self.reason
+        return values
+
+
+# ---------------------------------------------------------------- how results are shown
+
+
+class Report:
+    """Counts of what was read, for the total, the confusion list and the exit status."""
+
+    def __init__(self):
+        self.read = self.unreadable = self.refused = self.labelled = self.right = 0
+        self.misses: Counter = Counter()
+
+    def add(self, values: dict) -> None:
+        """Count one result, given as its object."""
+        if values["error"] is not None:
+            self.unreadable += 1
+            return
+        self.read += 1
+        self.refused += values["prediction"] is None
+        if values["correct"] is not None:
+            self.labelled += 1
+            self.right += values["correct"]
+            if not values["correct"]:
+                self.misses[values["label"], values["prediction"]] += 1
+
+    def lines(self) -> Iterator[str]:
+        """The total, then a line for each kind of miss, the commonest first."""
+        parts = [f"{self.read:,} read"]
+        if self.labelled:
+            share = 100 * self.right / self.labelled
+            parts.append(f"{self.right:,} of {self.labelled:,} right ({share:.2f} %)")
+        if self.refused:
+            parts.append(f"{self.refused:,} refused")
+        if self.unreadable:
+            parts.append(f"{self.unreadable:,} could not be read")
+        yield ", ".join(parts)
+        for (label, prediction), count in self.misses.most_common():
+            yield f"  {one_line(label)} read as {one_line(prediction)}: {count:,}"
+
+
+class TableWriter:
+    """Results as a table for people; a path too long for its column is shown by its end."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.width = None
+
+    def write(self, results: list[Result]) -> None:
+        if self.width is None:
+            # The first batch decides the width; a terminal limits it to what leaves 80 columns.
+            longest = max(len(one_line(result.path)) for result in results)
+            self.width = max(7, min(longest, 42) if self.stream.isatty() else longest)
+            print(f"{'picture':{self.width}}  read  sure     second choice", file=self.stream)
+        for result in results:
+            path = one_line(result.path)
+            if len(path) > self.width and self.stream.isatty():
+                path = "…" + path[1 - self.width :]
+            print(f"{path:{self.width}}  {self.verdict(result)}".rstrip(), file=self.stream)
+
+    @staticmethod
+    def verdict(result: Result) -> str:
+        if result.error is not None:
+            return f"   -  not read: {one_line(result.error)}"
+        answer = "?" if result.prediction is None else one_line(result.prediction)
+        second = (
+            f"{one_line(result.top[1][0])} ({100 * result.top[1][1]:.2f} %)"
+            if len(result.top) > 1
+            else ""
+        )
+        mark = {True: "✓", False: f"✗ is {one_line(result.label)}", None: ""}[result.correct]
+        note = mark if result.reason is None else result.reason.split(":")[0]
+        return f"{answer!s:>4}  {100 * result.confidence:6.2f} %  {second:14} {note}"
+
+
+class JsonWriter:
+    """One JSON object a line."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, results: list[Result]) -> None:
+        for result in results:
+            # ASCII only, so that a name that is not UTF-8 survives as an escape.
+            self.stream.write(json.dumps(result.as_object()) + "\n")
+
+
+class CsvWriter:
+    """The same fields as the JSON objects and the reason; `top` is written as JSON."""
+
+    def __init__(self, stream, header: bool = True):
+        self.writer = csv.DictWriter(stream, (*FIELDS, "reason"), lineterminator="\n")
+        if header:
+            self.writer.writeheader()
+
+    def write(self, results: list[Result]) -> None:
+        for result in results:
+            row = result.as_object()
+            row["top"] = None if row["top"] is None else json.dumps(row["top"])
+            self.writer.writerow(row)
+
+
+WRITERS = {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}
+
+
+class PlotKeeper:
+    """The first wrong and the first other results, as many as one figure shows."""
+
+    def __init__(self):
+        self.wrong: list[Result] = []
+        self.others: list[Result] = []
+        self.seen = 0
+
+    def add(self, results: list[Result]) -> None:
+        for result in results:
+            if result.image is None:
+                continue
+            self.seen += 1
+            chosen = self.wrong if result.correct is False else self.others
+            if len(chosen) < MOST_PICTURES:
+                chosen.append(result)
+
+    def draw(self, path: str) -> None:
+        """The pictures as the network saw them, with verdicts, the wrong ones first."""
+        import plots
+
+        shown = (self.wrong + self.others)[:MOST_PICTURES]
+        titles, colours = [], []
+        for result in shown:
+            answer = "?" if result.prediction is None else result.prediction
+            mark = {True: " ✓", False: f" ✗ is {result.label}", None: ""}[result.correct]
+            titles.append(f"{answer} {100 * result.confidence:.0f} %{mark}")
+            colours.append({True: plots.GREEN, False: plots.RED, None: plots.GREY}[result.correct])
+        heading = f"{len(shown):,} of {self.seen:,} pictures as the network sees them"
+        plots.picture_grid([r.image for r in shown], titles, colours, path, heading)
+
+
+# ---------------------------------------------------------------- an output file that is continued
+
+
+def read_done(path: str, format: str) -> tuple[list[dict], int]:
+    """The results in an output file, and the length in bytes up to which it is whole.
+
+    A last line that was cut off does not count. Raises UserError for a file that
+    holds something else, which is not to be overwritten.
+    """
+    if not os.path.exists(path) or not os.path.isfile(path):
+        return [], 0
+    with open(path, "rb") as file:
+        data = file.read()
+    end = data.rfind(b"\n") + 1
+    while format == "csv" and data.count(b'"', 0, end) % 2:  # a line break within a name
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    whole = data[:end]
+    try:
+        text = whole.decode("utf-8", "surrogateescape")
+        if format == "json":
+            rows = [json.loads(line) for line in text.splitlines()]
+        else:
+            rows = [from_csv(row) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
+        if not all(is_result(row) for row in rows):
+            raise ValueError
+    except (ValueError, KeyError, RecursionError, csv.Error):
+        raise UserError(
+            f"{path} is there already and holds no {format} results; give another --output"
+        ) from None
+    return rows, len(whole)
+
+
+def is_result(row) -> bool:
+    """Whether a row of an output file has what is counted of a result."""
+    if not isinstance(row, dict) or not all(name in row for name in FIELDS):
+        return False
+    names = (row[name] for name in ("path", "prediction", "label", "error"))
+    return row["correct"] in (None, True, False) and all(
+        name is None or isinstance(name, str | int) for name in names
+    )
+
+
+def from_csv(row: dict) -> dict:
+    """A row of an output file in CSV as the object it was made from."""
+    values = {name: value if value != "" else None for name, value in row.items()}
+    values["correct"] = {"True": True, "False": False, None: None}[values["correct"]]
+    return values
