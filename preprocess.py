@@ -489,14 +489,17 @@ def from_near(image: Image.Image, amount: np.ndarray, dark: bool) -> np.ndarray:
     return ink_in(small, dark, np.asarray(where))[1]
 
 
-def to_input(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+def to_input(
+    images: torch.Tensor, mean: float, std: float, padding: tuple[int, ...] = (PADDING,) * 4
+) -> torch.Tensor:
     """N×28×28 uint8 pictures as the network's N×1×32×32 float32 input, on the same device.
 
     Pixels are scaled to [0, 1], padded with background by 2 on each side and
-    normalised: (pixel - mean) / std. The one way in for training and inference.
+    normalised: (pixel - mean) / std. The one way in for training and inference. A
+    strip with a whole number on it has a `padding` of its own: left, right, top, bottom.
     """
     scaled = images * (1 / (255 * std)) - mean / std
-    return F.pad(scaled, (PADDING,) * 4, value=-mean / std).unsqueeze(1)
+    return F.pad(scaled, padding, value=-mean / std).unsqueeze(1)
 
 
 def to_pixels(inputs: torch.Tensor, mean: float, std: float) -> torch.Tensor:
