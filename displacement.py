@@ -1,4 +1,4 @@
-"""A network that reads a whole number at once: the space displacement network, and its decoder.
+"""A network that reads a whole number at once: the space displacement network, and what it learns.
 
 Section VII of the paper: the network is run over every place of a wide picture. As
 its layers are convolutions, what neighbouring places share is worked out once, and
@@ -11,18 +11,18 @@ answers that spell the number.
     strip_input     strips to the network's input
     row_of_answers  one run over whole strips
     ctc_loss        what the network is trained to make small
-    best_path       the likeliest row of answers, spelled: digits, where, how sure
+    window_loss     what single windows should answer, so that no digit is left to another window
+
+`decoding.py` spells the answers.
 """
 
-from typing import NamedTuple
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from model import LeNet5Conv
 from preprocess import to_input
+from strings import NO_DIGIT, Strings
 
 STRIDE = 4  # pixels from window to window: two subsamplings by two
 WINDOW = 32  # pixels
@@ -65,15 +65,15 @@ def row_of_answers(net: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     return answers.squeeze(2).transpose(1, 2)
 
 
-def ctc_loss(answers: torch.Tensor, widths: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The loss of N×T×11 logits for N strips of these widths in pixels, for each digit of them.
+def ctc_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
+    """The loss of N×T×11 logits for N numbers, for each digit of them.
 
-    `labels` are N×L, negative where there is no digit. Numbers whose digits are so
-    close that no row of answers spells them are left out.
+    Numbers whose digits are so close that no row of answers spells them are left out.
     """
-    is_digit = labels >= 0
+    labels = strings.labels
+    is_digit = labels != NO_DIGIT
     lengths = is_digit.sum(dim=1)
-    windows = (widths // STRIDE + 1).clamp(max=answers.shape[1])
+    windows = (strings.widths // STRIDE + 1).clamp(max=answers.shape[1])
     scores = answers.log_softmax(dim=2).transpose(0, 1)
     loss = F.ctc_loss(
         scores, labels[is_digit], windows, lengths, blank=BLANK, reduction="sum", zero_infinity=True
@@ -81,38 +81,31 @@ def ctc_loss(answers: torch.Tensor, widths: torch.Tensor, labels: torch.Tensor) 
     return loss / lengths.clamp(min=1).sum()
 
 
-class Path(NamedTuple):
-    """A number as a row of answers spells it."""
-
-    digits: list[int]
-    windows: list[int]  # for each digit the window that is surest of it
-    confidences: list[float]  # for each digit, 0 to 1
-    confidence: float  # of the whole number: that of the least sure digit and no other in between
-
-    @property
-    def text(self) -> str:
-        return "".join(map(str, self.digits))
+NOT_SAID = -100  # of a window: it may answer what it likes
 
 
-def best_path(answers: torch.Tensor) -> list[Path]:
-    """The likeliest class of each window in N×T×11 logits, with repeats and "between" left out."""
-    shares = answers.softmax(dim=2).cpu().numpy()
-    return [spelled(rows) for rows in shares]
+def window_targets(strings: Strings, count: int) -> torch.Tensor:
+    """What `count` windows of each number should answer, N×count; most may answer what they like.
+
+    The one nearest to the middle of a digit's ink has that digit, those farther than 8
+    pixels from all of them nothing. Without that, the loss alone lets a digit be
+    answered by one of two windows, each of which is as likely to leave it to the other.
+    """
+    is_digit = strings.labels != NO_DIGIT
+    middles = strings.boxes[:, :, 0] + strings.boxes[:, :, 2] / 2
+    middles = torch.where(is_digit, middles, -1e6)
+    places = STRIDE * torch.arange(count)
+    away = (places[None, :, None] - middles[:, None]).abs().min(dim=2).values
+    targets = torch.where(away > 2 * STRIDE, BLANK, NOT_SAID)
+    targets[places[None] > strings.widths[:, None]] = NOT_SAID
+    nearest = (middles / STRIDE).round().long().clamp(0, count - 1)
+    rows = torch.arange(len(targets))[:, None].expand_as(nearest)
+    targets[rows[is_digit], nearest[is_digit]] = strings.labels[is_digit]
+    return targets
 
 
-def spelled(shares: np.ndarray) -> Path:
-    """The likeliest class of each window in T×11 probabilities, spelled."""
-    best = shares.argmax(axis=1)
-    begins = np.flatnonzero(np.diff(best, prepend=-1) != 0)
-    ends = np.append(begins[1:], len(best))
-    digits, windows, confidences, rest = [], [], [], 1.0
-    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-        digit = int(best[begin])
-        own = shares[begin:end, digit]
-        if digit == BLANK:
-            rest = min(rest, float(own.min()))
-            continue
-        digits.append(digit)
-        windows.append(begin + int(own.argmax()))
-        confidences.append(float(own.max()))
-    return Path(digits, windows, confidences, min([rest, *confidences]))
+def window_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
+    """The cross-entropy of N×T×11 logits with `window_targets`, for each digit."""
+    targets = window_targets(strings, answers.shape[1])
+    loss = F.cross_entropy(answers.flatten(0, 1), targets.flatten(), reduction="sum")
+    return loss / (strings.labels != NO_DIGIT).sum().clamp(min=1)

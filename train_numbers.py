@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 
 from dataset import load_font_digits, load_mnist, split
-from displacement import CLASSES, as_wide, best_path, ctc_loss, row_of_answers, strip_input
+from decoding import best_path
+from displacement import CLASSES, as_wide, ctc_loss, row_of_answers, strip_input, window_loss
 from epoch import Average, one_cycle
 from files import (
     ArgumentParser,
@@ -43,9 +44,10 @@ from strings import TRAINING, Strings, make_strings
 
 HERE = Path(__file__).resolve().parent
 FONTS = HERE / "fonts" / "digits.npz"
-FONTS_TIMES = 4  # how often each digit in a font stands beside each of MNIST's once
+FONTS_TIMES = 3  # how often each digit in a font stands beside each of MNIST's once
 SCRIBBLES = 2000
 CHUNK = 1000  # numbers that are made at a time
+WINDOWS_WEIGHT = 0.5  # of what single windows should answer, beside the whole number's loss
 HELD_OUT_SEED = 0  # of the split: those images that chose the epoch of the weights we begin with
 VALIDATION = {"apart": 8, "touching": 0, "overlapping": -4}  # pixels between the digits
 VALIDATION_STRINGS = 400  # of five digits, of each kind
@@ -74,12 +76,12 @@ class Pools:
 
 
 def batches(strings: Strings, size: int, generator: torch.Generator):
-    """Pictures, widths and labels, a batch at a time: numbers about as long as each other together."""
+    """The numbers, a batch at a time: those about as long as each other together."""
     parts = strings.widths.argsort().split(size)
     for i in torch.randperm(len(parts), generator=generator).tolist():
         rows = parts[i]
-        widths = strings.widths[rows]
-        yield strings.pictures[rows, :, : int(widths.max())], widths, strings.labels[rows]
+        batch = Strings(*(part[rows] for part in strings))
+        yield batch._replace(pictures=batch.pictures[:, :, : int(batch.widths.max())])
 
 
 class State:
@@ -133,12 +135,14 @@ def train_epoch(state: State, pools: Pools, arguments, epoch: int) -> float:
     for chunk in range(chunks):
         strings = pools.chunk((arguments.seed * 100_003 + epoch) * 1009 + chunk, CHUNK)
         found = list(batches(strings, arguments.batch_size, generator))
-        for i, (pictures, widths, labels) in enumerate(found):
+        for i, batch in enumerate(found):
             done = (epoch - 1 + (chunk + i / len(found)) / chunks) / arguments.epochs
             for group in state.optimizer.param_groups:
                 group["lr"] = arguments.lr * one_cycle(done)
-            inputs = strip_input(pictures, state.net.mean, state.net.std)
-            loss = ctc_loss(row_of_answers(state.net, inputs), widths, labels)
+            answers = row_of_answers(
+                state.net, strip_input(batch.pictures, state.net.mean, state.net.std)
+            )
+            loss = ctc_loss(answers, batch) + WINDOWS_WEIGHT * window_loss(answers, batch)
             state.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(state.net.parameters(), 5.0)
@@ -152,7 +156,7 @@ def train_epoch(state: State, pools: Pools, arguments, epoch: int) -> float:
 def share_right(net, strings: Strings) -> float:
     """The share of numbers that the network reads right, all digits of them."""
     answers = row_of_answers(net, strip_input(strings.pictures, net.mean, net.std))
-    found = [path.text for path in best_path(answers)]
+    found = best_path(answers)
     return sum(a == b for a, b in zip(found, strings.texts(), strict=True)) / len(found)
 
 
