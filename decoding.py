@@ -57,13 +57,15 @@ def likeliest(answers: torch.Tensor) -> list[Spelling]:
     """The likeliest number that each of N×T×11 logits spell."""
     spellings = []
     for shares in answers.softmax(dim=2).cpu().double().numpy():
-        digits, probability = search(shares)
+        digits, probability = search(shares)[0]
         spellings.append(spelled_at(shares, digits, probability))
     return spellings
 
 
-def search(shares: np.ndarray, beam: int = BEAM, beside: float = BESIDE) -> tuple[list[int], float]:
-    """The likeliest number of T×11 probabilities, and its probability.
+def search(
+    shares: np.ndarray, beam: int = BEAM, beside: float = BESIDE
+) -> list[tuple[list[int], float]]:
+    """The likeliest numbers of T×11 probabilities, each with its probability, the likeliest first.
 
     Prefix search: of each beginning of a number, the probability of all rows so far that
     spell it, those that end with "between" and those that end with its last digit
@@ -91,8 +93,29 @@ def search(shares: np.ndarray, beam: int = BEAM, beside: float = BESIDE) -> tupl
                     following.setdefault((*prefix, digit), [0.0, 0.0])[1] += before * share
         best = sorted(following.items(), key=lambda item: -sum(item[1]))[:beam]
         begun = {prefix: (a, b) for prefix, (a, b) in best}
-    prefix, parts = max(begun.items(), key=lambda item: sum(item[1]))
-    return list(prefix), float(sum(parts))
+    found = [(list(prefix), sum(parts)) for prefix, parts in begun.items()]
+    return sorted(found, key=lambda item: -item[1])
+
+
+def probability_of(shares: np.ndarray, digits: list[int], beside: float = BESIDE) -> float:
+    """The probability that T×11 probabilities spell a number: the sum of all rows that do.
+
+    The forward algorithm of Graves et al., 2006, section 4.1, with `beside` as in `search`.
+    """
+    states = [BLANK]
+    for digit in digits:
+        states += [digit, BLANK]
+    skips = np.zeros(len(states))
+    for i in range(3, len(states), 2):
+        skips[i] = beside * (states[i] != states[i - 2])
+    own = shares[:, states]
+    going = np.zeros(len(states))
+    going[:2] = own[0, :2]
+    for row in own[1:]:
+        before, skipped = np.zeros_like(going), np.zeros_like(going)
+        before[1:], skipped[2:] = going[:-1], going[:-2]
+        going = (going + before + skips * skipped) * row
+    return float(going[-2:].sum())
 
 
 def spelled_at(shares: np.ndarray, digits: list[int], probability: float) -> Spelling:

@@ -9,8 +9,9 @@ number (Viterbi).
 
     pieces          a strip's ink in pieces from left to right
     segment_graph   the edges: which pieces belong together, and their pictures
-    edge_scores     how well each edge explains its ink, and as which digit
+    digit_scores    how well each edge explains its ink as each digit
     best_way        the path with the best sum
+    way_of          the best path that spells a given number
 """
 
 from itertools import pairwise
@@ -127,17 +128,19 @@ def segment_graph(strip: np.ndarray, found: Pieces) -> list[Edge]:
     return edges
 
 
-def edge_scores(edges: list[Edge], logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The score of each edge, in nats, and its digit, from N×10 calibrated logits.
+def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
+    """How well segments with these boxes explain their ink as each digit, N×10 nats, 0 at most.
 
-    The logarithm of the likeliest digit's probability and, as the network was taught to
-    be sure of nothing where there is no digit, that of its evidence being a digit's.
+    The logarithm of the digit's probability, from N×10 calibrated logits, and, as the
+    network was taught to be sure of nothing where there is no digit, that of its
+    evidence being a digit's. What is much lower than the other segments loses some more.
     """
-    shares, digits = logits.log_softmax(dim=1).max(dim=1)
-    scores = shares + torch.nn.functional.logsigmoid((evidence(logits) - DOUBT) / DOUBT_WIDTH)
-    heights = np.array([edge.box[3] for edge in edges])
+    if not boxes:
+        return np.zeros((0, 10))
+    sure = torch.nn.functional.logsigmoid((evidence(logits) - DOUBT) / DOUBT_WIDTH)
+    heights = np.array([box[3] for box in boxes])
     low = heights < LOW * np.median(heights[heights >= 0.5 * heights.max()])
-    return scores.numpy() - LOW_COST * low, digits.numpy()
+    return (logits.log_softmax(dim=1) + sure[:, None]).numpy() - LOW_COST * low[:, None]
 
 
 def best_way(count: int, edges: list[tuple[int, int]], scores) -> list[int]:
@@ -206,36 +209,59 @@ def pictures_of(strip: np.ndarray, found: Pieces) -> list[np.ndarray]:
     return pictures
 
 
-class Segmented(NamedTuple):
-    """A number as the graph's best way spells it."""
+class Graph(NamedTuple):
+    """A strip's segments with what the network of single digits says of each."""
 
-    digits: list[int]
-    boxes: list[tuple[int, int, int, int]]
-    confidences: list[float]  # of each digit, 0 to 1
+    count: int  # pieces
+    edges: list[Edge]
+    scores: np.ndarray  # edges×10 nats: the logarithm of the probability that it is that digit
 
     @property
-    def text(self) -> str:
-        return "".join(map(str, self.digits))
+    def ends(self) -> list[tuple[int, int]]:
+        return [(edge.begin, edge.end) for edge in self.edges]
 
 
-def read_strips(strips: list[np.ndarray], classify) -> list[Segmented]:
-    """The best way through each of the H×W uint8 strips.
+def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
+    """The graph of each of the H×W uint8 strips.
 
     `classify` gives calibrated logits, N×10, of N×28×28 uint8 pictures.
     """
     cut = [pieces(strip) for strip in strips]
-    graphs = [segment_graph(strip, found) for strip, found in zip(strips, cut, strict=True)]
-    pictures = [edge.picture for edges in graphs for edge in edges]
-    if not pictures:
-        return [Segmented([], [], []) for _ in strips]
-    logits = classify(torch.from_numpy(np.stack(pictures))).split([len(edges) for edges in graphs])
-    answers = []
-    for found, edges, own in zip(cut, graphs, logits, strict=True):
-        if not edges:
-            answers.append(Segmented([], [], []))
-            continue
-        scores, digits = edge_scores(edges, own)
-        way = best_way(len(found.boxes), [(e.begin, e.end) for e in edges], scores)
-        sure = np.exp(scores[way]).tolist()
-        answers.append(Segmented(digits[way].tolist(), [edges[i].box for i in way], sure))
-    return answers
+    all_edges = [segment_graph(strip, found) for strip, found in zip(strips, cut, strict=True)]
+    pictures = [edge.picture for edges in all_edges for edge in edges]
+    logits = classify(torch.from_numpy(np.stack(pictures))) if pictures else torch.zeros(0, 10)
+    parts = logits.split([len(edges) for edges in all_edges])
+    return [
+        Graph(len(found.boxes), edges, digit_scores([edge.box for edge in edges], own))
+        for found, edges, own in zip(cut, all_edges, parts, strict=True)
+    ]
+
+
+def read_graph(graph: Graph) -> tuple[list[int], list[int], float]:
+    """The digits of the best way, its edges, and its score in nats; none where there is no ink."""
+    if not graph.edges:
+        return [], [], 0.0
+    best = graph.scores.max(axis=1)
+    way = best_way(graph.count, graph.ends, best)
+    return graph.scores[way].argmax(axis=1).tolist(), way, float(best[way].sum())
+
+
+def way_of(graph: Graph, digits: list[int]) -> tuple[list[int], float]:
+    """The best way that spells these digits, and its score; ([], -inf) if none does."""
+    length = len(digits)
+    best = np.full((graph.count + 1, length + 1), -np.inf)
+    best[0, 0] = 0.0
+    came: dict[tuple[int, int], int] = {}
+    for i in sorted(range(len(graph.edges)), key=lambda i: graph.ends[i]):
+        begin, end = graph.ends[i]
+        for place in range(length):
+            score = best[begin, place] + graph.scores[i, digits[place]]
+            if score > best[end, place + 1]:
+                best[end, place + 1], came[end, place + 1] = score, i
+    if best[graph.count, length] == -np.inf:
+        return [], -np.inf
+    way, node = [], graph.count
+    for place in range(length, 0, -1):
+        way.append(came[node, place])
+        node = graph.ends[way[-1]][0]
+    return way[::-1], float(best[graph.count, length])
