@@ -154,10 +154,12 @@ def align(shares: np.ndarray, digits: list[int]) -> list[int]:
     score = np.full(len(states), -np.inf)
     score[:2] = logs[0, :2]
     came = np.zeros((len(shares), len(states)), int)
+    ways = np.full((3, len(states)), -np.inf)  # by which a state is come to: from itself, and so on
     for t in range(1, len(shares)):
-        ways = np.stack(
-            [score, np.append(-np.inf, score[:-1]), np.append([-np.inf] * 2, score[:-2]) + skips]
-        )
+        ways[0] = score
+        ways[1, 1:] = score[:-1]
+        ways[2, 2:] = score[:-2]
+        ways[2] += skips
         came[t] = ways.argmax(axis=0)
         score = ways.max(axis=0) + logs[t]
     state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2

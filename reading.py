@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from decoding import probability_of, search, spelled_at
+from decoding import Spelling, probability_of, search, spelled_at
 from displacement import STRIDE, row_of_answers, strip_input
 from segments import (
     Graph,
@@ -24,7 +24,7 @@ from segments import (
 )
 
 AGREED = -0.7  # nats: the sum of both readers' scores above which nothing else is tried
-FLOOR = -8.0  # nats: what the graph says of a number that its cuts cannot spell
+FLOOR = -8.0  # nats: less than that, what single digits look like counts no more
 CANDIDATES = 5  # of the network's likeliest numbers
 FAINTEST = 1e-30  # the least probability whose logarithm is taken
 
@@ -75,78 +75,103 @@ class StripReader:
     def read(self, strips: list[np.ndarray]) -> list[Reading]:
         """The number on each strip."""
         all_shares = self.shares(strips)
-        readings, doubted = [], []
         guesses = [search(shares) for shares in all_shares]
-        looks = [self.at_spelling(*args) for args in zip(strips, all_shares, guesses, strict=True)]
-        logits = self.logits_of([picture for _, _, pictures in looks for picture in pictures])
-        parts = logits.split([len(pictures) for _, _, pictures in looks])
-        for i, (spelling, found, _) in enumerate(looks):
-            boxes = [tuple(box) for box in found.boxes.tolist()]
-            scores = digit_scores(boxes, parts[i])
-            own = scores[np.arange(len(boxes)), spelling.digits] if boxes else np.zeros(0)
-            total = np.log(max(spelling.confidence, FAINTEST)) + own.sum()
-            agreed = all(scores.argmax(axis=1) == spelling.digits) and total > AGREED
-            if not agreed:
-                doubted.append(i)
-            readings.append(reading_of(spelling, boxes, own, all_shares[i]))
+        firsts = [
+            look_at(strip, shares, *found[0])
+            for strip, shares, found in zip(strips, all_shares, guesses, strict=True)
+        ]
+        readings = []
+        for look, scores in zip(firsts, self.scores_of(firsts), strict=True):
+            agrees = (scores.argmax(axis=1) == look.spelling.digits).all()
+            reading = reading_of(look, own_scores(look.spelling.digits, scores))
+            sure = 2 * np.log(max(reading.confidence, FAINTEST)) > AGREED
+            readings.append(reading if agrees and sure else None)
+        doubted = [i for i, reading in enumerate(readings) if reading is None]
         graphs = graphs_of([strips[i] for i in doubted], self.classify)
-        for i, graph in zip(doubted, graphs, strict=True):
-            readings[i] = decide(readings[i], guesses[i], graph)
+        tried = [
+            candidates(strips[i], all_shares[i], guesses[i], graph)
+            for i, graph in zip(doubted, graphs, strict=True)
+        ]
+        scores = iter(self.scores_of([look for looks in tried for look in looks]))
+        for i, graph, looks in zip(doubted, graphs, tried, strict=True):
+            readings[i] = decide(graph, looks, [next(scores) for _ in looks])
         return readings
 
-    def at_spelling(self, strip: np.ndarray, shares: np.ndarray, guesses: list) -> tuple:
-        """The network's likeliest number, its digits' ink, and their pictures."""
-        spelling = spelled_at(shares, *guesses[0])
-        found = pieces_at(strip, spelling.middles)
-        return spelling, found, pictures_of(strip, found)
-
-    def logits_of(self, pictures: list[np.ndarray]) -> torch.Tensor:
-        return self.classify(torch.from_numpy(np.stack(pictures))) if pictures else torch.zeros(0, 10)
+    def scores_of(self, looks: list["Look"]) -> list[np.ndarray]:
+        """What the network of single digits says of the digits of each look: digits×10 nats."""
+        pictures = [picture for look in looks for picture in look.pictures]
+        logits = self.classify(torch.from_numpy(np.stack(pictures))) if pictures else torch.zeros(0, 10)
+        parts = logits.split([len(look.pictures) for look in looks])
+        return [digit_scores(look.boxes, part) for look, part in zip(looks, parts, strict=True)]
 
 
-def reading_of(spelling, boxes: list[tuple], scores: np.ndarray, shares: np.ndarray) -> Reading:
-    """A spelling and what the network of single digits says of its digits, in nats, together."""
+class Look(NamedTuple):
+    """The ink of a strip as that of a number's digits, cut where the network sees them."""
+
+    spelling: Spelling
+    boxes: list[tuple[int, int, int, int]]
+    pictures: list[np.ndarray]  # each digit's, 28×28 uint8
+    shares: np.ndarray
+
+
+def look_at(strip: np.ndarray, shares: np.ndarray, digits: list[int], probability: float) -> Look:
+    """A strip cut for a number that has this probability by its T×11 shares."""
+    spelling = spelled_at(shares, digits, probability)
+    found = pieces_at(strip, spelling.middles)
+    return Look(spelling, [tuple(b) for b in found.boxes.tolist()], pictures_of(strip, found), shares)
+
+
+def candidates(strip: np.ndarray, shares: np.ndarray, guesses: list, graph: Graph) -> list[Look]:
+    """A look for each number that may be the one: the network's likeliest, and the graph's."""
+    # What is less likely by more than FLOOR cannot win.
+    least = guesses[0][1] * np.exp(FLOOR)
+    numbers = {tuple(digits): share for digits, share in guesses[:CANDIDATES] if share >= least}
+    cut = tuple(read_graph(graph)[0])
+    if len(cut) <= (len(shares) + 1) // 2 and cut not in numbers:  # so many digits have room in a row
+        numbers[cut] = probability_of(shares, list(cut))
+    return [look_at(strip, shares, list(digits), share) for digits, share in numbers.items()]
+
+
+def own_scores(digits: list[int], scores: np.ndarray) -> np.ndarray:
+    """Of digits×10 scores, those of the digits themselves."""
+    return scores[np.arange(len(digits)), digits] if digits else np.zeros(0)
+
+
+def reading_of(look: Look, scores: np.ndarray, boxes: list[tuple] | None = None) -> Reading:
+    """A number with what the network of single digits says of its digits, in nats."""
+    spelling = look.spelling
     both = np.sqrt(np.array(spelling.confidences) * np.exp(scores)).tolist()
     confidence = float(np.sqrt(spelling.confidence * np.exp(scores.sum())))
-    return Reading(
-        spelling.digits, [list(box) for box in boxes], both, confidence, shares, spelling.windows
-    )
+    boxes = [list(box) for box in boxes or look.boxes]
+    return Reading(spelling.digits, boxes, both, confidence, look.shares, spelling.windows)
 
 
-def decide(first: Reading, guesses: list, graph: Graph) -> Reading:
-    """The number that both readers together find likeliest."""
-    shares = first.shares
-    numbers = {tuple(digits): probability for digits, probability in guesses[:CANDIDATES]}
-    cut = tuple(read_graph(graph)[0])
-    if cut not in numbers:
-        numbers[cut] = probability_of(shares, list(cut))
-    best, best_score = None, -np.inf
-    for digits, probability in numbers.items():
-        way, score = way_of(graph, list(digits)) if digits else ([], nothing_score(graph))
-        if tuple(digits) == tuple(first.digits) and first.digits:
-            # The ink cut where the network saw the digits is one more way.
-            seen = 2 * np.log(max(first.confidence, FAINTEST)) - np.log(max(probability, FAINTEST))
-            if seen > score:
-                way, score = [], seen
-        score = max(score, FLOOR)
-        total = np.log(max(probability, FAINTEST)) + score
-        if total > best_score:
-            best, best_score = (list(digits), probability, way, score), total
-    digits, probability, way, score = best
-    if digits == first.digits and not way:
-        return first._replace(confidence=float(np.sqrt(probability * np.exp(score))))
-    spelling = spelled_at(shares, digits, probability)
-    if not way:  # the network's second choice, in ink that no cut divides so
-        even = np.full(len(digits), score / max(len(digits), 1))
-        boxes = [(middle, 0, 0, 0) for middle in spelling.middles]
-        return reading_of(spelling, boxes, even, shares)
-    own = graph.scores[way, digits]
-    return reading_of(spelling, [graph.edges[i].box for i in way], own, shares)
+def decide(graph: Graph, looks: list[Look], all_scores: list[np.ndarray]) -> Reading:
+    """The number that both readers together find likeliest.
+
+    The network of single digits has two ways to see a number: by the graph's cuts, and
+    by those where the other network sees its digits. The better one counts.
+    """
+    best, best_total = None, -np.inf
+    for look, scores in zip(looks, all_scores, strict=True):
+        digits = look.spelling.digits
+        if digits:
+            own, boxes = own_scores(digits, scores), None
+            way, score = way_of(graph, digits)
+            if score > own.sum():
+                own, boxes = graph.scores[way, digits], [graph.edges[i].box for i in way]
+            score = own.sum()
+        else:
+            own, boxes, score = np.zeros(0), None, nothing_score(graph)
+        total = np.log(max(look.spelling.confidence, FAINTEST)) + max(score, FLOOR)
+        if total > best_total:
+            best, best_total = (look, own, boxes), total
+    return reading_of(*best)
 
 
 def nothing_score(graph: Graph) -> float:
     """What the graph says of there being no digit at all, in nats."""
     if not graph.edges:
         return 0.0
-    best = graph.scores.max(axis=1)
-    return float(min(0.0, np.log1p(-min(np.exp(best.max()), 1 - 1e-9))))
+    best = float(np.exp(graph.scores.max()))
+    return float(np.log(max(1 - best, FAINTEST)))

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from evaluate import evidence
-from preprocess import BOX_LEVEL, DIGIT_SIDE, centre_digit
+from preprocess import BOX_LEVEL, DIGIT_SIDE, SIDE, centre_digit
 
 DUST = 8  # pixels of a strip: what is smaller is no piece of a digit
 APART = 4  # pixels between one cut and the next
@@ -107,6 +107,8 @@ def joint_box(boxes: np.ndarray) -> tuple[int, int, int, int]:
 
 def picture_of(strip: np.ndarray, own: np.ndarray) -> np.ndarray:
     """What belongs to a mask in an H×W strip, with its soft edge, as MNIST has a digit: 28×28 uint8."""
+    if not own.any():
+        return np.zeros((SIDE, SIDE), np.uint8)
     near = cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8))
     return centre_digit((strip * near).astype(np.float32))
 

@@ -6,7 +6,8 @@ Numbers are made on the fly from MNIST's training images and from digits in font
 every epoch other ones, and between them some of letters and scribbles, in which
 there is nothing to be read (`strings.py`). The network begins as the one that reads
 single digits. A row is added to metrics.csv in the run's folder after every epoch; the
-same command goes on with a run that was interrupted. No test image is looked at.
+same command goes on with a run that was interrupted. Test images are looked at once, at
+the end, as single digits, and choose nothing.
 """
 
 from files import end_quietly
@@ -26,6 +27,7 @@ from dataset import load_font_digits, load_mnist, split
 from decoding import best_path
 from displacement import CLASSES, as_wide, ctc_loss, row_of_answers, strip_input, window_loss
 from epoch import Average, one_cycle
+from evaluate import evaluate
 from files import (
     ArgumentParser,
     UserError,
@@ -39,6 +41,7 @@ from files import (
 )
 from model import LeNet5, load_weights, save_weights, to_bytes, unpickled
 from nondigits import load_letters, scribbles
+from preprocess import to_input
 from run import LARGEST_CHECKPOINT
 from strings import TRAINING, Strings, make_strings
 
@@ -63,6 +66,7 @@ class Pools:
         self.images = torch.cat([mnist.train_images[train], images.repeat(FONTS_TIMES, 1, 1)])
         self.labels = torch.cat([mnist.train_labels[train], labels.repeat(FONTS_TIMES)])
         self.held_out = mnist.train_images[held], mnist.train_labels[held]
+        self.test_images, self.test_labels = mnist.test_images, mnist.test_labels
         self.strange = torch.cat([load_letters(FONTS), scribbles(SCRIBBLES, seed=1)])
 
     def chunk(self, seed: int, count: int) -> Strings:
@@ -204,8 +208,12 @@ def main(argv=None) -> int:
         print("  ".join(f"{name} {value:.5g}" for name, value in row.items()), flush=True)
         write_file(folder / "checkpoint.pth", to_bytes(state.as_dict(settings)))
         write_history(folder, state.history)
-    last = {name: state.history[-1][name] for name in VALIDATION}
-    save_weights(arguments.output, state.average.net, classes=CLASSES, val_strings=last)
+    net = state.average.net.eval()
+    inputs = to_input(pools.test_images, net.mean, net.std)
+    description = {name: settings[name] for name in ("epochs", "strings", "seed", "val_size")}
+    description |= {f"val_{name}": state.history[-1][name] for name in VALIDATION}
+    description["test_accuracy"] = evaluate(net, inputs, pools.test_labels).accuracy
+    save_weights(arguments.output, net, classes=CLASSES, **description)
     return 0
 
 

@@ -35,7 +35,7 @@ from segments import graphs_of, read_graph
 from strings import make_strings
 
 LENGTHS, SPACINGS, SEEDS = (1, 3, 5, 10), (20, 5, 0, -2, -4), (0, 1, 2)
-STRINGS = 300  # of each length and spacing, for each seed
+STRINGS = 200  # of each length and spacing, for each seed
 TURNS = 5
 STRANGE = 500  # pictures of each kind
 

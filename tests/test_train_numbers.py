@@ -77,6 +77,7 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(short, monkeypat
     _, metadata = load_weights("whole.pth")
     assert metadata["arch"] == "lenet5-conv"
     assert metadata["classes"] == CLASSES
+    assert metadata["test_accuracy"] > 0.9  # of single digits, as it began
     # Other flags do not belong to this run; a damaged checkpoint is named.
     capsys.readouterr()
     assert train_numbers.main([*flags, "--lr", "0.1"]) == 2
