@@ -37,6 +37,8 @@ SPECK = 0.12  # of the usual height: what is lower belongs to nothing
 NEAR = 0.3  # of the usual height: so near to a number, small pieces of ink belong to it
 SAME_LINE = 0.4  # of the lower one of two boxes is as high as the other
 NEW_NUMBER = 1.5  # of the usual height: a wider gap is between two numbers
+SPACE = 0.5  # of the usual height: so is a gap as wide as a space in print,
+OTHERS = 2.5  # if it is so many times as wide as most gaps of its line
 MARGIN = 8  # pixels of paper at the ends of a strip
 HIGHEST = 30  # pixels of a strip that ink may take
 LONGEST = 4096  # pixels of a strip
@@ -121,7 +123,7 @@ def find_numbers(boxes: np.ndarray) -> list[list[int]]:
     whole = [i for i in written if SMALL * usual <= boxes[i, 3] <= TALL * usual]
     numbers = []
     for line in group_lines(boxes, whole):
-        numbers += split_line(boxes, line, NEW_NUMBER * usual)
+        numbers += split_line(boxes, line, widest_gap(boxes, line, usual))
     rest = [i for i in written if i not in set(whole) and SPECK * usual < boxes[i, 3] < usual]
     for i in rest:
         nearest = min(numbers, key=lambda number: distance(boxes, number, i))
@@ -150,6 +152,16 @@ def common_height(a, b) -> float:
     """How many rows two boxes share, as a share of the lower one's height."""
     rows = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     return float(rows) / min(a[3], b[3])
+
+
+def widest_gap(boxes: np.ndarray, line: list[int], usual: float) -> float:
+    """How wide a gap within a number of this line may be, in pixels."""
+    ends = np.maximum.accumulate(boxes[line, 0] + boxes[line, 2])
+    gaps = boxes[line, 0][1:] - ends[:-1]
+    gaps = gaps[gaps > 0]  # what overlaps may be two pieces of a digit
+    if len(gaps) < 3:
+        return NEW_NUMBER * usual
+    return min(NEW_NUMBER * usual, max(SPACE * usual, OTHERS * float(np.median(gaps))))
 
 
 def split_line(boxes: np.ndarray, line: list[int], gap: float) -> list[list[int]]:

@@ -1,7 +1,13 @@
 """Read whole numbers from pictures: postcodes, meters, amounts, of any length, on any lines.
 
     $ python read_number.py
+    picture                  sure      least sure digit  read
+    test_digits/digit_0.png   99.99 %  0 (100.00 %)      0 ✓
+    test_digits/digit_1.png   99.99 %  1 (100.00 %)      1 ✓
+    ...
+    10 read, 10 of 10 right (100.00 %)
 
+With the shipped weights, on the ten digits that python generate_test_digits.py draws.
 The ink in a picture is found as for single digits, put into lines and numbers
 (`lines.py`), each number is brought to a strip of 32 pixels' height and read by a
 network that runs over the whole strip and by one that reads its segments

@@ -1,6 +1,13 @@
 """Train the network that reads whole numbers.
 
-    python train_numbers.py
+    $ python train_numbers.py --epochs 60
+    epoch 1  train_loss 2.0229  apart 0.6625  touching 0.2575  overlapping 0.03  seconds 19.866
+    ...
+    epoch 60  train_loss 0.22053  apart 0.9325  touching 0.9125  overlapping 0.62  seconds 17.323
+
+On a core of an AMD EPYC, beside other work, with Python 3.11.7 and torch 2.15.0; seed 0, one
+run. The loss is of a digit; what follows are shares of 400 numbers of five held-out digits each,
+8 pixels apart, side by side, and overlapping by 4, of which all digits are read.
 
 Numbers are made on the fly from MNIST's training images and from digits in fonts,
 every epoch other ones, and between them some of letters and scribbles, in which

@@ -32,6 +32,14 @@ def test_lines_go_from_top_to_bottom_and_numbers_from_left_to_right():
     assert find_numbers(boxes) == [[4, 5], [2, 3], [1]]
 
 
+def test_a_space_in_print_begins_a_new_number_but_wide_spacing_does_not():
+    # Digits 4 apart and a gap of 14, with a height of 20; then all of them 18 apart.
+    printed = boxes_from(*((x, 5, 10, 20) for x in (0, 14, 28, 52, 66)))
+    assert find_numbers(printed) == [[1, 2, 3], [4, 5]]
+    spaced = boxes_from(*((28 * i, 5, 10, 20) for i in range(5)))
+    assert find_numbers(spaced) == [[1, 2, 3, 4, 5]]
+
+
 def test_a_line_may_rise():
     # Each box 6 pixels higher than the last: the first and the last share no row.
     boxes = boxes_from(*((20 * i, 60 - 6 * i, 10, 20) for i in range(6)))
