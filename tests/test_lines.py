@@ -19,7 +19,7 @@ from preprocess import DIGIT_SIDE, bounding_box
 
 def boxes_from(*boxes):
     """N+1×5: the paper's, and those given as x, y, width, height."""
-    return np.array([(0, 0, 999, 999, 0), *((*box, box[2] * box[3]) for box in boxes)])
+    return np.array([(0, 0, 999, 999, 900_000), *((*box, box[2] * box[3]) for box in boxes)])
 
 
 def test_lines_go_from_top_to_bottom_and_numbers_from_left_to_right():
@@ -58,6 +58,13 @@ def test_nothing_is_no_number():
     assert not labels.any()
     assert len(boxes) == 1
     assert numbers_in(np.full((80, 200), 255, np.uint8)) == []
+
+
+def test_the_grain_of_the_paper_is_no_number():
+    grain = boxes_from((0, 0, 60, 200))
+    assert find_numbers(grain) == [[1]]
+    grain[0, 4] = 5_000  # of 17,000 pixels, 12,000 are one piece
+    assert find_numbers(grain) == []
 
 
 def page(size=(640, 400)) -> tuple[Image.Image, list[tuple[int, int, int, int]]]:
