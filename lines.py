@@ -32,7 +32,7 @@ from strings import HEIGHT
 
 PAGE_SIDE = 1024  # larger pictures are reduced to this before numbers are looked for
 DUST = 5  # pixels: what has no more of them is no writing
-MOST_INK = 0.6  # of a picture's pixels: one piece of more is the grain of the paper
+MOST_INK = 0.6  # of a picture's pixels: where one piece has more, it is the paper's grain
 TALL, SMALL = 3.0, 0.5  # of the usual height of the ink: what is not between is no digit by itself
 SPECK = 0.12  # of the usual height: what is lower belongs to nothing
 NEAR = 0.3  # of the usual height: so near to a number, small pieces of ink belong to it
@@ -115,8 +115,9 @@ def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def find_numbers(boxes: np.ndarray) -> list[list[int]]:
     """Which of N×5 boxes, of which the first is the paper's, make up each number, in reading order."""
-    most = MOST_INK * boxes[:, 4].sum()
-    written = [i for i in range(1, len(boxes)) if DUST < boxes[i, 4] < most]
+    if boxes[1:, 4].max(initial=0) > MOST_INK * boxes[:, 4].sum():
+        return []
+    written = [i for i in range(1, len(boxes)) if boxes[i, 4] > DUST]
     if not written:
         return []
     # The height in which most ink is.
