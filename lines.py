@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ink import find_strokes
 from preprocess import (
     BOX_LEVEL,
     DARK_INK,
@@ -93,8 +94,6 @@ def oriented(size: tuple[int, int], upright_size: tuple[int, int]) -> tuple[int,
 def writing_in(picture: np.ndarray, dark: bool | None) -> np.ndarray:
     """How much each pixel of an H×W or H×W×3 uint8 picture is writing, H×W float32."""
     if min(picture.shape[:2]) >= SMALLEST:  # room for lines, frames and shadows
-        from ink import find_strokes  # imports more of OpenCV's work than a small picture needs
-
         return find_strokes(picture, dark).writing
     gray = np.asarray(to_gray(Image.fromarray(picture)))
     return find_ink(gray, {None: "auto", True: "yes", False: "no"}[dark]).amount
