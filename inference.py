@@ -51,7 +51,7 @@ from files import (
 )
 from model import NETWORKS, load_weights, pick_device
 from preprocess import PictureError, Steps, steps, to_input
-from results import WRITERS, CsvWriter, JsonWriter, PlotKeeper, Report, Result, read_done
+from results import WRITERS, PlotKeeper, Report, Result, read_done
 
 WEIGHTS = "lenet5_model.pth"
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "lenet5.pth"
@@ -481,6 +481,21 @@ TASKS = {
 # ---------------------------------------------------------------- the command line
 
 
+def add_common_flags(add) -> None:
+    """Those flags that every reader of pictures has, to a parser's `add_argument`."""
+    add("--batch-size", type=number(int, 1, 100_000), default=256, help="pictures at a time (256)")
+    add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(auto)")
+    add(
+        "--invert",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        help="yes: the ink is dark; no: it is bright (auto)",
+    )
+    add("--reject", action="store_true", help="refuse what is blank, unsure or hardly a digit")
+    add("--output", metavar="FILE", help="write the results to a file, or go on with it")
+    add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
+
+
 def parse_arguments(argv):
     parser = ArgumentParser(
         prog="inference.py",
@@ -493,17 +508,7 @@ def parse_arguments(argv):
     add("--top-k", type=number(int, 1, 1000), default=3, help="choices in json and csv (3)")
     add("--format", choices=["table", "json", "csv"], default="table", help="(table)")
     add("--plot", metavar="FILE", help="draw the pictures as the network saw them, wrong ones first")
-    add("--batch-size", type=number(int, 1, 100_000), default=256, help="pictures at a time (256)")
-    add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(auto)")
-    add(
-        "--invert",
-        choices=["auto", "yes", "no"],
-        default="auto",
-        help="yes: the ink is dark; no: it is bright (auto)",
-    )
-    add("--reject", action="store_true", help="refuse what is blank, unsure or hardly a digit")
-    add("--output", metavar="FILE", help="write the results to a file, or go on with it")
-    add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
+    add_common_flags(add)
     title = "instead, one of these (SET: mnist or another data set's test images, fonts, or a folder)"
     draw = parser.add_argument_group(title).add_argument
     draw(
@@ -580,13 +585,13 @@ def batches(paths: Iterator[str], size: int) -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def results_to(arguments, report: Report):
+def results_to(arguments, report: Report, writers: dict = WRITERS):
     """A writer for the results, what brings them where they belong, and how often each path is there.
 
     With `--output` they are added to that file, after what is already in it.
     """
     if arguments.output is None:
-        yield WRITERS[arguments.format](sys.stdout), sys.stdout.flush, Counter()
+        yield writers[arguments.format](sys.stdout), sys.stdout.flush, Counter()
         return
     # A table cannot be read back, so a file of results is JSON unless CSV is asked for.
     format = "csv" if arguments.format == "csv" else "json"
@@ -595,7 +600,7 @@ def results_to(arguments, report: Report):
         is_regular = os.path.isfile(arguments.output)
         if is_regular:
             lock(file, arguments.output)
-        rows, length = read_done(arguments.output, format)
+        rows, length = read_done(arguments.output, format, writers["csv"].kind)
         for row in rows:
             report.add(row)
         if rows:
@@ -603,7 +608,7 @@ def results_to(arguments, report: Report):
         if is_regular:
             file.truncate(length)
         text = io.StringIO(newline="")
-        writer = JsonWriter(text) if format == "json" else CsvWriter(text, header=length == 0)
+        writer = writers["json"](text) if format == "json" else writers["csv"](text, header=length == 0)
 
         def save() -> None:
             data = text.getvalue().encode("utf-8", "surrogateescape")
@@ -622,9 +627,13 @@ def results_to(arguments, report: Report):
             sync_folder(os.path.dirname(os.path.realpath(arguments.output)))
 
 
-def score(classifier: ImageClassifier, arguments, report: Report, keeper: PlotKeeper | None) -> None:
-    """Read everything that is asked for, a batch at a time, and write each result once."""
-    with results_to(arguments, report) as (writer, save, done):
+def score(classifier, arguments, report: Report, keeper, writers: dict = WRITERS) -> None:
+    """Read everything that is asked for, a batch at a time, and write each result once.
+
+    `classifier` has a `predict_batch` as ImageClassifier has, `keeper` (or None) an `add`
+    as PlotKeeper has.
+    """
+    with results_to(arguments, report, writers) as (writer, save, done):
         for batch in batches(wanted_paths(arguments), arguments.batch_size):
             todo = []
             for path in batch:
@@ -670,9 +679,13 @@ def main(argv=None) -> int:
     if arguments.task is not None:
         task, *_ = TASKS[arguments.task]
         return task(classifier, arguments)
+    return score_and_report(classifier, arguments, PlotKeeper() if arguments.plot else None)
+
+
+def score_and_report(classifier, arguments, keeper, writers: dict = WRITERS) -> int:
+    """Read what is asked for, say how much was right, draw it; the exit status."""
     report = Report()
-    keeper = PlotKeeper() if arguments.plot else None
-    score(classifier, arguments, report, keeper)
+    score(classifier, arguments, report, keeper, writers)
     # In json and csv, stdout holds results and nothing else.
     total = sys.stdout if arguments.format == "table" else sys.stderr
     with partly_done():

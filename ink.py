@@ -45,6 +45,7 @@ class Strokes(NamedTuple):
     everything: np.ndarray  # the same of all that is on the paper
     dark: bool  # whether the ink is darker than the paper
     sharpness: float  # of the digit's edges, to compare one reading of the picture with another
+    writing: np.ndarray | None = None  # as `everything`, without lines, frame and grain
 
 
 def find_strokes(
@@ -289,8 +290,10 @@ def look(colours: list[np.ndarray], share: float, within, dark: bool, margin: in
         amount = everything * (within > 0)
     mask, sharpness = of_the_digit(amount, least, rim=within is None and not is_plain)
     # The soft edge of the strokes belongs to them.
-    amount = amount * (dilated(mask, max(3, side // 100 * 2 + 1)) > 0)
-    return Strokes(amount, everything, dark, sharpness)
+    edge = max(3, side // 100 * 2 + 1)
+    writing = amount * (dilated(ink_mask(amount, threshold(amount, least)), edge) > 0)
+    amount = amount * (dilated(mask, edge) > 0)
+    return Strokes(amount, everything, dark, sharpness, writing)
 
 
 def ink_mask(amount: np.ndarray, level: float) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -554,4 +555,48 @@ def robustness(curves: dict, examples: dict, path, title: str) -> None:
             )
         strip.set(xlim=(first - half, last + half), yticks=[], xlabel=disturbance.unit)
         strip.spines[:].set_visible(False)
+    save(figure, path)
+
+
+# ---------------------------------------------------------------- whole numbers
+
+
+def numbers(
+    found: list[tuple], titles: list[str], classes: list[str], apart: int, path, heading
+) -> None:
+    """Each number's strip with its digits' boxes, and below it the scores and the chosen path.
+
+    `found`: for each number its H×W strip, T×classes probabilities, boxes (x, y, width,
+    height), digits, and the window of each digit. A window's column is as wide as windows
+    are `apart` in pixels, so that it stands below its middle in the strip.
+    """
+    rows = len(found)
+    figure = new_figure(WIDTH, 0.5 + 2.4 * rows)
+    figure.suptitle(plain(heading), fontsize=11)
+    all_axes = figure.subplots(2 * rows, 1, height_ratios=[1, 1.6] * rows, squeeze=False)[:, 0]
+    widest = max(160, *(strip.shape[1] for strip, *_ in found))  # all are drawn at one scale
+    for i, (strip, shares, boxes, digits, windows) in enumerate(found):
+        picture, scores = all_axes[2 * i : 2 * i + 2]
+        extent = (0, strip.shape[1], strip.shape[0], 0)
+        picture.imshow(strip, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+        picture.set_title(plain(titles[i]), fontsize=10)
+        for (x, y, w, h), digit in zip(boxes, digits, strict=True):
+            if w and h:
+                picture.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=ORANGE))
+            picture.annotate(str(digit), (x + w / 2, 1), color=SKY, ha="center", va="top", fontsize=8)
+        scores.imshow(
+            shares.T,
+            cmap="Blues",
+            vmin=0,
+            vmax=1,
+            aspect="auto",
+            interpolation="nearest",
+            extent=(-apart / 2, apart * (len(shares) - 0.5), len(classes) - 0.5, -0.5),
+        )
+        scores.plot([apart * w for w in windows], digits, color=ORANGE, marker="o", fillstyle="none")
+        scores.set_yticks(range(len(classes)), [short(name, 8) for name in classes], fontsize=6)
+        for axes in (picture, scores):
+            axes.set_xlim(0, widest)
+        picture.set(xticks=[], yticks=[])
+        scores.set_xlabel("pixel of the strip: the middle of each window" if i == rows - 1 else "")
     save(figure, path)

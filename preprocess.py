@@ -417,8 +417,8 @@ def mnist_like(source, invert: str = "auto") -> np.ndarray:
     return steps(source, invert).digit
 
 
-def steps(source, invert: str = "auto") -> Steps:
-    """What `mnist_like` does, step by step."""
+def upright_picture(source) -> Image.Image:
+    """Any source as `upright` gives it. Raises PictureError for what cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about files that it reads all the same
@@ -429,8 +429,17 @@ def steps(source, invert: str = "auto") -> Steps:
         raise PictureError(reason(error)) from error
     if min(image.size) == 0:
         raise PictureError("the picture has no pixels")
+    return image
+
+
+DARK_INK = {"auto": None, "yes": True, "no": False}  # what `invert` says
+
+
+def steps(source, invert: str = "auto") -> Steps:
+    """What `mnist_like` does, step by step."""
+    image = upright_picture(source)
     picture = np.asarray(reduced(image))
-    everything, amount, dark = ink_in(picture, {"auto": None, "yes": True, "no": False}[invert])
+    everything, amount, dark = ink_in(picture, DARK_INK[invert])
     near = from_near(image, amount, dark)
     return Steps(picture, everything, near, centre_digit(near), dark)
 
@@ -452,15 +461,15 @@ def ink_in(picture: np.ndarray, dark: bool | None, within: np.ndarray | None = N
     return strokes.everything, strokes.amount, strokes.dark
 
 
-def reduced(image: Image.Image) -> Image.Image:
-    """The picture with each k×k pixels averaged, its longer side at most WORKING_SIDE."""
-    factor = reduction(image.size)
+def reduced(image: Image.Image, side: int = WORKING_SIDE) -> Image.Image:
+    """The picture with each k×k pixels averaged, its longer side at most `side`."""
+    factor = reduction(image.size, side)
     return image.reduce(factor) if factor > 1 else image
 
 
-def reduction(size: tuple[int, int]) -> int:
+def reduction(size: tuple[int, int], side: int = WORKING_SIDE) -> int:
     """By what whole number a picture of this size is reduced."""
-    return math.ceil(max(size) / WORKING_SIDE)
+    return math.ceil(max(size) / side)
 
 
 def from_near(image: Image.Image, amount: np.ndarray, dark: bool) -> np.ndarray:
@@ -489,14 +498,17 @@ def from_near(image: Image.Image, amount: np.ndarray, dark: bool) -> np.ndarray:
     return ink_in(small, dark, np.asarray(where))[1]
 
 
-def to_input(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+def to_input(
+    images: torch.Tensor, mean: float, std: float, padding: tuple[int, ...] = (PADDING,) * 4
+) -> torch.Tensor:
     """N×28×28 uint8 pictures as the network's N×1×32×32 float32 input, on the same device.
 
     Pixels are scaled to [0, 1], padded with background by 2 on each side and
-    normalised: (pixel - mean) / std. The one way in for training and inference.
+    normalised: (pixel - mean) / std. The one way in for training and inference. A
+    strip with a whole number on it has a `padding` of its own: left, right, top, bottom.
     """
     scaled = images * (1 / (255 * std)) - mean / std
-    return F.pad(scaled, (PADDING,) * 4, value=-mean / std).unsqueeze(1)
+    return F.pad(scaled, padding, value=-mean / std).unsqueeze(1)
 
 
 def to_pixels(inputs: torch.Tensor, mean: float, std: float) -> torch.Tensor:

@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -42,6 +43,7 @@ class Result:
     reason: str | None = None
     probabilities: np.ndarray | None = field(default=None, repr=False)
     image: np.ndarray | None = field(default=None, repr=False)
+    fields: ClassVar[tuple[str, ...]] = FIELDS  # what is printed and written of it
 
     @property
     def correct(self) -> bool | None:
@@ -52,7 +54,7 @@ class Result:
 
     def as_object(self) -> dict:
         """The result as the object that `--format json` prints."""
-        values = {name: getattr(self, name) for name in FIELDS}
+        values = {name: getattr(self, name) for name in self.fields}
         if self.reason is not None:
             values["reason"] = self.reason
         return values
@@ -99,6 +101,8 @@ class Report:
 class TableWriter:
     """Results as a table for people; a path too long for its column is shown by its end."""
 
+    heading = "read  sure     second choice"
+
     def __init__(self, stream):
         self.stream = stream
         self.width = None
@@ -108,7 +112,7 @@ class TableWriter:
             # The first batch decides the width; a terminal limits it to what leaves 80 columns.
             longest = max(len(one_line(result.path)) for result in results)
             self.width = max(7, min(longest, 42) if self.stream.isatty() else longest)
-            print(f"{'picture':{self.width}}  read  sure     second choice", file=self.stream)
+            print(f"{'picture':{self.width}}  {self.heading}", file=self.stream)
         for result in results:
             path = one_line(result.path)
             if len(path) > self.width and self.stream.isatty():
@@ -143,18 +147,21 @@ class JsonWriter:
 
 
 class CsvWriter:
-    """The same fields as the JSON objects and the reason; `top` is written as JSON."""
+    """The same fields as the JSON objects and the reason; lists are written as JSON."""
+
+    kind = Result
 
     def __init__(self, stream, header: bool = True):
-        self.writer = csv.DictWriter(stream, (*FIELDS, "reason"), lineterminator="\n")
+        self.writer = csv.DictWriter(stream, (*self.kind.fields, "reason"), lineterminator="\n")
         if header:
             self.writer.writeheader()
 
     def write(self, results: list[Result]) -> None:
         for result in results:
             row = result.as_object()
-            row["top"] = None if row["top"] is None else json.dumps(row["top"])
-            self.writer.writerow(row)
+            self.writer.writerow(
+                {name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()}
+            )
 
 
 WRITERS = {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}
@@ -195,8 +202,8 @@ class PlotKeeper:
 # ---------------------------------------------------------------- an output file that is continued
 
 
-def read_done(path: str, format: str) -> tuple[list[dict], int]:
-    """The results in an output file, and the length in bytes up to which it is whole.
+def read_done(path: str, format: str, kind: type[Result] = Result) -> tuple[list[dict], int]:
+    """The results of a kind in an output file, and the length in bytes up to which it is whole.
 
     A last line that was cut off does not count. Raises UserError for a file that
     holds something else, which is not to be overwritten.
@@ -215,7 +222,7 @@ def read_done(path: str, format: str) -> tuple[list[dict], int]:
             rows = [json.loads(line) for line in text.splitlines()]
         else:
             rows = [from_csv(row) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
-        if not all(is_result(row) for row in rows):
+        if not all(is_result(row, kind.fields) for row in rows):
             raise ValueError
     except (ValueError, KeyError, RecursionError, csv.Error):
         raise UserError(
@@ -224,9 +231,9 @@ def read_done(path: str, format: str) -> tuple[list[dict], int]:
     return rows, len(whole)
 
 
-def is_result(row) -> bool:
+def is_result(row, fields: tuple[str, ...] = FIELDS) -> bool:
     """Whether a row of an output file has what is counted of a result."""
-    if not isinstance(row, dict) or not all(name in row for name in FIELDS):
+    if not isinstance(row, dict) or not all(name in row for name in fields):
         return False
     names = (row[name] for name in ("path", "prediction", "label", "error"))
     return row["correct"] in (None, True, False) and all(

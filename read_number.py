@@ -1,0 +1,278 @@
+"""Read whole numbers from pictures: postcodes, meters, amounts, of any length, on any lines.
+
+    $ python read_number.py
+    picture                  sure      least sure digit  read
+    test_digits/digit_0.png   99.99 %  0 (100.00 %)      0 ✓
+    test_digits/digit_1.png   99.99 %  1 (100.00 %)      1 ✓
+    ...
+    10 read, 10 of 10 right (100.00 %)
+
+With the shipped weights, on the ten digits that python generate_test_digits.py draws.
+The ink in a picture is found as for single digits, put into lines and numbers
+(`lines.py`), each number is brought to a strip of 32 pixels' height and read by a
+network that runs over the whole strip and by one that reads its segments
+(`reading.py`). Results go to stdout, all else to stderr; the exit status is 0 if
+everything was read, 1 if some pictures could not be, 2 if nothing could start.
+"""
+
+from files import end_quietly
+
+if __name__ == "__main__":
+    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
+
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from displacement import CLASSES, STRIDE
+from files import ArgumentParser, UserError, check_writable, command_line, one_line
+from inference import PRETRAINED as DIGIT_WEIGHTS
+from inference import ImageClassifier, add_common_flags, score_and_report
+from lines import Strip, numbers_in
+from model import LeNet5Conv, load_weights, pick_device
+from preprocess import PictureError
+from reading import Reading, StripReader
+from results import CsvWriter, JsonWriter, Result, TableWriter
+
+WEIGHTS = Path(__file__).resolve().parent / "pretrained" / "lenet5-numbers.pth"
+REJECT_BELOW = 0.3  # confidence; chosen on held-out digits and on letters of the fonts to be learned
+MOST_DRAWN = 8  # numbers in the figure of --plot
+
+
+@dataclass
+class NumberResult(Result):
+    """What was read from one picture; `error` is set where nothing could be.
+
+    `prediction` is a string of digits, several numbers in reading order with a space
+    between; None if there is no number in the picture, if it could not be read or if the
+    answer was refused (`reason` says why). `confidence` is that of the least sure number.
+    `numbers` has for each its text, confidence, box [x, y, width, height] in pixels of
+    the picture, and digits, each with digit, confidence and box.
+    """
+
+    numbers: list[dict] | None = None
+    seen: list[tuple[Strip, Reading]] = field(default_factory=list, repr=False)
+    fields: ClassVar[tuple[str, ...]] = (
+        "path",
+        "prediction",
+        "confidence",
+        "numbers",
+        "label",
+        "correct",
+        "error",
+    )
+
+
+class NumberReader:
+    """Reads the numbers in pictures.
+
+        reader = NumberReader()
+        reader.predict("postcode.png")               # "90210"
+        reader.predict_batch(["a.png", "b.jpg"])     # two NumberResults
+
+    `weights` are those of the network of numbers, `digit_weights` of the one that reads
+    single digits; without them, those that come with the project. `invert`: "auto",
+    "yes" (dark ink) or "no". `reject`: whether to refuse an answer with an unsure number.
+
+    Raises UserError for weights that cannot be used and a device that is not there.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | None = None,
+        *,
+        digit_weights: str | os.PathLike | None = None,
+        device: str = "auto",
+        invert: str = "auto",
+        reject: bool = False,
+    ):
+        weights = os.fspath(weights or WEIGHTS)
+        self.digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device, invert=invert)
+        if self.digits.classes != list(range(10)):
+            raise UserError(f"{self.digits.weights} does not read the ten digits")
+        net, self.metadata = load_weights(weights)
+        if not isinstance(net, LeNet5Conv) or self.metadata["classes"] != CLASSES:
+            raise UserError(
+                f"{weights} does not read whole numbers; python train_numbers.py makes weights that do"
+            )
+        device = pick_device(device)
+        mean, std = self.metadata["mean"], self.metadata["std"]
+        self.reader = StripReader(net.to(device).eval(), mean, std, self.digits.logits, device)
+        self.invert, self.reject = invert, reject
+        self.reject_below = self.metadata.get("reject_below", REJECT_BELOW)
+
+    def predict(self, picture) -> str | None:
+        """The numbers in one picture: a path, a PIL image or an array.
+
+        Raises PictureError if it cannot be read; None if there is none, or if `reject`
+        refuses it.
+        """
+        result = self.predict_batch([picture])[0]
+        if result.error is not None:
+            name = f"{result.path}: " if result.path else ""
+            raise PictureError(f"{name}{result.error}")
+        return result.prediction
+
+    def predict_batch(self, pictures: Iterable) -> list[NumberResult]:
+        """One NumberResult for each path, PIL image or array, in their order.
+
+        A picture that cannot be read has its `error` set, and the others are read.
+        """
+        prepared = [self.prepare(picture) for picture in pictures]
+        strips = [strip for _, found in prepared for strip in found]
+        readings = iter(self.reader.read([strip.picture for strip in strips]))
+        for result, found in prepared:
+            if result.error is None:
+                self.decide(result, [(strip, next(readings)) for strip in found])
+        return [result for result, _ in prepared]
+
+    def prepare(self, picture) -> tuple[NumberResult, list[Strip]]:
+        """A result with the strips of the numbers in a picture, or with the error."""
+        path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+        result = NumberResult(path=path, label=None if path is None else label_of(path))
+        try:
+            return result, numbers_in(picture, self.invert)
+        except PictureError as error:
+            result.error = str(error)
+        except MemoryError:
+            result.error = "this machine has not enough memory for it"
+        return result, []
+
+    def decide(self, result: NumberResult, seen: list[tuple[Strip, Reading]]) -> None:
+        """Fill in what was read on a picture's strips."""
+        result.seen = [(strip, reading) for strip, reading in seen if reading.digits]
+        result.numbers = [as_number(strip, reading) for strip, reading in result.seen]
+        if not result.numbers:
+            result.reason = (
+                "no number: there is no ink" if not seen else "no number: no digit in the ink"
+            )
+            result.confidence = 0.0
+            return
+        result.prediction = " ".join(number["text"] for number in result.numbers)
+        result.confidence = min(number["confidence"] for number in result.numbers)
+        if self.reject and result.confidence < self.reject_below:
+            result.prediction = None
+            result.reason = (
+                f"unsure: {result.confidence:.3f} sure, which is below {self.reject_below:.3f}"
+            )
+
+
+def as_number(strip: Strip, reading: Reading) -> dict:
+    """A number as it stands in a result, its boxes in pixels of the picture."""
+    return {
+        "text": reading.text,
+        "confidence": reading.confidence,
+        "box": strip.box,
+        "digits": [
+            {"digit": digit, "confidence": confidence, "box": strip.in_picture(box)}
+            for digit, confidence, box in zip(
+                reading.digits, reading.confidences, reading.boxes, strict=True
+            )
+        ],
+    }
+
+
+def label_of(path: str) -> str | None:
+    """The true number where a name tells it: number_90210….png, or digit_7….png."""
+    name = re.match(r"number_(\d+)|digit_(\d)(?!\d)", os.path.basename(path))
+    return None if name is None else name[1] or name[2]
+
+
+# ---------------------------------------------------------------- how results are shown
+
+
+class NumberTable(TableWriter):
+    """A table with what was read, how sure that is, and the least sure digit."""
+
+    heading = "sure      least sure digit  read"
+
+    @staticmethod
+    def verdict(result: NumberResult) -> str:
+        if result.error is not None:
+            return f"  -                         not read: {one_line(result.error)}"
+        digits = [digit for number in result.numbers for digit in number["digits"]]
+        least = min(digits, key=lambda digit: digit["confidence"], default=None)
+        doubt = "" if least is None else f"{least['digit']} ({100 * least['confidence']:.2f} %)"
+        mark = {True: " ✓", False: f" ✗ is {result.label}", None: ""}[result.correct]
+        answer = "?" if result.prediction is None else result.prediction
+        note = "" if result.reason is None else f" {result.reason.split(':')[0]}"
+        return f"{100 * result.confidence:6.2f} %  {doubt:16}  {answer}{mark}{note}"
+
+
+class NumberCsv(CsvWriter):
+    """The fields of the JSON objects and the reason; `numbers` is written as JSON."""
+
+    kind = NumberResult
+
+
+WRITERS = {"table": NumberTable, "json": JsonWriter, "csv": NumberCsv}
+
+
+class NumberKeeper:
+    """The numbers that one figure shows: the first ones."""
+
+    def __init__(self):
+        self.kept: list[tuple[NumberResult, Strip, Reading]] = []
+        self.seen = 0
+
+    def add(self, results: list[NumberResult]) -> None:
+        for result in results:
+            self.seen += len(result.seen)
+            for strip, reading in result.seen[: MOST_DRAWN - len(self.kept)]:
+                self.kept.append((result, strip, reading))
+
+    def draw(self, path: str) -> None:
+        """Each number's strip with its digits' boxes, the scores along it and the chosen path."""
+        import plots
+
+        numbers, titles = [], []
+        for result, strip, reading in self.kept:
+            numbers.append(
+                (strip.picture, reading.shares, reading.boxes, reading.digits, reading.windows)
+            )
+            name = "" if result.path is None else f"{os.path.basename(result.path)}: "
+            titles.append(f"{name}{reading.text}, {100 * reading.confidence:.1f} %")
+        heading = f"{len(numbers):,} of {self.seen:,} numbers"
+        plots.numbers(numbers, titles, CLASSES, STRIDE, path, heading)
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def parse_arguments(argv):
+    parser = ArgumentParser(
+        prog="read_number.py",
+        description="Read whole numbers from pictures: files, or all in folders (test_digits).",
+    )
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="PICTURE|FOLDER", help="what to read (test_digits)")
+    add("--weights", metavar="FILE", help="of the network of numbers (that in pretrained/)")
+    add("--digit-weights", metavar="FILE", help="of the network of digits (that in pretrained/)")
+    add("--format", choices=["table", "json", "csv"], default="table", help="(table)")
+    add("--plot", metavar="FILE", help="draw the first numbers: boxes, scores and the path through them")
+    add_common_flags(add)
+    return parser.parse_args(argv)
+
+
+@command_line
+def main(argv=None) -> int:
+    arguments = parse_arguments(argv)
+    if arguments.plot:
+        check_writable(arguments.plot)
+    reader = NumberReader(
+        arguments.weights,
+        digit_weights=arguments.digit_weights,
+        device=arguments.device,
+        invert=arguments.invert,
+        reject=arguments.reject,
+    )
+    keeper = NumberKeeper() if arguments.plot else None
+    return score_and_report(reader, arguments, keeper, WRITERS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

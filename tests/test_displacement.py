@@ -1,0 +1,117 @@
+"""The space displacement network: one run over a strip beside one run for each window."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from displacement import (
+    BLANK,
+    CLASSES,
+    NOT_SAID,
+    STRIDE,
+    WINDOW,
+    as_wide,
+    ctc_loss,
+    row_of_answers,
+    strip_input,
+    window_loss,
+    window_targets,
+)
+from model import LeNet5Conv
+from preprocess import to_input
+from strings import MOST_DIGITS, NO_DIGIT, Strings, make_strings
+
+
+@pytest.fixture(scope="module")
+def strings(mnist):
+    return make_strings(mnist.train_images[:500], mnist.train_labels[:500], 4, 0, lengths=(2, 5))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return LeNet5Conv(len(CLASSES)).eval()
+
+
+@torch.inference_mode()
+def test_one_run_is_the_same_as_window_by_window(net, strings):
+    inputs = strip_input(strings.pictures, net.mean, net.std)
+    answers = row_of_answers(net, inputs)
+    windows = (inputs.shape[3] - WINDOW) // STRIDE + 1
+    assert answers.shape == (4, windows, 11)
+    for t in range(windows):
+        alone = net(inputs[..., STRIDE * t : STRIDE * t + WINDOW])
+        # Float32 sums in another order.
+        torch.testing.assert_close(answers[:, t], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_the_middle_of_the_first_window_is_the_first_pixel(net):
+    strip = torch.zeros(1, 32, 5, dtype=torch.uint8)
+    strip[0, :, 0] = 255
+    inputs = strip_input(strip, 0.0, 1.0)
+    assert inputs.shape == (1, 1, 32, 8 + WINDOW)
+    assert inputs[0, 0, 0].nonzero().flatten().tolist() == [WINDOW // 2]
+
+
+@torch.inference_mode()
+def test_a_single_window_is_a_row_of_one(net):
+    inputs = torch.randn(3, 1, 32, 32)
+    assert torch.equal(row_of_answers(net, inputs)[:, 0], net(inputs))
+
+
+@torch.inference_mode()
+def test_lenet5_made_wide_reads_digits_as_before(mnist, pretrained):
+    net, metadata = pretrained
+    wide = as_wide(net).eval()
+    inputs = to_input(mnist.train_images[:100], metadata["mean"], metadata["std"])
+    torch.testing.assert_close(wide(inputs)[:, :10], net(inputs), rtol=1e-4, atol=1e-3)
+    assert (wide(inputs)[:, BLANK] == 4.0).all()
+
+
+def one_number(text: str, width: int) -> Strings:
+    """A number of which only labels, width and boxes count: digits 6 pixels wide, 20 apart."""
+    labels = torch.full((1, MOST_DIGITS), NO_DIGIT)
+    boxes = torch.zeros(1, MOST_DIGITS, 4, dtype=torch.int64)
+    for i, digit in enumerate(text):
+        labels[0, i] = int(digit)
+        boxes[0, i] = torch.tensor([5 + 26 * i, 4, 6, 20])
+    picture = torch.zeros(1, 32, width, dtype=torch.uint8)
+    return Strings(picture, torch.tensor([width]), labels, boxes)
+
+
+@pytest.mark.parametrize("text", ["7", "33", "12"])
+def test_ctc_loss_is_that_of_all_rows_that_spell_the_number(text):
+    answers = torch.randn(1, 4, 11, generator=torch.Generator().manual_seed(1))
+    shares = answers.softmax(dim=2)[0].double().numpy()
+    probability = 0.0
+    for row in itertools.product(range(11), repeat=4):
+        spelled = [c for c, before in zip(row, (BLANK, *row), strict=False) if c not in (before, BLANK)]
+        if spelled == [int(c) for c in text]:
+            probability += np.prod(shares[range(4), row])
+    loss = ctc_loss(answers, one_number(text, 4 * 3))
+    assert loss.item() == pytest.approx(-np.log(probability) / len(text), rel=1e-4)
+
+
+def test_a_number_that_no_row_can_spell_is_left_out():
+    assert ctc_loss(torch.randn(1, 2, 11), one_number("33", 4)).item() == 0
+
+
+def test_windows_near_a_digit_say_it_and_those_far_from_all_say_nothing():
+    # Middles of the ink at 8 and 34: windows 2 and 8 (its middle at 32) are nearest.
+    targets = window_targets(one_number("47", 48), 14)[0].tolist()
+    free = NOT_SAID
+    #        0     4     8  12    16    20  24  28    32 36    40    44  48   after the end
+    wanted = [free, free, 4, free, free, 10, 10, free, 7, free, free, 10, 10, free]
+    assert targets == wanted
+
+
+def test_window_loss_counts_what_is_asked_for():
+    number = one_number("47", 48)
+    answers = torch.randn(1, 14, 11)
+    targets = window_targets(number, 14)[0]
+    asked = targets != NOT_SAID
+    by_hand = F.cross_entropy(answers[0, asked], targets[asked], reduction="sum") / 2  # two digits
+    assert window_loss(answers, number).item() == pytest.approx(by_hand.item(), rel=1e-5)
