@@ -266,6 +266,7 @@ def archive_with(headers):
         b"BZh9" + bytes(100),
         b"",
     ],
+    ids=["no map", "xz cut off", "gzip cut off", "no bzip2", "empty"],
 )
 def test_a_damaged_archive_is_refused_in_words(tmp_path, data):
     (tmp_path / "a.tgz").write_bytes(data)
