@@ -20,7 +20,13 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What stands for something in the README, and what it is here. Thirty drawn digits take the
 # place of MNIST where a whole data set is looked at, which is no other code.
-PLACES = {"FOLDER": "own", "PICTURE": "test_digits/digit_3.png", "mnist": "own"}
+PLACES = {
+    "FOLDER": "own",
+    "PICTURE": "test_digits/digit_3.png",
+    "mnist": "own",
+    "postcode.png": "test_digits/digit_3.png",
+    "scans/": "own",
+}
 OPTIONAL = re.compile(r"\[.*?\]|\.\.\.")
 # Behind the README's own words, so that they win where both set something.
 SHORT = {
