@@ -97,14 +97,20 @@ def search(
     return sorted(found, key=lambda item: -item[1])
 
 
+def states_of(digits: list[int]) -> list[int]:
+    """The classes that a row of answers goes through to spell digits: between, digit, between …"""
+    states = [BLANK]
+    for digit in digits:
+        states += [digit, BLANK]
+    return states
+
+
 def probability_of(shares: np.ndarray, digits: list[int], beside: float = BESIDE) -> float:
     """The probability that T×11 probabilities spell a number: the sum of all rows that do.
 
     The forward algorithm of Graves et al., 2006, section 4.1, with `beside` as in `search`.
     """
-    states = [BLANK]
-    for digit in digits:
-        states += [digit, BLANK]
+    states = states_of(digits)
     skips = np.zeros(len(states))
     for i in range(3, len(states), 2):
         skips[i] = beside * (states[i] != states[i - 2])
@@ -142,9 +148,7 @@ def align(shares: np.ndarray, digits: list[int]) -> list[int]:
     Viterbi over the states "between", digit, "between", digit ... (Graves et al., 2006,
     section 4.1, with the largest in place of the sum).
     """
-    states = [BLANK]
-    for digit in digits:
-        states += [digit, BLANK]
+    states = states_of(digits)
     logs = np.log(np.maximum(shares[:, states], 1e-30))
     # A state follows itself, the one before, or skips "between" after another digit.
     skips = np.full(len(states), -np.inf)

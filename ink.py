@@ -45,7 +45,15 @@ class Strokes(NamedTuple):
     everything: np.ndarray  # the same of all that is on the paper
     dark: bool  # whether the ink is darker than the paper
     sharpness: float  # of the digit's edges, to compare one reading of the picture with another
-    writing: np.ndarray | None = None  # as `everything`, without lines, frame and grain
+    cleared: np.ndarray | None = None  # as `everything`, without lines and frame
+    least: float = 0.0  # of that: what is fainter is not ink
+    edge: int = 1  # pixels: twice the width of a stroke's soft edge, and one
+
+    @property
+    def writing(self) -> np.ndarray:
+        """All that is written, H×W float32: nothing is chosen among it, but grain is no ink."""
+        amount = self.cleared
+        return amount * (dilated(ink_mask(amount, threshold(amount, self.least)), self.edge) > 0)
 
 
 def find_strokes(
@@ -291,9 +299,8 @@ def look(colours: list[np.ndarray], share: float, within, dark: bool, margin: in
     mask, sharpness = of_the_digit(amount, least, rim=within is None and not is_plain)
     # The soft edge of the strokes belongs to them.
     edge = max(3, side // 100 * 2 + 1)
-    writing = amount * (dilated(ink_mask(amount, threshold(amount, least)), edge) > 0)
-    amount = amount * (dilated(mask, edge) > 0)
-    return Strokes(amount, everything, dark, sharpness, writing)
+    chosen = amount * (dilated(mask, edge) > 0)
+    return Strokes(chosen, everything, dark, sharpness, amount, least, edge)
 
 
 def ink_mask(amount: np.ndarray, level: float) -> np.ndarray:

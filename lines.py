@@ -23,6 +23,7 @@ from preprocess import (
     DARK_INK,
     DIGIT_SIDE,
     INK,
+    INVERT,
     SMALLEST,
     find_ink,
     reduced,
@@ -96,7 +97,7 @@ def writing_in(picture: np.ndarray, dark: bool | None) -> np.ndarray:
     if min(picture.shape[:2]) >= SMALLEST:  # room for lines, frames and shadows
         return find_strokes(picture, dark).writing
     gray = np.asarray(to_gray(Image.fromarray(picture)))
-    return find_ink(gray, {None: "auto", True: "yes", False: "no"}[dark]).amount
+    return find_ink(gray, INVERT[dark]).amount
 
 
 def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

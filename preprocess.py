@@ -433,6 +433,7 @@ def upright_picture(source) -> Image.Image:
 
 
 DARK_INK = {"auto": None, "yes": True, "no": False}  # what `invert` says
+INVERT = {dark: invert for invert, dark in DARK_INK.items()}
 
 
 def steps(source, invert: str = "auto") -> Steps:
@@ -454,7 +455,7 @@ def ink_in(picture: np.ndarray, dark: bool | None, within: np.ndarray | None = N
         if strokes.amount.any():
             return strokes.everything, strokes.amount, strokes.dark
     gray = np.asarray(to_gray(Image.fromarray(picture)))
-    ink = find_ink(gray, {None: "auto", True: "yes", False: "no"}[dark])
+    ink = find_ink(gray, INVERT[dark])
     # Where no strokes were found, perhaps the digit is cut so close that no paper is left around it.
     if strokes is None or ink.amount.max() > STRONG_CONTRAST:
         return ink.amount, ink.amount, ink.dark

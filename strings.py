@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from dataset import AUGMENTATIONS, Augmentation, random_maps, random_pens, redraw, warp
-from preprocess import BOX_LEVEL
+from preprocess import BOX_LEVEL, ROUNDING
 
 HEIGHT = 32  # pixels of a strip
 MOST_DIGITS = 10
@@ -150,7 +150,7 @@ def ink_boxes(pictures: np.ndarray) -> np.ndarray:
     What counts as ink is what counts in `preprocess.bounding_box`.
     """
     strongest = pictures.max(axis=(1, 2), keepdims=True)
-    mask = pictures > BOX_LEVEL * strongest.astype(np.float32)
+    mask = pictures > BOX_LEVEL * strongest.astype(np.float32) + ROUNDING
     boxes = []
     for along in (mask.any(axis=1), mask.any(axis=2)):
         first = along.argmax(axis=1)

@@ -9,7 +9,7 @@ What is in the results already is not made again, so the script can be interrupt
 
 import sys
 
-from common import ROOT, load, run_training, spread, two_at_a_time, work_folder
+from common import ROOT, load, print_settings, run_training, two_at_a_time, work_folder
 
 from prune import prune
 
@@ -48,13 +48,7 @@ def main() -> int:
         for seed in SEEDS:
             base(seed)
         two_at_a_time("choose_prune", results, measure, wanted)
-    for setting in SETTINGS:
-        rows = [row for row in results["rows"] if row["setting"] == setting]
-        if rows:
-            loss = sum(row["val_loss"] for row in rows) / len(rows)
-            words = ", ".join(f"{name} {value}" for name, value in setting.items())
-            accuracy = spread([row["val_accuracy"] for row in rows])
-            print(f"{words:40}  {accuracy}  loss {loss:.4f}  ({len(rows)} seeds)")
+    print_settings(results["rows"], SETTINGS, 40)
     return 0
 
 

@@ -9,7 +9,7 @@ is in the results already is not made again, so the script can be interrupted.
 
 import sys
 
-from common import best_row, load, run_training, save, spread
+from common import best_row, load, print_settings, run_training, save
 
 SEEDS = (101, 102, 103)  # not those of the published figures
 SETTINGS = [
@@ -40,13 +40,7 @@ def main() -> int:
                 row |= {"val_loss": best["val_loss"], "seconds": sum(r["seconds"] for r in rows)}
                 results["rows"].append(row)
                 save("choose_recipe", results)
-    for setting in SETTINGS:
-        rows = [row for row in results["rows"] if row["setting"] == setting]
-        if rows:
-            loss = sum(row["val_loss"] for row in rows) / len(rows)
-            words = ", ".join(f"{name} {value}" for name, value in setting.items())
-            accuracy = spread([row["val_accuracy"] for row in rows])
-            print(f"{words:58}  {accuracy}  loss {loss:.4f}  ({len(rows)} seeds)")
+    print_settings(results["rows"], SETTINGS, 58)
     return 0
 
 

@@ -126,3 +126,16 @@ def spread(values: list[float]) -> str:
     """Mean and sample deviation in percent."""
     deviation = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
     return f"{100 * mean(values):.2f}{deviation} %"
+
+
+def print_settings(rows: list[dict], settings: list[dict], width: int) -> None:
+    """A line for each setting that was tried: accuracy and loss on held-out images, over the seeds."""
+    for setting in settings:
+        own = [row for row in rows if row["setting"] == setting]
+        if own:
+            words = ", ".join(f"{name} {value}" for name, value in setting.items())
+            accuracy, loss = (
+                spread([row["val_accuracy"] for row in own]),
+                mean(r["val_loss"] for r in own),
+            )
+            print(f"{words:{width}}  {accuracy}  loss {loss:.4f}  ({len(own)} seeds)")
