@@ -111,11 +111,7 @@ class ImageClassifier:
 
         Raises PictureError if it cannot be read; None if `reject` refuses it.
         """
-        result = self.predict_batch([picture])[0]
-        if result.error is not None:
-            name = f"{result.path}: " if result.path else ""
-            raise PictureError(f"{name}{result.error}")
-        return result.prediction
+        return only_prediction(self.predict_batch([picture]))
 
     def predict_batch(self, pictures: Iterable) -> list[Result]:
         """One Result for each path, PIL image or array, in their order.
@@ -145,13 +141,9 @@ class ImageClassifier:
         path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
         result = Result(path=path, label=None if path is None else self.label_of(path))
         found = None
-        try:
+        with noting_error(result):
             found = steps(picture, self.invert)
             result.image = found.digit
-        except PictureError as error:
-            result.error = str(error)
-        except MemoryError:
-            result.error = "this machine has not enough memory for it"
         return result, found
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
@@ -203,6 +195,26 @@ class ImageClassifier:
         folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
         label = name[1] if name else folder
         return next((c for c in self.classes if str(c) == label), None)
+
+
+def only_prediction(results: list[Result]):
+    """What one picture was read as. Raises PictureError if it could not be read."""
+    (result,) = results
+    if result.error is not None:
+        name = f"{result.path}: " if result.path else ""
+        raise PictureError(f"{name}{result.error}")
+    return result.prediction
+
+
+@contextlib.contextmanager
+def noting_error(result: Result):
+    """A picture that cannot be read meanwhile has that as the `error` of its result."""
+    try:
+        yield
+    except PictureError as error:
+        result.error = str(error)
+    except MemoryError:
+        result.error = "this machine has not enough memory for it"
 
 
 def default_weights() -> str:

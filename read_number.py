@@ -31,10 +31,15 @@ from typing import ClassVar
 from displacement import CLASSES, STRIDE
 from files import ArgumentParser, UserError, check_writable, command_line, one_line
 from inference import PRETRAINED as DIGIT_WEIGHTS
-from inference import ImageClassifier, add_common_flags, score_and_report
+from inference import (
+    ImageClassifier,
+    add_common_flags,
+    noting_error,
+    only_prediction,
+    score_and_report,
+)
 from lines import Strip, numbers_in
 from model import LeNet5Conv, load_weights, pick_device
-from preprocess import PictureError
 from reading import Reading, StripReader
 from results import CsvWriter, JsonWriter, Result, TableWriter
 
@@ -111,11 +116,7 @@ class NumberReader:
         Raises PictureError if it cannot be read; None if there is none, or if `reject`
         refuses it.
         """
-        result = self.predict_batch([picture])[0]
-        if result.error is not None:
-            name = f"{result.path}: " if result.path else ""
-            raise PictureError(f"{name}{result.error}")
-        return result.prediction
+        return only_prediction(self.predict_batch([picture]))
 
     def predict_batch(self, pictures: Iterable) -> list[NumberResult]:
         """One NumberResult for each path, PIL image or array, in their order.
@@ -134,13 +135,10 @@ class NumberReader:
         """A result with the strips of the numbers in a picture, or with the error."""
         path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
         result = NumberResult(path=path, label=None if path is None else label_of(path))
-        try:
-            return result, numbers_in(picture, self.invert)
-        except PictureError as error:
-            result.error = str(error)
-        except MemoryError:
-            result.error = "this machine has not enough memory for it"
-        return result, []
+        found = []
+        with noting_error(result):
+            found = numbers_in(picture, self.invert)
+        return result, found
 
     def decide(self, result: NumberResult, seen: list[tuple[Strip, Reading]]) -> None:
         """Fill in what was read on a picture's strips."""
