@@ -3,15 +3,17 @@
 Section VII of the paper: the network is run over every place of a wide picture. As
 its layers are convolutions, what neighbouring places share is worked out once, and
 one run over the whole strip gives a row of answers: one for each 32×32 window, four
-pixels apart. Besides the ten digits it knows a class "between", for windows in whose
-middle there is no digit. It learns where to answer by itself: the loss is that of
-connectionist temporal classification (Graves et al., 2006), the sum over all rows of
-answers that spell the number.
+pixels apart, as the two subsamplings have it. A second run that begins two pixels
+later gives those between. Besides the ten digits the network knows a class "between",
+for windows in whose middle there is no digit. It learns where to answer by itself: the
+loss is that of connectionist temporal classification (Graves et al., 2006), the sum
+over all rows of answers that spell the number.
 
     strip_input     strips to the network's input
-    row_of_answers  one run over whole strips
+    row_of_answers  one run, or a few, over whole strips
     ctc_loss        what the network is trained to make small
     window_loss     what single windows should answer, so that no digit is left to another window
+    windows_of      single windows with what they should answer, by which the network learns first
 
 `decoding.py` spells the answers.
 """
@@ -24,7 +26,8 @@ from model import LeNet5Conv
 from preprocess import to_input
 from strings import NO_DIGIT, Strings
 
-STRIDE = 4  # pixels from window to window: two subsamplings by two
+SUBSAMPLED = 4  # pixels from window to window of one run: two subsamplings by two
+STRIDE = 2  # pixels from window to window of a row of answers
 WINDOW = 32  # pixels
 BETWEEN = "between"  # the eleventh class
 CLASSES = [*"0123456789", BETWEEN]
@@ -53,16 +56,26 @@ def strip_input(pictures: torch.Tensor, mean: float, std: float) -> torch.Tensor
     strip's first pixel.
     """
     half = WINDOW // 2
-    rest = -pictures.shape[2] % STRIDE
+    rest = -pictures.shape[2] % SUBSAMPLED
     return to_input(pictures, mean, std, (half, half + rest, 0, 0))
 
 
-def row_of_answers(net: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """Logits of N×1×32×W inputs, N×T×classes: T windows, of which the t-th begins at pixel 4t."""
-    answers = net(inputs)
-    if answers.dim() == 2:  # a single window
-        return answers[:, None]
-    return answers.squeeze(2).transpose(1, 2)
+def row_of_answers(net: nn.Module, inputs: torch.Tensor, apart: int = STRIDE) -> torch.Tensor:
+    """Logits of N×1×32×W inputs, N×T×classes: T windows, of which the t-th begins at pixel `apart`·t.
+
+    W - 32 has to be a multiple of 4. `apart` is 1, 2 or 4, for 4, 2 runs or one.
+    """
+    spare = inputs.shape[3] - WINDOW
+    rows, places = [], []
+    for start in range(0, min(SUBSAMPLED, spare + 1), apart):
+        windows = (spare - start) // SUBSAMPLED + 1
+        end = start + SUBSAMPLED * (windows - 1) + WINDOW
+        answers = net(inputs[..., start:end])
+        # A single window's answers come without a place.
+        rows.append(answers[:, None] if answers.dim() == 2 else answers.squeeze(2).transpose(1, 2))
+        places += range(start, start + SUBSAMPLED * windows, SUBSAMPLED)
+    order = sorted(range(len(places)), key=places.__getitem__)
+    return torch.cat(rows, dim=1)[:, order]
 
 
 def ctc_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
@@ -82,13 +95,14 @@ def ctc_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
 
 
 NOT_SAID = -100  # of a window: it may answer what it likes
+OFF = 4  # pixels: a window's middle farther from all digits' is between them
 
 
 def window_targets(strings: Strings, count: int) -> torch.Tensor:
     """What `count` windows of each number should answer, N×count; most may answer what they like.
 
-    The one nearest to the middle of a digit's ink has that digit, those farther than 8
-    pixels from all of them nothing. Without that, the loss alone lets a digit be
+    The one nearest to the middle of a digit's ink has that digit, those farther than
+    `OFF` pixels from all of them nothing. Without that, the loss alone lets a digit be
     answered by one of two windows, each of which is as likely to leave it to the other.
     """
     is_digit = strings.labels != NO_DIGIT
@@ -96,7 +110,7 @@ def window_targets(strings: Strings, count: int) -> torch.Tensor:
     middles = torch.where(is_digit, middles, -1e6)
     places = STRIDE * torch.arange(count)
     away = (places[None, :, None] - middles[:, None]).abs().min(dim=2).values
-    targets = torch.where(away > 2 * STRIDE, BLANK, NOT_SAID)
+    targets = torch.where(away > OFF, BLANK, NOT_SAID)
     targets[places[None] > strings.widths[:, None]] = NOT_SAID
     nearest = (middles / STRIDE).round().long().clamp(0, count - 1)
     rows = torch.arange(len(targets))[:, None].expand_as(nearest)
@@ -109,3 +123,34 @@ def window_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
     targets = window_targets(strings, answers.shape[1])
     loss = F.cross_entropy(answers.flatten(0, 1), targets.flatten(), reduction="sum")
     return loss / (strings.labels != NO_DIGIT).sum().clamp(min=1)
+
+
+JITTER = 2  # pixels that a window's middle may be off its digit's
+BESIDES = 0.3  # of windows between digits, for each of a digit
+
+
+def windows_of(strings: Strings, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Single windows, M×32×32 uint8, and the class of each: what a run over the strips would see.
+
+    One for each digit, its middle at most `JITTER` pixels off; one for each sign that is
+    no digit, whose class is "between"; and some from anywhere farther than `OFF` pixels
+    from all digits. A window is learned in a tenth of the time that a strip with all its
+    windows takes for each digit, as most of a strip is paper.
+    """
+    written = strings.boxes[:, :, 2] > 0
+    rows, places = written.nonzero(as_tuple=True)
+    middles = strings.boxes[rows, places, 0] + strings.boxes[rows, places, 2] // 2
+    off = torch.randint(-JITTER, JITTER + 1, middles.shape, generator=generator)
+    labels = strings.labels[rows, places]
+    labels = torch.where(labels == NO_DIGIT, BLANK, labels)
+    count = int(BESIDES * len(rows))
+    others = torch.randint(len(strings.widths), (count,), generator=generator)
+    somewhere = (torch.rand(count, generator=generator) * strings.widths[others]).long()
+    all_middles = strings.boxes[:, :, 0] + strings.boxes[:, :, 2] // 2
+    away = torch.where(written, all_middles, -1000)[others] - somewhere[:, None]
+    free = away.abs().min(dim=1).values > OFF
+    others, somewhere = others[free], somewhere[free]
+    half = WINDOW // 2
+    every = F.pad(strings.pictures, (half, half)).unfold(2, WINDOW, 1)  # N×32×W×32
+    seen = every[torch.cat([rows, others]), :, torch.cat([middles + off, somewhere]).clamp(min=0)]
+    return seen, F.pad(labels, (0, len(others)), value=BLANK)

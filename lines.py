@@ -22,13 +22,13 @@ from preprocess import (
     BOX_LEVEL,
     DARK_INK,
     DIGIT_SIDE,
-    INK,
     INVERT,
     SMALLEST,
     find_ink,
     reduced,
     to_gray,
     upright_picture,
+    with_full_strength,
 )
 from strings import HEIGHT
 
@@ -214,8 +214,7 @@ def make_strip(
     small = np.asarray(
         Image.fromarray(ink).resize((size[0] + 4, size[1] + 4), Image.Resampling.HAMMING, box=edges)
     )
-    strong = small[small > small.max() / 2]
-    small = np.clip(small * (INK / np.percentile(strong, 90)), 0, 255) if strong.size else small
+    small = with_full_strength(small) if small.any() else small
     strip = np.zeros((HEIGHT + 4, size[0] + 2 * MARGIN), np.uint8)
     first = (HEIGHT + 4 - small.shape[0]) // 2
     strip[first : first + small.shape[0], MARGIN - 2 : MARGIN - 2 + small.shape[1]] = np.rint(small)

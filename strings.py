@@ -120,9 +120,9 @@ def make_strings(
 
 
 def random_spacing(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Pixels between neighbours, one for each number: half of them close, where reading is hard."""
-    close = rng.integers(CLOSEST, 5, count)
-    return np.where(rng.random(count) < 0.5, close, rng.integers(CLOSEST, FARTHEST + 1, count))
+    """Pixels between neighbours, one for each number: most of them close, where reading is hard."""
+    close = rng.integers(CLOSEST, 3, count)
+    return np.where(rng.random(count) < 0.7, close, rng.integers(CLOSEST, FARTHEST + 1, count))
 
 
 def written(glyphs, of_string: np.ndarray, count: int, style: Style, rng) -> np.ndarray:

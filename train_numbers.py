@@ -29,11 +29,21 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from dataset import load_font_digits, load_mnist, split
 from decoding import best_path
-from displacement import CLASSES, as_wide, ctc_loss, row_of_answers, strip_input, window_loss
-from epoch import Average, one_cycle
+from displacement import (
+    BLANK,
+    CLASSES,
+    as_wide,
+    ctc_loss,
+    row_of_answers,
+    strip_input,
+    window_loss,
+    windows_of,
+)
+from epoch import Average, make_optimizer, one_cycle
 from evaluate import evaluate
 from files import (
     ArgumentParser,
@@ -46,11 +56,11 @@ from files import (
     reason,
     write_file,
 )
-from model import LeNet5, load_weights, save_weights, to_bytes, unpickled
+from model import LeNet5, LeNet5Conv, load_weights, save_weights, to_bytes, unpickled
 from nondigits import load_letters, scribbles
 from preprocess import to_input
 from run import LARGEST_CHECKPOINT
-from strings import TRAINING, Strings, make_strings
+from strings import NO_DIGIT, TRAINING, Strings, make_strings
 
 HERE = Path(__file__).resolve().parent
 FONTS = HERE / "fonts" / "digits.npz"
@@ -58,6 +68,8 @@ FONTS_TIMES = 3  # how often each digit in a font stands beside each of MNIST's 
 SCRIBBLES = 2000
 CHUNK = 1000  # numbers that are made at a time
 WINDOWS_WEIGHT = 0.5  # of what single windows should answer, beside the whole number's loss
+WINDOWS_OF_A_NUMBER = 8  # a batch of numbers' windows has about so many for each number
+PASSES = 2  # how often numbers are shown whose windows are learned: making them takes half the time
 HELD_OUT_SEED = 0  # of the split: those images that chose the epoch of the weights we begin with
 VALIDATION = {"apart": 8, "touching": 0, "overlapping": -4}  # pixels between the digits
 VALIDATION_STRINGS = 400  # of five digits, of each kind
@@ -101,11 +113,14 @@ class State:
     def __init__(self, arguments):
         torch.manual_seed(arguments.seed)
         first, self.metadata = load_weights(arguments.init_from)
-        if not isinstance(first, LeNet5):
+        if isinstance(first, LeNet5Conv) and self.metadata["classes"] == CLASSES:
+            self.net = first
+        elif isinstance(first, LeNet5):
+            self.net = as_wide(first)
+        else:
             raise UserError(f"{arguments.init_from} holds weights of {first.arch}, not of lenet5")
-        self.net = as_wide(first)
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), arguments.lr, weight_decay=0.01)
-        self.average = Average(self.net, 0.998)
+        self.optimizer = make_optimizer(self.net, "adamw", arguments.lr)
+        self.average = Average(self.net, 0.999)
         self.history: list[dict] = []
 
     def as_dict(self, settings: dict) -> dict:
@@ -138,22 +153,18 @@ class State:
 
 
 def train_epoch(state: State, pools: Pools, arguments, epoch: int) -> float:
-    """Learn the numbers of one epoch; the mean loss of a digit."""
+    """Learn the numbers of one epoch, or their windows; the mean loss of a batch."""
     state.net.train()
+    learn = windows_losses if arguments.windows else numbers_losses
     chunks = arguments.strings // CHUNK
     generator = torch.Generator().manual_seed(arguments.seed * 100_003 + epoch)
     losses = []
     for chunk in range(chunks):
         strings = pools.chunk((arguments.seed * 100_003 + epoch) * 1009 + chunk, CHUNK)
-        found = list(batches(strings, arguments.batch_size, generator))
-        for i, batch in enumerate(found):
-            done = (epoch - 1 + (chunk + i / len(found)) / chunks) / arguments.epochs
-            for group in state.optimizer.param_groups:
-                group["lr"] = arguments.lr * one_cycle(done)
-            answers = row_of_answers(
-                state.net, strip_input(batch.pictures, state.net.mean, state.net.std)
-            )
-            loss = ctc_loss(answers, batch) + WINDOWS_WEIGHT * window_loss(answers, batch)
+        done = (epoch - 1 + chunk / chunks) / arguments.epochs
+        for group in state.optimizer.param_groups:
+            group["lr"] = arguments.lr * one_cycle(done)
+        for loss in learn(state.net, strings, arguments.batch_size, generator):
             state.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(state.net.parameters(), 5.0)
@@ -163,12 +174,44 @@ def train_epoch(state: State, pools: Pools, arguments, epoch: int) -> float:
     return torch.stack(losses).mean().item()
 
 
+def numbers_losses(net, strings: Strings, size: int, generator: torch.Generator):
+    """The loss of each batch of numbers, each run over as a whole."""
+    for batch in batches(strings, size, generator):
+        answers = row_of_answers(net, strip_input(batch.pictures, net.mean, net.std))
+        yield ctc_loss(answers, batch) + WINDOWS_WEIGHT * window_loss(answers, batch)
+
+
+def windows_losses(net, strings: Strings, size: int, generator: torch.Generator):
+    """The loss of each batch of the numbers' windows, `PASSES` times, each time by other windows."""
+    for _ in range(PASSES):
+        pictures, labels = windows_of(strings, generator)
+        inputs = to_input(pictures, net.mean, net.std, padding=(0, 0, 0, 0))
+        order = torch.randperm(len(labels), generator=generator)
+        for rows in order.split(WINDOWS_OF_A_NUMBER * size):
+            yield F.cross_entropy(net(inputs[rows]), labels[rows])
+
+
 @torch.inference_mode()
 def share_right(net, strings: Strings) -> float:
     """The share of numbers that the network reads right, all digits of them."""
     answers = row_of_answers(net, strip_input(strings.pictures, net.mean, net.std))
     found = best_path(answers)
     return sum(a == b for a, b in zip(found, strings.texts(), strict=True)) / len(found)
+
+
+@torch.inference_mode()
+def share_right_at_middles(net, strings: Strings) -> float:
+    """The share of numbers of which the network names all digits, told where each of them is.
+
+    The numbers are as long as each other.
+    """
+    answers = row_of_answers(net, strip_input(strings.pictures, net.mean, net.std), apart=1)
+    is_digit = strings.labels != NO_DIGIT
+    middles = (strings.boxes[:, :, 0] + strings.boxes[:, :, 2] // 2)[is_digit]
+    numbers = is_digit.nonzero()[:, 0]
+    digits = answers[numbers, middles, :BLANK].argmax(dim=1)
+    right = (digits == strings.labels[is_digit]).view(len(answers), -1)
+    return right.all(dim=1).float().mean().item()
 
 
 def write_history(folder: Path, history: list[dict]) -> None:
@@ -189,6 +232,7 @@ def parse_arguments(argv):
     add("--batch-size", type=number(int, 1, CHUNK), default=32, help="numbers at a time (32)")
     add("--lr", type=number(float, 1e-9, 1e6), default=2e-3, help="peak learning rate (0.002)")
     add("--val-size", type=number(int, 100, 50_000), default=5000, help="held-out digits (5000)")
+    add("--windows", action="store_true", help="learn single windows of numbers, no whole numbers")
     add("--seed", type=number(int, 0, 2**31), default=0, help="(0)")
     add("--run", metavar="DIR", default="runs/numbers", help="the run's folder (runs/numbers)")
     add("--output", metavar="FILE", default="lenet5_numbers.pth", help="the trained weights")
@@ -206,10 +250,11 @@ def main(argv=None) -> int:
         state.take_up(folder / "checkpoint.pth", settings)
     pools = Pools(arguments.data_dir, arguments.val_size)
     validation = pools.validation()
+    measure = share_right_at_middles if arguments.windows else share_right
     for epoch in range(len(state.history) + 1, arguments.epochs + 1):
         start = time.perf_counter()
         row = {"epoch": epoch, "train_loss": train_epoch(state, pools, arguments, epoch)}
-        row |= {name: share_right(state.average.net, part) for name, part in validation.items()}
+        row |= {name: measure(state.average.net.eval(), part) for name, part in validation.items()}
         row["seconds"] = time.perf_counter() - start
         state.history.append(row)
         print("  ".join(f"{name} {value:.5g}" for name, value in row.items()), flush=True)

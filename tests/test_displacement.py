@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from displacement import (
     BLANK,
     CLASSES,
+    JITTER,
     NOT_SAID,
+    OFF,
     STRIDE,
+    SUBSAMPLED,
     WINDOW,
     as_wide,
     ctc_loss,
@@ -19,6 +22,7 @@ from displacement import (
     strip_input,
     window_loss,
     window_targets,
+    windows_of,
 )
 from model import LeNet5Conv
 from preprocess import to_input
@@ -36,14 +40,15 @@ def net():
     return LeNet5Conv(len(CLASSES)).eval()
 
 
+@pytest.mark.parametrize("apart", [1, STRIDE, SUBSAMPLED])
 @torch.inference_mode()
-def test_one_run_is_the_same_as_window_by_window(net, strings):
+def test_runs_over_the_strip_are_the_same_as_window_by_window(net, strings, apart):
     inputs = strip_input(strings.pictures, net.mean, net.std)
-    answers = row_of_answers(net, inputs)
-    windows = (inputs.shape[3] - WINDOW) // STRIDE + 1
+    answers = row_of_answers(net, inputs, apart)
+    windows = (inputs.shape[3] - WINDOW) // apart + 1
     assert answers.shape == (4, windows, 11)
     for t in range(windows):
-        alone = net(inputs[..., STRIDE * t : STRIDE * t + WINDOW])
+        alone = net(inputs[..., apart * t : apart * t + WINDOW])
         # Float32 sums in another order.
         torch.testing.assert_close(answers[:, t], alone, rtol=1e-4, atol=1e-4)
 
@@ -91,7 +96,7 @@ def test_ctc_loss_is_that_of_all_rows_that_spell_the_number(text):
         spelled = [c for c, before in zip(row, (BLANK, *row), strict=False) if c not in (before, BLANK)]
         if spelled == [int(c) for c in text]:
             probability += np.prod(shares[range(4), row])
-    loss = ctc_loss(answers, one_number(text, 4 * 3))
+    loss = ctc_loss(answers, one_number(text, STRIDE * 3))
     assert loss.item() == pytest.approx(-np.log(probability) / len(text), rel=1e-4)
 
 
@@ -100,18 +105,64 @@ def test_a_number_that_no_row_can_spell_is_left_out():
 
 
 def test_windows_near_a_digit_say_it_and_those_far_from_all_say_nothing():
-    # Middles of the ink at 8 and 34: windows 2 and 8 (its middle at 32) are nearest.
-    targets = window_targets(one_number("47", 48), 14)[0].tolist()
-    free = NOT_SAID
-    #        0     4     8  12    16    20  24  28    32 36    40    44  48   after the end
-    wanted = [free, free, 4, free, free, 10, 10, free, 7, free, free, 10, 10, free]
-    assert targets == wanted
+    # Middles of the ink at 8 and 34: windows 4 and 17 are nearest.
+    targets = window_targets(one_number("47", 48), 26)[0].tolist()
+    middles = range(0, 52, STRIDE)
+    assert [m for m, target in zip(middles, targets, strict=True) if target == 4] == [8]
+    assert [m for m, target in zip(middles, targets, strict=True) if target == 7] == [34]
+    free = [m for m, target in zip(middles, targets, strict=True) if target == NOT_SAID]
+    assert free == [4, 6, 10, 12, 30, 32, 36, 38, 50]  # the last one is after the number's end
+    assert set(targets) == {4, 7, NOT_SAID, BLANK}
 
 
 def test_window_loss_counts_what_is_asked_for():
     number = one_number("47", 48)
-    answers = torch.randn(1, 14, 11)
-    targets = window_targets(number, 14)[0]
+    answers = torch.randn(1, 26, 11)
+    targets = window_targets(number, 26)[0]
     asked = targets != NOT_SAID
     by_hand = F.cross_entropy(answers[0, asked], targets[asked], reduction="sum") / 2  # two digits
     assert window_loss(answers, number).item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_single_windows_are_those_that_a_run_sees(mnist):
+    made = make_strings(mnist.train_images[:500], mnist.train_labels[:500], 40, 0, lengths=(1, 4))
+    made.pictures[:, 0] = 200  # so that no two windows are alike by chance
+    pictures, labels = windows_of(made, torch.Generator().manual_seed(0))
+    assert pictures.shape[1:] == (WINDOW, WINDOW)
+    every = strip_input(made.pictures, 0.0, 1 / 255).squeeze(1)
+    boxes, count = made.boxes, int((made.labels != NO_DIGIT).sum())
+    middles = boxes[:, :, 0] + boxes[:, :, 2] // 2
+    numbers, places = (made.labels != NO_DIGIT).nonzero(as_tuple=True)
+    for window, label, n, k in zip(pictures, labels, numbers, places, strict=False):
+        assert label == made.labels[n, k]
+        near = range(int(middles[n, k]) - JITTER, int(middles[n, k]) + JITTER + 1)
+        assert any(torch.equal(every[n, :, m : m + WINDOW], window.float()) for m in near)
+    assert (labels[count:] == BLANK).all()
+    assert 0 < len(labels) - count < count
+
+
+def test_windows_of_what_is_no_digit_say_so(mnist):
+    strange = torch.full((5, 28, 28), 255, dtype=torch.uint8)
+    made = make_strings(
+        mnist.train_images[:50], mnist.train_labels[:50], 200, 0, lengths=(2, 2), strange=strange
+    )
+    alone = (made.labels == NO_DIGIT).all(dim=1)
+    assert alone.any()
+    only = Strings(*(part[alone] for part in made))
+    pictures, labels = windows_of(only, torch.Generator().manual_seed(0))
+    assert len(pictures) >= 2 * len(only.widths)
+    assert (labels == BLANK).all()
+
+
+def test_windows_between_digits_are_far_from_all_of_them():
+    number = one_number("47", 48)
+    number.pictures[0, 0] = torch.arange(48)  # tells where a window is from
+    middles = torch.tensor([8, 34])
+    for seed in range(50):
+        pictures, labels = windows_of(number, torch.Generator().manual_seed(seed))
+        row = pictures[:, 0, :].long()
+        first = row.argmax(dim=1)
+        at = row[torch.arange(len(row)), first] - first + WINDOW // 2  # the middle's pixel
+        away = (at[:, None] - middles).abs().min(dim=1).values
+        assert (away[labels != BLANK] <= JITTER).all()
+        assert (away[labels == BLANK] > OFF).all()
