@@ -124,14 +124,18 @@ def find_numbers(boxes: np.ndarray) -> list[list[int]]:
     heights = np.repeat(boxes[written, 3], boxes[written, 4])
     usual = float(np.median(heights))
     whole = [i for i in written if SMALL * usual <= boxes[i, 3] <= TALL * usual]
-    numbers = []
-    for line in group_lines(boxes, whole):
-        numbers += split_line(boxes, line, widest_gap(boxes, line, usual))
+    lines = group_lines(boxes, whole)
+    # Smaller pieces belong to the line that they are near to. They come before a line is
+    # split, so that a digit in two small pieces leaves no gap.
+    gaps = [widest_gap(boxes, line, usual) for line in lines]
     rest = [i for i in written if i not in set(whole) and SPECK * usual < boxes[i, 3] < usual]
     for i in rest:
-        nearest = min(numbers, key=lambda number: distance(boxes, number, i))
-        if distance(boxes, nearest, i) < NEAR * usual:
-            nearest.append(i)
+        away = [distance(boxes, line, i) for line in lines]
+        if min(away) < NEAR * usual:
+            lines[int(np.argmin(away))].append(i)
+    numbers = []
+    for line, gap in zip(lines, gaps, strict=True):
+        numbers += split_line(boxes, sorted(line, key=lambda i: boxes[i, 0]), gap)
     return numbers
 
 
@@ -179,10 +183,10 @@ def split_line(boxes: np.ndarray, line: list[int], gap: float) -> list[list[int]
     return numbers
 
 
-def distance(boxes: np.ndarray, number: list[int], i: int) -> float:
-    """Pixels between a box and the nearest of a number's, 0 where they overlap."""
+def distance(boxes: np.ndarray, line: list[int], i: int) -> float:
+    """Pixels between a box and the nearest of a line's, 0 where they overlap."""
     x, y, width, height = boxes[i, :4]
-    others = boxes[number]
+    others = boxes[line]
     across = np.maximum(others[:, 0] - (x + width), x - (others[:, 0] + others[:, 2]))
     down = np.maximum(others[:, 1] - (y + height), y - (others[:, 1] + others[:, 3]))
     return float(np.maximum(np.maximum(across, down), 0).min())

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from displacement import CLASSES, STRIDE
-from files import ArgumentParser, UserError, check_writable, command_line, one_line
+from files import ArgumentParser, UserError, check_writable, command_line, number, one_line
 from inference import PRETRAINED as DIGIT_WEIGHTS
 from inference import (
     ImageClassifier,
@@ -39,11 +39,14 @@ from inference import (
     score_and_report,
 )
 from lines import Strip, numbers_in
-from model import LeNet5Conv, load_weights, pick_device
+from model import NETWORKS, LeNet5Conv, load_weights, pick_device
 from reading import Reading, StripReader
 from results import CsvWriter, JsonWriter, Result, TableWriter
 
-WEIGHTS = Path(__file__).resolve().parent / "pretrained" / "lenet5-numbers.pth"
+HERE = Path(__file__).resolve().parent
+# Two trainings, which together read better than either (benchmarks/whole_numbers.py).
+WEIGHTS = [HERE / "pretrained" / name for name in ("lenet5-numbers.pth", "lenet5-numbers-2.pth")]
+UNNAMED = [str(i) for i in range(len(CLASSES))]  # of weights that do not say what they are of
 REJECT_BELOW = 0.3  # confidence; chosen on held-out digits and on letters of the fonts to be learned
 MOST_DRAWN = 8  # numbers in the figure of --plot
 
@@ -56,7 +59,8 @@ class NumberResult(Result):
     between; None if there is no number in the picture, if it could not be read or if the
     answer was refused (`reason` says why). `confidence` is that of the least sure number.
     `numbers` has for each its text, confidence, box [x, y, width, height] in pixels of
-    the picture, and digits, each with digit, confidence and box.
+    the picture, and digits, each with digit, confidence and box; with `top_k` above one
+    also `top`, the likeliest readings, each with its share of all that were tried.
     """
 
     numbers: list[dict] | None = None
@@ -79,36 +83,42 @@ class NumberReader:
         reader.predict("postcode.png")               # "90210"
         reader.predict_batch(["a.png", "b.jpg"])     # two NumberResults
 
-    `weights` are those of the network of numbers, `digit_weights` of the one that reads
-    single digits; without them, those that come with the project. `invert`: "auto",
-    "yes" (dark ink) or "no". `reject`: whether to refuse an answer with an unsure number.
+    `weights`: a file, or several, with a network of numbers each; `digit_weights` are of
+    the one that reads single digits; without them, those that come with the project.
+    `arch` is for weights that do not say what they are of. `invert`: "auto", "yes" (dark
+    ink) or "no". `top_k`: how many of the likeliest readings a number in the results
+    names; more than one takes some more time. `reject`: whether to refuse an answer with
+    an unsure number.
 
     Raises UserError for weights that cannot be used and a device that is not there.
     """
 
     def __init__(
         self,
-        weights: str | os.PathLike | None = None,
+        weights: str | os.PathLike | list | None = None,
         *,
         digit_weights: str | os.PathLike | None = None,
         device: str = "auto",
+        arch: str | None = None,
         invert: str = "auto",
+        top_k: int = 1,
         reject: bool = False,
     ):
-        weights = os.fspath(weights or WEIGHTS)
         self.digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device, invert=invert)
         if self.digits.classes != list(range(10)):
             raise UserError(f"{self.digits.weights} does not read the ten digits")
-        net, self.metadata = load_weights(weights)
-        if not isinstance(net, LeNet5Conv) or self.metadata["classes"] != CLASSES:
-            raise UserError(
-                f"{weights} does not read whole numbers; python train_numbers.py makes weights that do"
-            )
-        device = pick_device(device)
-        mean, std = self.metadata["mean"], self.metadata["std"]
-        self.reader = StripReader(net.to(device).eval(), mean, std, self.digits.logits, device)
-        self.invert, self.reject = invert, reject
-        self.reject_below = self.metadata.get("reject_below", REJECT_BELOW)
+        device, nets, limits = pick_device(device), [], []
+        files = [weights] if isinstance(weights, str | os.PathLike) else weights or WEIGHTS
+        for file in files:
+            net, metadata = load_weights(os.fspath(file), arch)
+            if not isinstance(net, LeNet5Conv) or metadata["classes"] not in (CLASSES, UNNAMED):
+                raise UserError(
+                    f"{file} does not read whole numbers; python train_numbers.py makes weights that do"
+                )
+            nets.append((net.to(device).eval(), metadata["mean"], metadata["std"]))
+            limits.append(metadata.get("reject_below", REJECT_BELOW))
+        self.reader = StripReader(nets, self.digits.logits, device, top_k)
+        self.invert, self.top_k, self.reject, self.reject_below = invert, top_k, reject, max(limits)
 
     def predict(self, picture) -> str | None:
         """The numbers in one picture: a path, a PIL image or an array.
@@ -161,7 +171,7 @@ class NumberReader:
 
 def as_number(strip: Strip, reading: Reading) -> dict:
     """A number as it stands in a result, its boxes in pixels of the picture."""
-    return {
+    number = {
         "text": reading.text,
         "confidence": reading.confidence,
         "box": strip.box,
@@ -172,6 +182,9 @@ def as_number(strip: Strip, reading: Reading) -> dict:
             )
         ],
     }
+    if reading.choices:
+        number["top"] = [list(choice) for choice in reading.choices]
+    return number
 
 
 def label_of(path: str) -> str | None:
@@ -248,8 +261,15 @@ def parse_arguments(argv):
     )
     add = parser.add_argument
     add("paths", nargs="*", metavar="PICTURE|FOLDER", help="what to read (test_digits)")
-    add("--weights", metavar="FILE", help="of the network of numbers (that in pretrained/)")
+    add(
+        "--weights",
+        metavar="FILE",
+        action="append",
+        help="of a network of numbers; several times for several (those in pretrained/)",
+    )
     add("--digit-weights", metavar="FILE", help="of the network of digits (that in pretrained/)")
+    add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
+    add("--top-k", type=number(int, 1, 1000), default=1, help="readings in json and csv (1)")
     add("--format", choices=["table", "json", "csv"], default="table", help="(table)")
     add("--plot", metavar="FILE", help="draw the first numbers: boxes, scores and the path through them")
     add_common_flags(add)
@@ -265,7 +285,9 @@ def main(argv=None) -> int:
         arguments.weights,
         digit_weights=arguments.digit_weights,
         device=arguments.device,
+        arch=arguments.arch,
         invert=arguments.invert,
+        top_k=arguments.top_k,
         reject=arguments.reject,
     )
     keeper = NumberKeeper() if arguments.plot else None

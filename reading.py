@@ -1,6 +1,6 @@
 """Both ways to read a number together: the space displacement network, and the graph of segments.
 
-The network over the whole strip knows what it sees in each window and needs no cut; the
+The networks over the whole strip know what they see in each window and need no cut; the
 network of single digits sees a segment as MNIST has its digits and reads it better, if
 it was cut right. Where the two agree, that is the number. Where they do not, each number
 that either of them finds likely has a probability by both, and the best product wins.
@@ -23,8 +23,14 @@ from segments import (
     way_of,
 )
 
+# Rows that a strip is moved down before it is run over: the mean of three runs reads numbers
+# whose digits overlap better than one (python benchmarks/whole_numbers.py --choose).
+MOVED = (0, -1, 1)
 AGREED = -0.7  # nats: the sum of both readers' scores above which nothing else is tried
 FLOOR = -8.0  # nats: less than that, what single digits look like counts no more
+# Of what single digits look like, beside the networks of numbers; and nats for each digit, since
+# all readers would rather leave one out. Chosen on held-out training images, as all of these.
+WEIGHT, PER_DIGIT = 1.0, 0.0
 CANDIDATES = 5  # of the network's likeliest numbers
 FAINTEST = 1e-30  # the least probability whose logarithm is taken
 
@@ -38,6 +44,7 @@ class Reading(NamedTuple):
     confidence: float  # of the whole number: the geometric mean of both readers' probabilities
     shares: np.ndarray  # T×11: the network's probabilities, window by window
     windows: list[int]  # for each digit the window that is surest of it
+    choices: tuple[tuple[str, float], ...] = ()  # the likeliest numbers and their shares of all tried
 
     @property
     def text(self) -> str:
@@ -47,17 +54,20 @@ class Reading(NamedTuple):
 class StripReader:
     """Reads strips that are 32 pixels high.
 
-    `net` is the network of numbers with its metadata's `mean` and `std`; `classify`
-    gives calibrated logits, N×10, of N×28×28 uint8 pictures.
+    `nets` are networks of numbers, each with its metadata's `mean` and `std`; `classify`
+    gives calibrated logits, N×10, of N×28×28 uint8 pictures. `choices`: how many of the
+    likeliest numbers a reading names.
     """
 
-    def __init__(self, net, mean: float, std: float, classify, device="cpu"):
-        self.net, self.mean, self.std = net, mean, std
-        self.classify, self.device = classify, device
+    def __init__(self, nets: list[tuple], classify, device="cpu", choices: int = 1):
+        self.nets, self.classify, self.device, self.choices = nets, classify, device, choices
 
     @torch.inference_mode()
     def shares(self, strips: list[np.ndarray]) -> list[np.ndarray]:
-        """The probabilities of the classes in each window of each strip, T×11."""
+        """The probabilities of the classes in each window of each strip, T×11.
+
+        The mean of what all networks say of the strip, and of the strip one pixel up and down.
+        """
         found: list[np.ndarray | None] = [None] * len(strips)
         order = sorted(range(len(strips)), key=lambda i: strips[i].shape[1])
         for start in range(0, len(order), 32):  # those about as wide as each other together
@@ -66,9 +76,15 @@ class StripReader:
             pictures = np.zeros((len(some), strips[some[0]].shape[0], widest), np.uint8)
             for picture, i in zip(pictures, some, strict=True):
                 picture[:, : strips[i].shape[1]] = strips[i]
-            inputs = strip_input(torch.from_numpy(pictures).to(self.device), self.mean, self.std)
-            answers = row_of_answers(self.net, inputs).double().softmax(dim=2).cpu().numpy()
-            for i, row in zip(some, answers, strict=True):
+            moved = torch.from_numpy(np.concatenate([np.roll(pictures, rows, axis=1) for rows in MOVED]))
+            answers = [
+                row_of_answers(net, strip_input(moved.to(self.device), mean, std))
+                .double()
+                .softmax(dim=2)
+                for net, mean, std in self.nets
+            ]
+            parts = torch.stack(answers).mean(dim=0).cpu().chunk(len(MOVED))
+            for i, row in zip(some, torch.stack(parts).mean(dim=0).numpy(), strict=True):
                 found[i] = row[: strips[i].shape[1] // STRIDE + 2]
         return found
 
@@ -85,7 +101,7 @@ class StripReader:
             agrees = (scores.argmax(axis=1) == look.spelling.digits).all()
             reading = reading_of(look, own_scores(look.spelling.digits, scores))
             sure = 2 * np.log(max(reading.confidence, FAINTEST)) > AGREED
-            readings.append(reading if agrees and sure else None)
+            readings.append(reading if agrees and sure and self.choices == 1 else None)
         doubted = [i for i, reading in enumerate(readings) if reading is None]
         graphs = graphs_of([strips[i] for i in doubted], self.classify)
         tried = [
@@ -94,7 +110,8 @@ class StripReader:
         ]
         scores = iter(self.scores_of([look for looks in tried for look in looks]))
         for i, graph, looks in zip(doubted, graphs, tried, strict=True):
-            readings[i] = decide(graph, looks, [next(scores) for _ in looks])
+            reading, choices = decide(graph, looks, [next(scores) for _ in looks])
+            readings[i] = reading._replace(choices=choices[: self.choices])
         return readings
 
     def scores_of(self, looks: list["Look"]) -> list[np.ndarray]:
@@ -146,13 +163,15 @@ def reading_of(look: Look, scores: np.ndarray, boxes: list[tuple] | None = None)
     return Reading(spelling.digits, boxes, both, confidence, look.shares, spelling.windows)
 
 
-def decide(graph: Graph, looks: list[Look], all_scores: list[np.ndarray]) -> Reading:
-    """The number that both readers together find likeliest.
+def decide(
+    graph: Graph, looks: list[Look], all_scores: list[np.ndarray]
+) -> tuple[Reading, tuple[tuple[str, float], ...]]:
+    """The number that both readers together find likeliest, and all tried with their shares.
 
     The network of single digits has two ways to see a number: by the graph's cuts, and
-    by those where the other network sees its digits. The better one counts.
+    by those where the other networks see its digits. The better one counts.
     """
-    best, best_total = None, -np.inf
+    tried = []
     for look, scores in zip(looks, all_scores, strict=True):
         digits = look.spelling.digits
         if digits:
@@ -163,10 +182,14 @@ def decide(graph: Graph, looks: list[Look], all_scores: list[np.ndarray]) -> Rea
             score = own.sum()
         else:
             own, boxes, score = np.zeros(0), None, nothing_score(graph)
-        total = np.log(max(look.spelling.confidence, FAINTEST)) + max(score, FLOOR)
-        if total > best_total:
-            best, best_total = (look, own, boxes), total
-    return reading_of(*best)
+        total = np.log(max(look.spelling.confidence, FAINTEST)) + WEIGHT * max(score, FLOOR)
+        total += PER_DIGIT * len(digits)
+        tried.append((float(total), reading_of(look, own, boxes)))
+    tried.sort(key=lambda one: -one[0])
+    shares = np.exp([total - tried[0][0] for total, _ in tried])
+    shares /= shares.sum()
+    texts = [reading.text for _, reading in tried]
+    return tried[0][1], tuple(zip(texts, shares.tolist(), strict=True))
 
 
 def nothing_score(graph: Graph) -> float:

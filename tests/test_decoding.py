@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from decoding import align, best_path, likeliest, probability_of, search, spelled_at
-from displacement import BLANK
+from displacement import BLANK, STRIDE
 
 WINDOWS = 4  # 11^4 rows are few enough to try them all
 
@@ -85,7 +85,7 @@ def test_repeats_are_one_digit_unless_something_is_between():
     assert first in (1, 2)
     assert second == 5
     assert third in (7, 8)
-    assert found.middles == [4 * first, 20, 4 * third]
+    assert found.middles == [STRIDE * w for w in (first, 5, third)]
     (nothing,) = likeliest(row_of("____"))
     assert (nothing.text, nothing.confidences) == ("", [])
     assert nothing.confidence > 0.8  # 0.97^4 = 0.885

@@ -10,9 +10,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import read_number
+import reading as reading_module
 from displacement import STRIDE
 from generate_test_digits import default_face
-from model import LeNet5Conv, save_weights
+from lines import numbers_in
+from model import save_weights
 from preprocess import PictureError, bounding_box
 from read_number import NumberReader, label_of
 from reading import StripReader
@@ -180,7 +182,7 @@ def test_paths_from_a_file_in_batches_of_one(pictures, capsys):
 
 def test_reject_takes_back_what_is_unsure(pictures, tmp_path, capsys):
     weights = tmp_path / "strict.pth"
-    net, metadata = read_number.load_weights(read_number.WEIGHTS)
+    net, metadata = read_number.load_weights(read_number.WEIGHTS[0])
     save_weights(weights, net, **{**metadata, "reject_below": 1.5})  # nothing is so sure
     picture = pictures / "number_1984.png"
     status, out, _ = run(capsys, picture, "--weights", weights, "--reject", "--format", "json")
@@ -193,6 +195,55 @@ def test_reject_takes_back_what_is_unsure(pictures, tmp_path, capsys):
     assert objects(out)[0]["prediction"] == "1984"
     _, out, _ = run(capsys, picture, "--reject", "--format", "json")
     assert objects(out)[0]["prediction"] == "1984"
+
+
+def test_several_networks_and_one_give_their_mean(pictures):
+    first, second = read_number.WEIGHTS
+    strips = [strip.picture for strip in numbers_in(draw())]
+    both, one, other = (
+        NumberReader(weights, device="cpu").reader.shares(strips)
+        for weights in ([first, second], first, [second])
+    )
+    for mean, a, b in zip(both, one, other, strict=True):
+        np.testing.assert_allclose(mean, (a + b) / 2, atol=1e-6)
+        np.testing.assert_allclose(mean.sum(axis=1), 1, atol=1e-6)
+
+
+def test_weights_given_several_times_are_all_used(pictures, capsys):
+    first, second = read_number.WEIGHTS
+    picture = pictures / "page.png"
+
+    def confidence(*flags) -> float:
+        _, out, _ = run(capsys, picture, "--format", "json", *flags)
+        return objects(out)[0]["confidence"]
+
+    assert confidence("--weights", first, "--weights", second) == confidence()
+    assert confidence("--weights", first) != confidence()
+
+
+def test_top_k_names_the_likeliest_readings(pictures, capsys):
+    _, out, _ = run(capsys, pictures / "page.png", "--format", "json", "--top-k", 3)
+    (row,) = objects(out)
+    for number in row["numbers"]:
+        assert 1 <= len(number["top"]) <= 3
+        assert number["top"][0][0] == number["text"]
+        shares = [share for _, share in number["top"]]
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < sum(shares) <= 1 + 1e-9
+        assert len({text for text, _ in number["top"]}) == len(shares)
+
+
+def test_weights_that_lost_their_metadata_are_read_all_the_same(pictures, capsys):
+    bare = dict(torch.load(read_number.WEIGHTS[0], weights_only=True))
+    torch.save(bare, "bare.pth")
+    _, out, err = run(capsys, pictures / "number_1984.png", "--weights", "bare.pth")
+    assert "1984 ✓" in out
+    assert "assuming lenet5-conv" in err
+    flags = ["--weights", "bare.pth", "--arch", "lenet5-conv"]
+    assert "1984 ✓" in run(capsys, pictures / "number_1984.png", *flags)[1]
+    status, _, err = run(capsys, pictures, "--weights", "bare.pth", "--arch", "lenet5-tanh")
+    assert status == 2
+    assert_one_error_line(err, "bare.pth", "lenet5-tanh")
 
 
 def test_a_figure_is_drawn(pictures, capsys):
@@ -217,7 +268,7 @@ def test_without_paths_the_ten_digits_are_read(workdir, capsys):
     [
         (["--weights", "none.pth"], ["none.pth"]),
         (["--weights", PRETRAINED], ["lenet5.pth", "does not read whole numbers"]),
-        (["--digit-weights", read_number.WEIGHTS], ["does not read the ten digits"]),
+        (["--digit-weights", read_number.WEIGHTS[0]], ["does not read the ten digits"]),
         (["--plot", "no/folder.png"], ["no/folder.png"]),
         (["--output", "no/folder"], ["no/folder"]),
     ],
@@ -243,22 +294,20 @@ def test_the_label_is_in_the_name():
     assert label_of("7/scan.png") is None
 
 
-class Unsure(LeNet5Conv):
-    """Says 8 in one window, with 3 as e^-4 of that, and "between" in all others."""
+def unsure(window: int):
+    """Answers of a network that says 8 in one window, 3 with e^-4 of that, "between" elsewhere."""
 
-    def __init__(self, window: int):
-        super().__init__(11)
-        self.window = window
-
-    def forward(self, x):
-        answers = torch.full((len(x), 11, 1, (x.shape[3] - 32) // STRIDE + 1), -20.0)
-        answers[:, 10] = 20.0
-        answers[:, [8, 3, 10], 0, self.window] = torch.tensor([4.0, 0.0, -20.0])
+    def row_of_answers(net, inputs):
+        answers = torch.full((len(inputs), (inputs.shape[3] - 32) // STRIDE + 1, 11), -20.0)
+        answers[:, :, 10] = 20.0
+        answers[:, window, [8, 3, 10]] = torch.tensor([4.0, 0.0, -20.0])
         return answers
+
+    return row_of_answers
 
 
 @pytest.mark.parametrize(("sure", "answer"), [(20.0, "3"), (3.0, "8")])
-def test_where_the_readers_differ_the_best_product_wins(mnist, sure, answer):
+def test_where_the_readers_differ_the_best_product_wins(mnist, monkeypatch, sure, answer):
     image = mnist.train_images[mnist.train_labels == 3][:1]
     style = PLAIN._replace(noise=0.0)
     made = make_strings(image, torch.tensor([3]), 1, 0, lengths=(1, 1), style=style)
@@ -270,8 +319,16 @@ def test_where_the_readers_differ_the_best_product_wins(mnist, sure, answer):
         found[:, 3] = sure
         return found
 
-    reader = StripReader(Unsure(round((x + width / 2) / STRIDE)), 0.0, 1.0, logits)
+    monkeypatch.setattr(reading_module, "row_of_answers", unsure(round((x + width / 2) / STRIDE)))
+    reader = StripReader([(None, 0.0, 1.0)], logits, choices=2)
     (reading,) = reader.read([made.pictures[0, :, : int(made.widths[0])].numpy()])
     assert reading.text == answer  # e^4 to 1 for 8, e^sure to 1 for 3
     assert reading.confidence < 0.3
     assert reading.boxes == [made.boxes[0, 0].tolist()]
+    (first, share), (second, rest) = reading.choices
+    assert {first, second} == {"3", "8"}
+    assert first == answer
+    # e^4 for 8, e^sure for 3, which is not counted beyond FLOOR.
+    odds = min(sure, -reading_module.FLOOR) - 4.0
+    assert share / rest == pytest.approx(np.exp(abs(odds)), rel=0.1)
+    assert share + rest == pytest.approx(1.0, abs=0.01)
