@@ -88,7 +88,9 @@ def networks(weights, beside: list | None = None, arch: str | None = None) -> li
     """
     first = description(weights, arch)
     if first["kind"] == "numbers":
-        raise UserError(f"{weights} reads whole numbers: name it after --beside, and weights of digits first")
+        raise UserError(
+            f"{weights} reads whole numbers: name it after --beside, and weights of digits first"
+        )
     are_digits = first["classes"] == DIGITS
     if beside is None:
         own = PRETRAINED.with_name("lenet5-1998.pth")
@@ -97,7 +99,9 @@ def networks(weights, beside: list | None = None, arch: str | None = None) -> li
     described = [first, *map(description, beside)]
     of_numbers = sum(network["kind"] == "numbers" for network in described)
     if of_numbers > 1:
-        raise UserError("--beside names more than one network of whole numbers: one has room on the page")
+        raise UserError(
+            "--beside names more than one network of whole numbers: one has room on the page"
+        )
     if are_digits and not of_numbers:
         beside = [*beside, NUMBERS]
         described.append(description(NUMBERS))
