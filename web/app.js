@@ -9,6 +9,7 @@ const MODES = { // what is read: the sheet's width and a stroke's, in pixels of 
   number: { width: 3 * SHEET, pen: 16, lead: "Draw a number and watch the network read it, place by place.", shares: "How sure each digit is" },
 };
 const PICTURES_KEPT = 3; // with all their pixels, of those that were opened
+const SLOW = 40; // milliseconds: where reading takes longer, the pen goes first
 const SPOKEN_AFTER = 500; // milliseconds without a change: nobody wants to hear each step of a stroke
 const STEP = 8; // pixels that an arrow key moves the pen
 const MOST_PIXELS = 1 << 24; // a larger picture is reduced while it is read
@@ -28,6 +29,7 @@ let actions = drawings[mode]; // what was drawn: {points}, {picture, pixels} or 
 let stroke = null; // the one that is being drawn
 let pen = { x: SHEET / 2, y: SHEET / 2, isDown: false }; // the keyboard's
 let isWaiting = false; // for the next frame
+let restUntil = 0; // on the page's clock: no reading in the middle of a stroke before that
 let opened = 0; // pictures so far: one that took longer is not to come after a later one
 let speaking = null; // the timer of what a screen reader says
 const frameTimes = []; // milliseconds of the last frames
@@ -263,7 +265,8 @@ function refresh() {
   isWaiting = true;
   requestAnimationFrame(() => {
     isWaiting = false;
-    readSheet();
+    if (stroke && performance.now() < restUntil) refresh();
+    else readSheet();
   });
 }
 
@@ -272,6 +275,7 @@ function readSheet() {
   if (mode === "number") readNumbers();
   else readDigit();
   const time = performance.now() - started;
+  restUntil = time > SLOW ? started + 2 * time : 0;
   frameTimes.push(time);
   if (frameTimes.length > 1000) frameTimes.shift();
   find("time").textContent = `Read in ${time.toFixed(1)} ms.`;
