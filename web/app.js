@@ -5,8 +5,18 @@
 const SHEET = 280; // pixels of the sheet's height, in which strokes are kept
 const READ = 96; // of its copy that is read: MNIST's digits have 20, and a frame is to take 16 ms
 const MODES = { // what is read: the sheet's width and a stroke's, in pixels of the sheet, and the texts
-  digit: { width: SHEET, pen: 20, lead: "Draw a digit and watch the network read it, layer by layer.", shares: "How likely each class is" },
-  number: { width: 3 * SHEET, pen: 16, lead: "Draw a number and watch the network read it, place by place.", shares: "How sure each digit is" },
+  digit: {
+    width: SHEET,
+    pen: 20,
+    lead: "Draw a digit and watch the network read it, layer by layer.",
+    bars: "How likely each class is",
+  },
+  number: {
+    width: 3 * SHEET,
+    pen: 16,
+    lead: "Draw a number and watch the network read it, place by place.",
+    bars: "How sure each digit is",
+  },
 };
 const PICTURES_KEPT = 3; // with all their pixels, of those that were opened
 const SLOW = 40; // milliseconds: where reading takes longer, the pen goes first
@@ -567,7 +577,7 @@ function setMode(wanted) {
   liftPens();
   mode = wanted;
   actions = drawings[mode];
-  const { width, lead, shares } = MODES[mode], isNumber = mode === "number";
+  const { width, lead, bars } = MODES[mode], isNumber = mode === "number";
   sheet.width = width; // which clears it
   copy.width = (width * READ) / SHEET;
   copyPaint.scale(READ / SHEET, READ / SHEET);
@@ -575,7 +585,7 @@ function setMode(wanted) {
   document.documentElement.dataset.mode = mode;
   find("lead").textContent = `${lead} Nothing leaves this page.`;
   find("drawing-title").textContent = `Your ${mode}`;
-  find("bars").setAttribute("aria-label", shares);
+  find("bars").setAttribute("aria-label", bars);
   for (const id of ["choice", "as-seen", "layers"]) find(id).hidden = isNumber;
   find("along").hidden = !isNumber;
   find("message").textContent = "";
@@ -586,7 +596,8 @@ function setMode(wanted) {
 find("modes").hidden = !numberNetwork;
 find("modes").addEventListener("change", (event) => setMode(event.target.value));
 if (numberNetwork) {
-  find("about-numbers").textContent = `${numberNetwork.name} (${numberNetwork.arch}), run over the whole strip: C5 is a convolution.`;
+  const { name, arch } = numberNetwork;
+  find("about-numbers").textContent = `${name} (${arch}), run over the whole strip: C5 is a convolution.`;
 }
 
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
