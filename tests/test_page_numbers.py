@@ -24,6 +24,7 @@ from tests.browser import READ_NUMBERS, STROKES, as_pixels, settled, strokes_of,
 from tests.browser import draw as draw_slowly
 from tests.conftest import PRETRAINED
 
+OWN = PRETRAINED.with_name("lenet5-1998.pth")  # the paper's
 # Gray levels that a strip's pixels may be away: sums in another order, rounded.
 EIGHT_BITS = 2
 # Of a probability: the weights have 24 bits, and sums are in float32.
@@ -503,6 +504,15 @@ def test_own_network_of_numbers_takes_the_place_of_the_shipped_one(tmp_path):
     save_weights(own, net, classes=metadata["classes"])
     names = [network["name"] for network in page.networks(PRETRAINED, [own])]
     assert names == ["lenet5", "own-numbers"]
+
+
+def test_page_with_a_larger_network_has_no_room_for_the_paper_s(tmp_path):
+    names = page.write(tmp_path / "page.html", PRETRAINED.with_name("lenet5-padded.pth"))
+    assert names == ["lenet5-padded", "lenet5-numbers"]
+    assert (tmp_path / "page.html").stat().st_size <= page.MOST_BYTES
+    # Whoever names it gets it.
+    named = page.networks(PRETRAINED.with_name("lenet5-padded.pth"), [OWN])
+    assert [network["name"] for network in named] == ["lenet5-padded", "lenet5-1998", "lenet5-numbers"]
 
 
 def test_networks_that_have_no_place_are_refused_in_a_line():
