@@ -1,4 +1,4 @@
-"""Draw a digit in the browser and watch the network read it.
+"""Draw a digit or a whole number in the browser and watch the network read it.
 
     $ python draw.py
     the page is at http://127.0.0.1:41877/ (Ctrl-C ends it)

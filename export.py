@@ -228,7 +228,7 @@ def parse_arguments(argv):
     add = parser.add_argument
     add("--weights", metavar="FILE", help="(as inference.py: lenet5_model.pth, else pretrained/)")
     add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
-    add("--html", metavar="FILE", help="a page to draw digits on, which needs nothing but a browser")
+    add("--html", metavar="FILE", help="a page to draw digits and numbers on, for any browser")
     add("--beside", nargs="+", metavar="WEIGHTS", help=f"other networks on the page {page.BESIDE}")
     add("--onnx", metavar="FILE", help="N×1×32×32 inputs to logits, for any program with ONNX")
     add(

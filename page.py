@@ -1,11 +1,13 @@
 """The drawing page: one HTML file that reads what is drawn on it, with the network inside.
 
 `write` makes it for `python export.py --html FILE`, `html` for `python draw.py`.
-The page's scripts in web/ do what preprocess.py, ink.py and layers.py do, with
-the same names; tests/test_page.py compares them picture by picture.
+The page's scripts in web/ do what preprocess.py, ink.py and layers.py do, and for whole
+numbers lines.py, displacement.py and decoding.py, with the same names; tests/test_page.py
+and tests/test_page_numbers.py compare them picture by picture.
 
-Weights go in as text, 24 bits each, which moves no probability by 1e-5. Two networks
-take 0.5 MB that way, and the page stays below the 900 KB that it may have.
+Weights go in as text, 24 bits each, which moves no probability by 1e-5. Three networks
+take 0.75 MB that way, and the page stays below the 900 KB that it may have: the paper's
+own network is left out where there is no room for it.
 """
 
 import base64
@@ -15,14 +17,26 @@ from pathlib import Path
 
 import numpy as np
 
-from files import write_file
+from displacement import CLASSES
+from files import UserError, write_file
 from inference import PRETRAINED, ImageClassifier
 from layers import operations
+from model import LeNet5Conv
 
 WEB = Path(__file__).resolve().parent / "web"
-BESIDE = "(the paper's own, where the classes are digits)"  # in --help
+NUMBERS = PRETRAINED.with_name("lenet5-numbers.pth")  # reads whole numbers, where classes are digits
+BESIDE = "(the paper's own, where the classes are digits and it has room)"  # in --help
+MOST_BYTES = 900_000  # of a page whose networks nobody has named
 DIGITS = [str(digit) for digit in range(10)]
-SCRIPTS = ("filters.js", "ink.js", "preprocess.js", "network.js", "app.js")
+SCRIPTS = (
+    "filters.js",
+    "ink.js",
+    "preprocess.js",
+    "strip.js",
+    "network.js",
+    "decoding.js",
+    "app.js",
+)
 
 
 def packed(numbers: np.ndarray) -> tuple[float, str]:
@@ -48,8 +62,10 @@ def description(path, arch: str | None = None) -> dict:
                 size, text = packed(tensor.numpy().ravel())
                 step[part] = {"shape": list(tensor.shape), "step": size, "text": text}
         steps.append(step)
+    is_wide = isinstance(classifier.net, LeNet5Conv) and metadata["classes"] == CLASSES
     return {
         "name": Path(path).stem,
+        "kind": "numbers" if is_wide else "single",
         "arch": metadata["arch"],
         "classes": metadata["classes"],
         "mean": metadata["mean"],
@@ -66,14 +82,35 @@ def description(path, arch: str | None = None) -> dict:
 def networks(weights, beside: list | None = None, arch: str | None = None) -> list[dict]:
     """The descriptions of these weights and of others; by default the paper's own beside them.
 
+    With digits comes the network of whole numbers, unless one is among the others. The
+    paper's own stays away where the page would be larger than MOST_BYTES.
     `arch` is for weights that do not say what they are of.
+
+    Raises UserError as `ImageClassifier` does, and for weights of whole numbers where
+    those of single digits have to be, or twice.
     """
     first = description(weights, arch)
-    if beside is None:
+    if first["kind"] == "numbers":
+        raise UserError(
+            f"{weights} reads whole numbers: name it after --beside, and weights of digits first"
+        )
+    are_digits = first["classes"] == DIGITS
+    is_default = beside is None
+    if is_default:
         own = PRETRAINED.with_name("lenet5-1998.pth")
         is_it = Path(weights).resolve() == own
-        beside = [own] if first["classes"] == DIGITS and not is_it else []
+        beside = [own] if are_digits and not is_it else []
     described = [first, *map(description, beside)]
+    of_numbers = sum(network["kind"] == "numbers" for network in described)
+    if of_numbers > 1:
+        raise UserError(
+            "--beside names more than one network of whole numbers: one has room on the page"
+        )
+    if are_digits and not of_numbers:
+        beside = [*beside, NUMBERS]
+        described.append(description(NUMBERS))
+    if is_default and beside and len(html(described)) > MOST_BYTES:
+        return networks(weights, [], arch)
     names = [network["name"] for network in described]
     for network, path in zip(described, (weights, *beside), strict=True):
         if names.count(network["name"]) > 1:  # of files in different folders

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import importlib.util
 import shutil
+import time
 
 from PIL import Image
 
@@ -20,6 +21,15 @@ STROKES = {
     8: ["175,80 140,52 105,80 120,120 165,155 180,200 140,230 100,205 115,160 160,122 177,82"],
     9: ["175,85 140,55 105,80 108,125 145,138 176,100 176,85 172,160 160,232"],
 }
+
+# What the page makes of pictures with whole numbers: each number's strip, row of answers and digits.
+READ_NUMBERS = """pictures => pictures.map(({width, height, data}) => {
+    const bytes = Uint8ClampedArray.from(atob(data), sign => sign.charCodeAt(0));
+    return numbersIn({width, height, data: bytes}).map(strip => {
+        const {shares, digits, confidence} = readStrip(loadedOnce(numberNetwork), strip);
+        return {strip: [...strip.values], shares: shares.map(row => [...row]), digits, confidence};
+    });
+})"""
 
 # What the page makes of pictures: 28×28 pixels, probabilities, evidence, and why it refuses.
 READ_ALL = """pictures => pictures.map(({width, height, data}) => {
@@ -49,21 +59,47 @@ def chromium():
         browser.close()
 
 
+def strokes_of(number: str, left: int = 20, top: int = 0, size: float = 1.0) -> list[str]:
+    """The strokes of a number's digits beside each other, each 150·size pixels after the last."""
+    strokes = [(i, stroke) for i, digit in enumerate(number) for stroke in STROKES[int(digit)]]
+    return [
+        " ".join(
+            f"{round(left + size * (x - 70 + 150 * i))},{round(top + size * y)}"
+            for x, y in (map(int, point.split(",")) for point in stroke.split())
+        )
+        for i, stroke in strokes
+    ]
+
+
 def as_pixels(image: Image.Image) -> dict:
     """A picture as a canvas gives it: red, green, blue and opacity of each pixel."""
     data = base64.b64encode(image.convert("RGBA").tobytes()).decode()
     return {"width": image.width, "height": image.height, "data": data}
 
 
-def draw(tab, strokes) -> None:
-    """Draw polylines on the sheet with the mouse."""
+def draw(tab, strokes, steps: int = 4) -> None:
+    """Draw polylines on the sheet with the mouse, which moves from point to point in `steps`."""
     box = tab.locator("#sheet").bounding_box()
-    scale = box["width"] / 280
+    scale = box["height"] / 280
     for stroke in strokes:
         points = [map(int, point.split(",")) for point in stroke.split()]
         places = [(box["x"] + x * scale, box["y"] + y * scale) for x, y in points]
         tab.mouse.move(*places[0])
         tab.mouse.down()
         for place in places[1:]:
-            tab.mouse.move(*place, steps=4)
+            tab.mouse.move(*place, steps=steps)
         tab.mouse.up()
+
+
+def wait_for(tab, condition: str) -> None:
+    """Wait until the page has done something (it forbids the eval of wait_for_function)."""
+    until = time.monotonic() + 60
+    while not tab.evaluate(condition):
+        assert time.monotonic() < until, condition
+        time.sleep(0.05)
+
+
+def settled(tab) -> str:
+    """The verdict once what was drawn has been read."""
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return tab.inner_text("#verdict")

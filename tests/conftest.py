@@ -1,5 +1,6 @@
 """What the tests share: the repository, real MNIST, the shipped weights, and how to run a script."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,41 @@ def workdir(tmp_path, monkeypatch):
     """An empty folder as the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser; only CI has to have one."""
+    from tests.browser import chromium, find_chromium
+
+    if find_chromium() is None and not os.environ.get("CI"):
+        pytest.skip("there is no Chromium or no Playwright here")
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    import page
+
+    path = tmp_path_factory.mktemp("page") / "digit_reader.html"
+    page.write(path, PRETRAINED)
+    return path
+
+
+@pytest.fixture
+def tab(browser, page_file):
+    """The page in a tab of its own, where an error of its scripts fails the test."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    errors, requests = [], []
+    tab.on("pageerror", lambda error: errors.append(error))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(page_file.as_uri())
+    yield tab
+    assert not errors
+    # One file, and nothing from anywhere else.
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
+    tab.close()
 
 
 def run_script(name, *flags, cwd, stdin=None, timeout=300, env=None):

@@ -5,14 +5,12 @@ The page's scripts are compared with PyTorch, Pillow and OpenCV, which they were
 
 import base64
 import json
-import os
 import re
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -25,60 +23,15 @@ import page
 from inference import ImageClassifier
 from model import NETWORKS, build, save_weights
 from preprocess import steps
-from tests.browser import READ_ALL, STROKES, as_pixels, chromium, draw, find_chromium
+from tests.browser import READ_ALL, STROKES, as_pixels, draw, settled, wait_for
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from photographs import TROUBLES, photograph
 
 OWN = PRETRAINED.with_name("lenet5-1998.pth")
-LARGEST_PAGE = 600_000  # bytes; the design allows 900 KB
+LARGEST_PAGE = 900_000  # bytes, as the design has it: three networks of 250 KB, and the scripts
 EIGHT_BITS = 2  # gray levels that the page's 28×28 pixels may be away: sums in another order, rounded
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A real browser; only CI has to have one."""
-    if find_chromium() is None and not os.environ.get("CI"):
-        pytest.skip("there is no Chromium or no Playwright here")
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "digit_reader.html"
-    page.write(path, PRETRAINED)
-    return path
-
-
-@pytest.fixture
-def tab(browser, page_file):
-    """The page in a tab of its own, where an error of its scripts fails the test."""
-    tab = browser.new_page(viewport={"width": 1280, "height": 900})
-    errors, requests = [], []
-    tab.on("pageerror", lambda error: errors.append(error))
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.goto(page_file.as_uri())
-    yield tab
-    assert not errors
-    # One file, and nothing from anywhere else.
-    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
-    tab.close()
-
-
-def wait_for(tab, condition: str) -> None:
-    """Wait until the page has done something (it forbids the eval of wait_for_function)."""
-    until = time.monotonic() + 60
-    while not tab.evaluate(condition):
-        assert time.monotonic() < until, condition
-        time.sleep(0.05)
-
-
-def settled(tab) -> str:
-    """The verdict once what was drawn has been read."""
-    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return tab.inner_text("#verdict")
 
 
 def shown(tab) -> str:
@@ -456,21 +409,26 @@ def test_names_of_classes_stay_text(browser, tmp_path):
 def test_export_writes_the_page_with_the_networks_that_are_asked_for(workdir, capsys):
     tanh = PRETRAINED.with_name("lenet5-tanh.pth")
     assert export.main(["--html", "both.html", "--weights", str(PRETRAINED)]) == 0
-    assert "networks: lenet5, lenet5-1998" in capsys.readouterr().out
+    assert "networks: lenet5, lenet5-1998, lenet5-numbers\n" in capsys.readouterr().out
     given = ["--weights", str(tanh), "--beside", str(PRETRAINED), str(OWN)]
     assert export.main(["--html", "three.html", *given]) == 0
-    assert "networks: lenet5-tanh, lenet5, lenet5-1998" in capsys.readouterr().out
+    assert "networks: lenet5-tanh, lenet5, lenet5-1998, lenet5-numbers\n" in capsys.readouterr().out
     text = (workdir / "three.html").read_text(encoding="utf-8")
     described = json.loads(re.search(r"const NETWORKS = (.*);", text)[1])
-    assert [network["arch"] for network in described] == ["lenet5-tanh", "lenet5", "lenet5-1998"]
+    assert [network["arch"] for network in described] == [
+        "lenet5-tanh",
+        "lenet5",
+        "lenet5-1998",
+        "lenet5-conv",
+    ]
     assert export.main(["--html", "own.html", "--weights", str(OWN)]) == 0
-    assert "networks: lenet5-1998\n" in capsys.readouterr().out
+    assert "networks: lenet5-1998, lenet5-numbers\n" in capsys.readouterr().out
 
 
 def test_networks_of_one_name_are_told_apart(tmp_path):
     (tmp_path / "lenet5.pth").write_bytes(PRETRAINED.read_bytes())
     names = [network["name"] for network in page.networks(PRETRAINED, [tmp_path / "lenet5.pth", OWN])]
-    assert names == [str(PRETRAINED), str(tmp_path / "lenet5.pth"), "lenet5-1998"]
+    assert names == [str(PRETRAINED), str(tmp_path / "lenet5.pth"), "lenet5-1998", "lenet5-numbers"]
 
 
 def test_paper_s_network_is_not_beside_weights_of_other_classes(tmp_path):

@@ -2,25 +2,44 @@
 
 "use strict";
 
-const SHEET = 280; // pixels of the sheet's side, in which strokes are kept
+const SHEET = 280; // pixels of the sheet's height, in which strokes are kept
 const READ = 96; // of its copy that is read: MNIST's digits have 20, and a frame is to take 16 ms
-const PEN = 20; // width of a stroke, in pixels of the sheet
+const MODES = { // what is read: the sheet's width and a stroke's, in pixels of the sheet, and the texts
+  digit: {
+    width: SHEET,
+    pen: 20,
+    lead: "Draw a digit and watch the network read it, layer by layer.",
+    bars: "How likely each class is",
+  },
+  number: {
+    width: 3 * SHEET,
+    pen: 16,
+    lead: "Draw a number and watch the network read it, place by place.",
+    bars: "How sure each digit is",
+  },
+};
 const PICTURES_KEPT = 3; // with all their pixels, of those that were opened
+const SLOW = 40; // milliseconds: where reading takes longer, the pen goes first
 const SPOKEN_AFTER = 500; // milliseconds without a change: nobody wants to hear each step of a stroke
 const STEP = 8; // pixels that an arrow key moves the pen
 const MOST_PIXELS = 1 << 24; // a larger picture is reduced while it is read
+const SURE = 0.5; // of a number: below it, the answer is likelier wrong than right
+const MOST_STRIPS = 8; // that are shown
+const ENLARGED = 6; // a strip's pixels, at most
 const find = (id) => document.getElementById(id);
 const sheet = find("sheet"), copy = new OffscreenCanvas(READ, READ);
 const copyPaint = copy.getContext("2d", { willReadFrequently: true });
 const paints = [sheet.getContext("2d"), copyPaint];
-copyPaint.scale(READ / SHEET, READ / SHEET);
 
-let network; // the one that reads, see network.js
+let network; // the one that reads digits, see network.js
 const loadedNetworks = new Map();
-let actions = []; // what was drawn: {points}, {picture, pixels} or {cleared}, the last one last
+const drawings = { digit: [], number: [] };
+let mode = "digit";
+let actions = drawings[mode]; // what was drawn: {points}, {picture, pixels} or {cleared}, the last one last
 let stroke = null; // the one that is being drawn
 let pen = { x: SHEET / 2, y: SHEET / 2, isDown: false }; // the keyboard's
 let isWaiting = false; // for the next frame
+let restUntil = 0; // on the page's clock: no reading in the middle of a stroke before that
 let opened = 0; // pictures so far: one that took longer is not to come after a later one
 let speaking = null; // the timer of what a screen reader says
 const frameTimes = []; // milliseconds of the last frames
@@ -34,9 +53,9 @@ const visible = () => actions.slice(actions.findLastIndex((action) => action.cle
 function paintAction(action) {
   for (const paint of paints) {
     if (action.picture) {
-      paint.drawImage(action.picture, 0, 0, SHEET, SHEET);
+      paint.drawImage(action.picture, 0, 0);
     } else if (action.points) {
-      paint.lineWidth = PEN;
+      paint.lineWidth = MODES[mode].pen;
       paint.lineCap = paint.lineJoin = "round";
       paint.strokeStyle = "#000";
       paint.beginPath();
@@ -50,7 +69,7 @@ function paintAction(action) {
 function repaint() {
   for (const paint of paints) {
     paint.fillStyle = "#fff";
-    paint.fillRect(0, 0, SHEET, SHEET);
+    paint.fillRect(0, 0, sheet.width, SHEET);
   }
   visible().forEach(paintAction);
   refresh();
@@ -88,19 +107,19 @@ function showPen(isShown) {
   const mark = find("pen");
   mark.hidden = !isShown;
   mark.className = pen.isDown ? "down" : "";
-  mark.style.left = `${(100 * pen.x) / SHEET}%`;
+  mark.style.left = `${(100 * pen.x) / sheet.width}%`;
   mark.style.top = `${(100 * pen.y) / SHEET}%`;
 }
 
 /** The pixels that are read: of an opened picture itself, or of the sheet's copy once it was drawn on. */
 function pixels() {
   const shown = visible();
-  return shown.length === 1 && shown[0].pixels ? shown[0].pixels : copyPaint.getImageData(0, 0, READ, READ);
+  return shown.length === 1 && shown[0].pixels ? shown[0].pixels : copyPaint.getImageData(0, 0, copy.width, READ);
 }
 
 function place(event) {
   const box = sheet.getBoundingClientRect();
-  return [((event.clientX - box.left) * SHEET) / box.width, ((event.clientY - box.top) * SHEET) / box.height];
+  return [((event.clientX - box.left) * sheet.width) / box.width, ((event.clientY - box.top) * SHEET) / box.height];
 }
 
 sheet.addEventListener("pointerdown", (event) => {
@@ -131,7 +150,7 @@ sheet.addEventListener("keydown", (event) => {
   const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   if (event.key in moves) {
     const [dx, dy] = moves[event.key];
-    pen.x = clamped(pen.x + STEP * dx, 0, SHEET);
+    pen.x = clamped(pen.x + STEP * dx, 0, sheet.width);
     pen.y = clamped(pen.y + STEP * dy, 0, SHEET);
     if (pen.isDown) actions.at(-1).points.push([pen.x, pen.y]);
   } else if (event.key === " ") {
@@ -179,10 +198,10 @@ function onSheet({ width, height, data }) {
     colours[0].values.forEach((value, i) => seen.data.set([value, value, value, 255], 4 * i));
   }
   whole.getContext("2d").putImageData(seen, 0, 0);
-  const scale = SHEET / Math.max(width, height), w = width * scale, h = height * scale;
-  const canvas = new OffscreenCanvas(SHEET, SHEET), context = canvas.getContext("2d");
+  const scale = Math.min(sheet.width / width, SHEET / height), w = width * scale, h = height * scale;
+  const canvas = new OffscreenCanvas(sheet.width, SHEET), context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(whole, (SHEET - w) / 2, (SHEET - h) / 2, w, h);
+  context.drawImage(whole, (sheet.width - w) / 2, (SHEET - h) / 2, w, h);
   return canvas;
 }
 
@@ -237,11 +256,11 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => openFirst(event.clipboardData.files));
 find("save").addEventListener("click", async () => {
   if (!visible().length) return;
-  const { width, height, data } = pixels(); // what is read, so that inference.py reads the same
+  const { width, height, data } = pixels(); // what is read, so that Python reads the same
   const canvas = new OffscreenCanvas(width, height), link = document.createElement("a");
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
   link.href = URL.createObjectURL(await canvas.convertToBlob());
-  link.download = "digit.png";
+  link.download = `${mode}.png`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
@@ -256,16 +275,17 @@ function refresh() {
   isWaiting = true;
   requestAnimationFrame(() => {
     isWaiting = false;
-    readSheet();
+    if (stroke && performance.now() < restUntil) refresh();
+    else readSheet();
   });
 }
 
 function readSheet() {
   const started = performance.now();
-  const { digit } = mnistLike(pixels());
-  const answer = read(network, digit);
-  show(digit, answer, doubt(network, digit, answer));
+  if (mode === "number") readNumbers();
+  else readDigit();
   const time = performance.now() - started;
+  restUntil = time > SLOW ? started + 2 * time : 0;
   frameTimes.push(time);
   if (frameTimes.length > 1000) frameTimes.shift();
   find("time").textContent = `Read in ${time.toFixed(1)} ms.`;
@@ -274,34 +294,131 @@ function readSheet() {
   for (const id of ["clear", "save"]) find(id).setAttribute("aria-disabled", !visible().length);
 }
 
-function show(digit, answer, reason) {
-  const order = answer.probabilities.map((_, i) => i).sort((i, j) => answer.probabilities[j] - answer.probabilities[i]);
-  const [first, second] = order.map((i) => network.classes[i]);
-  const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 2 : 1)}\u00a0%`;
-  find("digit").textContent = { blank: "", null: first }[reason] ?? "?";
-  find("digit").className = reason === null && first.length > 1 ? "name" : "";
-  const verdict = {
-    blank: "Nothing is drawn yet.",
-    "not a digit": `Unsure: hardly ${aName(first)}.`,
-    unsure: `Unsure: ${first} or ${second}?`,
-    null: `${aName(first)}, ${percent(answer.probabilities[order[0]])} sure.`,
-  }[reason];
+function readDigit() {
+  const { digit } = mnistLike(pixels());
+  const answer = read(network, digit);
+  show(digit, answer, doubt(network, digit, answer));
+}
+
+const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 2 : 1)}\u00a0%`;
+
+/** Say the verdict in a sentence, to those who hear the page once nothing changes any more. */
+function say(verdict) {
   find("verdict").textContent = verdict;
   clearTimeout(speaking);
   speaking = setTimeout(() => { if (!stroke) find("spoken").textContent = verdict; }, SPOKEN_AFTER);
+}
+
+/** A row with a bar, of a class or of a digit. */
+function barRow(name) {
+  const row = element("li"), track = element("span", "track");
+  track.append(element("span", "bar"));
+  row.append(element("span", "", name), track, element("span", "share"));
+  return row;
+}
+
+function setBar(row, share, className) {
+  row.querySelector(".bar").style.transform = `scaleX(${share})`;
+  row.querySelector(".share").textContent = percent(share);
+  row.className = className;
+}
+
+function show(digit, answer, reason) {
+  const order = answer.probabilities.map((_, i) => i).sort((i, j) => answer.probabilities[j] - answer.probabilities[i]);
+  const [first, second] = order.map((i) => network.classes[i]);
+  find("digit").textContent = { blank: "", null: first }[reason] ?? "?";
+  find("digit").className = reason === null && first.length > 1 ? "name" : "";
+  say({
+    blank: NOTHING,
+    "not a digit": `Unsure: hardly ${aName(first)}.`,
+    unsure: `Unsure: ${first} or ${second}?`,
+    null: `${aName(first)}, ${percent(answer.probabilities[order[0]])} sure.`,
+  }[reason]);
   [...find("bars").children].forEach((row, i) => {
     const share = reason === "blank" ? 0 : answer.probabilities[i];
-    row.querySelector(".bar").style.transform = `scaleX(${share})`;
-    row.querySelector(".share").textContent = percent(share);
-    row.className = reason === null && i === order[0] ? "best" : "";
+    setBar(row, share, reason === null && i === order[0] ? "best" : "");
   });
   paintMaps(find("seen"), { maps: 1, height: SIDE, width: SIDE, values: digit }, 1, 255);
   for (const { name, canvas, columns } of shownLayers) paintMaps(canvas, shaped(answer.layers[name]), columns);
   showOutputs(answer.layers.output.values);
 }
 
+const NOTHING = "Nothing is drawn yet.";
+
 /** "a 7" or "an 8": how a class is called in a sentence; a name that is no digit stays as it is. */
 const aName = (name) => (/^\d$/.test(name) ? `${name === "8" ? "an" : "a"} ${name}` : name);
+
+// ---------------------------------------------------------------- whole numbers
+
+/** The number on a strip: what is seen along it, the answer and the numbers that come after it. */
+function readStrip(net, strip) {
+  const shares = sharesOf(net, strip), found = search(shares);
+  return { strip, shares, found, ...spelledAt(shares, found[0].digits, found[0].probability) };
+}
+
+function readNumbers() {
+  const net = loadedOnce(numberNetwork);
+  const readings = numbersIn(pixels()).map((strip) => readStrip(net, strip));
+  showNumbers(readings, readings.filter(({ digits }) => digits.length));
+}
+
+/** Show what was read on each strip; on those of `numbers` there are digits. */
+function showNumbers(readings, numbers) {
+  const text = numbers.map((reading) => reading.text).join(" ");
+  find("digit").textContent = readings.length && !text ? "?" : text;
+  find("digit").className = text.length > 5 ? "long" : "";
+  say(numberVerdict(readings, numbers, text));
+  find("bars").replaceChildren(...numbers.flatMap(({ digits, confidences }) => digits.map((digit, i) => {
+    const row = barRow(String(digit)), best = confidences[i] >= SURE ? "best" : "";
+    setBar(row, confidences[i], i === 0 ? `${best} begins` : best);
+    return row;
+  })));
+  find("strips").replaceChildren(...readings.slice(0, MOST_STRIPS).map(stripRow));
+}
+
+function numberVerdict(readings, numbers, text) {
+  if (!readings.length) return NOTHING;
+  if (!numbers.length) return "No number: no digit in the ink.";
+  const least = numbers.reduce((a, b) => (b.confidence < a.confidence ? b : a));
+  if (least.confidence >= SURE) return `${text}, ${numbers.length > 1 ? "each at least " : ""}${percent(least.confidence)} sure.`;
+  const [first, second] = least.found.map(({ digits }) => digits.join("") || "nothing");
+  return `Unsure: ${first} or ${second ?? "nothing"}?`;
+}
+
+/** A strip as the network sees it, with its digits above their places and the shares along it below. */
+function stripRow({ strip, shares, digits, windows, text }) {
+  const row = element("div", "strip"), columns = shares.length;
+  row.style.width = `${ENLARGED * STRIDE * columns}px`;
+  const percentOf = (part, whole) => `${(100 * part) / whole}%`;
+  const said = element("div", "said");
+  said.append(...digits.map((digit, i) => {
+    const mark = element("span", "", digit);
+    mark.style.left = percentOf(windows[i] + 0.5, columns);
+    return mark;
+  }));
+  const seen = element("canvas"), scores = element("div", "scores"), map = element("canvas");
+  const what = text || "a strip without digits";
+  // A column of the shares is as wide as STRIDE pixels of the strip, its window's middle in it.
+  const wide = picture(STRIDE * columns, HEIGHT);
+  strip.values.forEach((value, i) => {
+    wide.values[Math.floor(i / strip.width) * wide.width + 1 + (i % strip.width)] = value;
+  });
+  paintOn(seen, wide, 255, `${what}, as the network sees it`);
+  const likely = transposed(picture(BLANK + 1, columns, Float32Array.from(shares.flatMap((row) => [...row]))));
+  paintOn(map, likely, 1, `How likely each digit is along ${what}`);
+  scores.append(map, ...digits.map((digit, i) => {
+    const frame = element("span");
+    Object.assign(frame.style, {
+      left: percentOf(windows[i], columns), width: percentOf(1, columns),
+      top: percentOf(digit, BLANK + 1), height: percentOf(1, BLANK + 1),
+    });
+    return frame;
+  }));
+  const names = element("ol", "rows");
+  names.append(...[..."0123456789–"].map((name) => element("li", "", name)));
+  row.append(said, seen, names, scores);
+  return row;
+}
 
 // ---------------------------------------------------------------- pictures of the layers
 
@@ -408,6 +525,15 @@ const COLOURS = Uint32Array.from({ length: 511 }, (_, i) => {
   return new Uint32Array(Uint8ClampedArray.of(...colour, 255).buffer)[0];
 });
 
+/** Paint a single picture on a canvas of its size. */
+function paintOn(canvas, { width, height, values }, most, label) {
+  canvas.width = width;
+  canvas.height = height;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", label);
+  paintMaps(canvas, { maps: 1, height, width, values }, 1, most);
+}
+
 /** Paint maps side by side, each state from blue (negative) over black to bright (positive). */
 function paintMaps(canvas, { maps, height, width, values }, columns, most = null) {
   const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
@@ -425,24 +551,54 @@ function paintMaps(canvas, { maps, height, width, values }, columns, most = null
 
 // ---------------------------------------------------------------- networks, light and dark
 
+const digitNetworks = NETWORKS.filter(({ kind }) => kind !== "numbers");
+const numberNetwork = NETWORKS.find(({ kind }) => kind === "numbers");
+
+function loadedOnce(description) {
+  if (!loadedNetworks.has(description)) loadedNetworks.set(description, loaded(description));
+  return loadedNetworks.get(description);
+}
+
 function choose(index) {
-  if (!loadedNetworks.has(index)) loadedNetworks.set(index, loaded(NETWORKS[index]));
-  network = loadedNetworks.get(index);
+  network = loadedOnce(digitNetworks[index]);
   find("maps").replaceChildren();
-  find("bars").replaceChildren(...network.classes.map((name) => {
-    const row = element("li"), track = element("span", "track");
-    track.append(element("span", "bar"));
-    row.append(element("span", "", name), track, element("span", "share"));
-    return row;
-  }));
+  find("bars").replaceChildren(...network.classes.map(barRow));
   makeLayers();
   const accuracy = network.testAccuracy === null ? "" : `, right in ${(100 * network.testAccuracy).toFixed(2)} % of its test images`;
   find("about").textContent = `${network.name} (${network.arch})${accuracy}.`;
   repaint();
 }
 
-NETWORKS.forEach(({ name }, i) => find("network").add(new Option(name, i)));
+digitNetworks.forEach(({ name }, i) => find("network").add(new Option(name, i)));
 find("network").addEventListener("change", (event) => choose(Number(event.target.value)));
+
+/** Read one digit or a whole number from now on; each has its drawing. */
+function setMode(wanted) {
+  liftPens();
+  mode = wanted;
+  actions = drawings[mode];
+  const { width, lead, bars } = MODES[mode], isNumber = mode === "number";
+  sheet.width = width; // which clears it
+  copy.width = (width * READ) / SHEET;
+  copyPaint.scale(READ / SHEET, READ / SHEET);
+  pen = { x: width / 2, y: SHEET / 2, isDown: false };
+  document.documentElement.dataset.mode = mode;
+  find("lead").textContent = `${lead} Nothing leaves this page.`;
+  find("drawing-title").textContent = `Your ${mode}`;
+  find("bars").setAttribute("aria-label", bars);
+  for (const id of ["choice", "as-seen", "layers"]) find(id).hidden = isNumber;
+  find("along").hidden = !isNumber;
+  find("message").textContent = "";
+  if (isNumber) repaint();
+  else choose(Number(find("network").value));
+}
+
+find("modes").hidden = !numberNetwork;
+find("modes").addEventListener("change", (event) => setMode(event.target.value));
+if (numberNetwork) {
+  const { name, arch } = numberNetwork;
+  find("about-numbers").textContent = `${name} (${arch}), run over the whole strip: C5 is a convolution.`;
+}
 
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -459,4 +615,4 @@ find("theme").addEventListener("click", () => {
 prefersDark.addEventListener("change", () => setTheme(prefersDark.matches ? "dark" : "light"));
 
 setTheme(prefersDark.matches ? "dark" : "light");
-choose(0);
+setMode("digit");

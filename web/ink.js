@@ -24,7 +24,7 @@ const DUST = 5; // pixels: what has no more is not a digit
 
 const NORMAL = 1.4826; // times the median distance from the median is a normal deviation
 
-/** {amount, everything, dark, sharpness} of the digit's ink, as find_strokes in ink.py. */
+/** What `Strokes` has in ink.py: {amount, everything, dark, sharpness, cleared, least, edge}. */
 function findStrokes(colours, dark = null, within = null) {
   if (colours.length === 3 && mostColour(colours) < GRAY) colours = [colours[1]];
   colours = denoised(colours);
@@ -277,8 +277,13 @@ function look(colours, share, within, dark, margin) {
   else amount = masked(everything, within);
   const [digit, sharpness] = ofTheDigit(amount, least, within === null && !isPlain);
   // The soft edge of the strokes belongs to them.
-  const around = dilated(digit, Math.max(3, Math.floor(side / 100) * 2 + 1));
-  return { amount: masked(amount, around), everything, dark, sharpness };
+  const edge = Math.max(3, Math.floor(side / 100) * 2 + 1);
+  return { amount: masked(amount, dilated(digit, edge)), everything, dark, sharpness, cleared: amount, least, edge };
+}
+
+/** All that is written: nothing is chosen among it, but grain is no ink. */
+function writing({ cleared, least, edge }) {
+  return masked(cleared, dilated(above(cleared, threshold(cleared, least)), edge));
 }
 
 /** The amount of ink without what goes along the whole rim of the picture. */

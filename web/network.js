@@ -1,4 +1,4 @@
-// The networks: layers.py of the project, operation by operation.
+// The networks: layers.py of the project, operation by operation; over whole strips as in displacement.py.
 //
 // A network is a list of operations; the states of a layer are {maps, height, width, values},
 // map by map, row by row. Weights are fixed: here nothing learns.
@@ -54,6 +54,11 @@ function applied({ kind, amount, weight, weightShape, bias }, { maps, height, wi
     case "squash":
       return each((x) => 1.7159 * Math.tanh((2 / 3) * x));
     case "full":
+      // Of single units at each place of a wide picture: a convolution of 1×1.
+      if (pixels > 1 && weightShape[1] === maps) {
+        return convolved({ maps, height, width, values }, weight, [weightShape[0], maps, 1], bias, 0);
+      }
+    // falls through
     case "distance": {
       const [units, inputs] = weightShape, result = states(units, 1, 1);
       for (let unit = 0; unit < units; unit++) {
@@ -148,11 +153,16 @@ function read(network, digit) {
   return { layers, ...answerOf(network, states.values) };
 }
 
+/** The logarithm of the sum of logits' exponentials. */
+function logSum(logits) {
+  const largest = largestOf(logits);
+  return Math.log(sumOf(logits.map((value) => Math.exp(value - largest)))) + largest;
+}
+
 /** Calibrated probabilities of logits, and how far they are from all being alike, in nats. */
 function answerOf(network, outputs) {
   const logits = Float64Array.from(outputs, (value) => value / network.temperature);
-  const largest = largestOf(logits);
-  const total = Math.log(sumOf(logits.map((value) => Math.exp(value - largest)))) + largest;
+  const total = logSum(logits);
   const probabilities = Array.from(logits, (value) => Math.exp(value - total));
   const evidence = total - sumOf(logits) / logits.length - Math.log(logits.length);
   return { probabilities, evidence };
@@ -164,4 +174,43 @@ function doubt(network, digit, { probabilities, evidence }) {
   if (evidence < network.leastEvidence && network.knowsNonDigits) return "not a digit";
   const isSure = Math.max(...probabilities) >= network.rejectBelow && evidence >= network.leastEvidence;
   return isSure ? null : "unsure";
+}
+
+// ---------------------------------------------------------------- whole numbers (displacement.py)
+
+const SUBSAMPLED = 4; // pixels from window to window of one run: two subsamplings by two
+const STRIDE = 2; // pixels from window to window of a row of answers
+const WINDOW = 32; // pixels
+
+/** A strip as input, with half a window of paper at either end: the first window's middle is its first pixel. */
+function stripInput({ width, height, values }, { mean, std }) {
+  const half = WINDOW / 2, wide = half + Math.ceil(width / SUBSAMPLED) * SUBSAMPLED + half;
+  const result = new Float32Array(wide * height).fill(-mean / std);
+  values.forEach((value, i) => {
+    result[Math.floor(i / width) * wide + half + (i % width)] = value / (255 * std) - mean / std;
+  });
+  return { maps: 1, height, width: wide, values: result };
+}
+
+/** Logits of each window of a wide input, of which the t-th begins at pixel STRIDE·t: a run for each start. */
+function rowOfAnswers(network, input) {
+  const row = [];
+  for (let start = 0; start < SUBSAMPLED; start += STRIDE) {
+    const windows = Math.floor((input.width - WINDOW - start) / SUBSAMPLED) + 1;
+    const { width, height, values } = cropped(input, start, 0, start + SUBSAMPLED * (windows - 1) + WINDOW, input.height);
+    const states = network.operations.reduce((below, operation) => applied(operation, below), { maps: 1, width, height, values });
+    for (let n = 0; n < windows; n++) {
+      row[(start + SUBSAMPLED * n) / STRIDE] = Float64Array.from({ length: states.maps }, (_, c) => states.values[c * windows + n]);
+    }
+  }
+  return row;
+}
+
+/** The probabilities of the classes in each window of a strip. */
+function sharesOf(network, strip) {
+  const row = rowOfAnswers(network, stripInput(strip, network)).slice(0, Math.floor(strip.width / STRIDE) + 2);
+  return row.map((logits) => {
+    const total = logSum(logits);
+    return logits.map((value) => Math.exp(value - total));
+  });
 }

@@ -19,6 +19,7 @@ const TWO_LEVELS = 0.72; // of the variance, between ink and paper
 const BOX_LEVEL = 0.2; // of the strongest ink: what belongs to the bounding box
 const ROUNDING = 0.01; // gray levels: ink at just that level is out of the box, however it was rounded
 const FRINGE = 2; // pixels of 28×28 around the box in which fainter ink is kept
+const DARK_INK = { auto: null, yes: true, no: false }; // what `invert` says
 
 /**
  * A picture as MNIST would have it, and what was found on the way.
@@ -28,8 +29,7 @@ const FRINGE = 2; // pixels of 28×28 around the box in which fainter ink is kep
  */
 function mnistLike(pixels, invert = "auto") {
   const colours = upright(pixels);
-  const isDark = { auto: null, yes: true, no: false }[invert];
-  const { everything, amount, dark } = inkIn(reduced(colours), isDark);
+  const { everything, amount, dark } = inkIn(reduced(colours), DARK_INK[invert]);
   const ink = fromNear(colours, amount, dark);
   return { digit: centreDigit(ink), ink, everything, dark };
 }
@@ -165,10 +165,15 @@ function centreDigit(amount) {
   const digit = scale === 1
     ? cropped(framed, ...edges.map(Math.trunc))
     : resampled(framed, width + 2 * FRINGE, height + 2 * FRINGE, edges);
-  const half = largestOf(digit.values) / 2;
+  return putInMiddle(withFullStrength(digit));
+}
+
+/** Ink, not all 0, as strong as MNIST's: 0 to 255. */
+function withFullStrength(ink) {
+  const half = largestOf(ink.values) / 2;
   // In float32, as NumPy does it: some pixels lie halfway between two levels.
-  const factor = Math.fround(INK / Math.fround(percentile(digit.values.filter((value) => value > half), 90)));
-  return putInMiddle(mapped(digit, (value) => clamped(value * factor, 0, 255)));
+  const factor = Math.fround(INK / percentile(ink.values.filter((value) => value > half), 90));
+  return mapped(ink, (value) => clamped(value * factor, 0, 255));
 }
 
 /** A digit of at most 24×24 in 28×28, moved by whole pixels so that its mass is central. */
@@ -194,11 +199,11 @@ function putInMiddle(digit) {
 }
 
 /** By what whole number a picture of this size is reduced. */
-const reduction = (width, height) => Math.ceil(Math.max(width, height) / WORKING_SIDE);
+const reduction = (width, height, side = WORKING_SIDE) => Math.ceil(Math.max(width, height) / side);
 
-/** Each k×k pixels averaged, so that the longer side is at most WORKING_SIDE. */
-function reduced(colours) {
-  const factor = reduction(colours[0].width, colours[0].height);
+/** Each k×k pixels averaged, so that the longer side is at most `side`. */
+function reduced(colours, side = WORKING_SIDE) {
+  const factor = reduction(colours[0].width, colours[0].height, side);
   return factor === 1 ? colours : colours.map((colour) => averaged(colour, factor));
 }
 

@@ -1,0 +1,153 @@
+// From ink to the strips that whole numbers are read from: lines.py of the project, step by step.
+//
+// The functions have the names that they have there, and its docstrings say why each step is
+// taken. A number is a list of indices of pieces, each {x, y, w, h, area}; piece 0 is the paper.
+
+"use strict";
+
+const HEIGHT = 32; // of a strip, in pixels
+const PAGE_SIDE = 1024; // larger pictures are reduced to this before numbers are looked for
+const MOST_INK = 0.6; // of a picture's pixels: where one piece has more, it is the paper's grain
+const TALL = 3, SMALL = 0.5; // of the usual height of the ink: what is not between is no digit by itself
+const SPECK = 0.12; // of the usual height: what is lower belongs to nothing
+const NEAR = 0.3; // of the usual height: so near to a number, small pieces of ink belong to it
+const SAME_LINE = 0.4; // of the lower one of two boxes is as high as the other
+const NEW_NUMBER = 1.5; // of the usual height: a wider gap is between two numbers
+const SPACE = 0.5; // of the usual height: so is a gap as wide as a space in print,
+const OTHERS = 2.5; // if it is so many times as wide as most gaps of its line
+const MARGIN = 8; // pixels of paper at the ends of a strip
+const HIGHEST = 30; // pixels of a strip that ink may take
+const LONGEST = 4096; // pixels of a strip
+
+/** The strips of the numbers in a picture, line by line and from left to right. */
+function numbersIn(pixels, invert = "auto") {
+  const amount = writingIn(reduced(upright(pixels), PAGE_SIDE), DARK_INK[invert]);
+  const { labels, pieces } = components(amount);
+  return findNumbers(pieces).map((number) => makeStrip(amount, labels, pieces, number));
+}
+
+/** How much each pixel of a picture is writing. */
+function writingIn(colours, dark) {
+  // Below that, there is no room for lines, frames and shadows.
+  const hasRoom = Math.min(colours[0].width, colours[0].height) >= SMALLEST;
+  return hasRoom ? writing(findStrokes(colours, dark)) : findInk(toGray(colours), dark).amount;
+}
+
+/** The connected pieces of ink, as `piecesOf` gives them. */
+function components(amount) {
+  const strong = anyOf(amount.values) ? percentile(amount.values.filter((value) => value > 0), 99) : 0;
+  return piecesOf(above(amount, BOX_LEVEL * strong));
+}
+
+/** Which pieces make up each number, in reading order. */
+function findNumbers(pieces) {
+  const written = pieces.map((_, i) => i).filter((i) => i > 0 && pieces[i].area > DUST);
+  const most = Math.max(0, ...written.map((i) => pieces[i].area));
+  if (!written.length || most > MOST_INK * pieces[0].w * pieces[0].h) return [];
+  // The height in which most ink is.
+  const usual = median(Float32Array.from(written.flatMap((i) => Array(pieces[i].area).fill(pieces[i].h))));
+  const isWhole = ({ h }) => SMALL * usual <= h && h <= TALL * usual;
+  const numbers = groupLines(pieces, written.filter((i) => isWhole(pieces[i])))
+    .flatMap((line) => splitLine(pieces, line, widestGap(pieces, line, usual)));
+  for (const i of written) {
+    if (isWhole(pieces[i]) || pieces[i].h <= SPECK * usual || pieces[i].h >= usual) continue;
+    const distances = numbers.map((number) => distance(pieces, number, i));
+    const nearest = Math.min(...distances);
+    if (nearest < NEAR * usual) numbers[distances.indexOf(nearest)].push(i);
+  }
+  return numbers;
+}
+
+/** Pieces that are beside each other, line by line from top to bottom, each from left to right. */
+function groupLines(pieces, chosen) {
+  const lines = [];
+  for (const i of [...chosen].sort((i, j) => pieces[i].x - pieces[j].x)) {
+    const shared = lines.map((line) => commonHeight(pieces[line.at(-1)], pieces[i]));
+    const most = Math.max(...shared);
+    if (most > SAME_LINE) lines[shared.indexOf(most)].push(i);
+    else lines.push([i]);
+  }
+  const middle = (line) => sumOf(line.map((i) => pieces[i].y + pieces[i].h / 2)) / line.length;
+  return lines.sort((a, b) => middle(a) - middle(b));
+}
+
+/** How many rows two boxes share, as a share of the lower one's height. */
+function commonHeight(a, b) {
+  return (Math.min(a.y + a.h, b.y + b.h) - Math.max(a.y, b.y)) / Math.min(a.h, b.h);
+}
+
+/** How wide a gap within a number of this line may be, in pixels. */
+function widestGap(pieces, line, usual) {
+  const gaps = [];
+  let end = pieces[line[0]].x;
+  for (const { x, w } of line.map((i) => pieces[i])) {
+    if (x > end) gaps.push(x - end); // what overlaps may be two pieces of a digit
+    end = Math.max(end, x + w);
+  }
+  if (gaps.length < 3) return NEW_NUMBER * usual;
+  return Math.min(NEW_NUMBER * usual, Math.max(SPACE * usual, OTHERS * median(Float64Array.from(gaps))));
+}
+
+/** A line's pieces as numbers: a gap wider than so many pixels ends one. */
+function splitLine(pieces, line, gap) {
+  const numbers = [];
+  let end = -Infinity;
+  for (const i of line) {
+    if (pieces[i].x - end > gap) numbers.push([]);
+    numbers.at(-1).push(i);
+    end = Math.max(end, pieces[i].x + pieces[i].w);
+  }
+  return numbers;
+}
+
+/** Pixels between a box and the nearest of a number's, 0 where they overlap. */
+function distance(pieces, number, i) {
+  const { x, y, w, h } = pieces[i];
+  return Math.min(...number.map((j) => {
+    const other = pieces[j];
+    const across = Math.max(other.x - (x + w), x - (other.x + other.w));
+    return Math.max(across, other.y - (y + h), y - (other.y + other.h), 0);
+  }));
+}
+
+/** The ink of some pieces in the middle of 32 rows, at the height of MNIST's digits. */
+function makeStrip(amount, labels, pieces, number) {
+  const boxes = number.map((i) => pieces[i]);
+  const left = Math.min(...boxes.map(({ x }) => x)), top = Math.min(...boxes.map(({ y }) => y));
+  const width = Math.max(...boxes.map(({ x, w }) => x + w)) - left;
+  const height = Math.max(...boxes.map(({ y, h }) => y + h)) - top;
+  const heights = boxes.map(({ h }) => h).sort((a, b) => b - a);
+  const usual = median(Float32Array.from(heights.slice(0, (heights.length + 1) >> 1)));
+  const zoom = Math.min(DIGIT_SIDE / usual, HIGHEST / height, (LONGEST - 2 * MARGIN) / width);
+  const columns = Math.max(1, roundHalfEven(width * zoom)), rows = Math.max(1, roundHalfEven(height * zoom));
+  // A fringe of two pixels of the strip, so that soft edges come along.
+  const across = width / columns, down = height / rows;
+  const frame = Math.ceil(2 * Math.max(across, down)) + 1;
+  const ink = inkOf(amount, labels, new Set(number), [left - frame, top - frame, width + 2 * frame, height + 2 * frame]);
+  const edges = [frame - 2 * across, frame - 2 * down, frame + width + 2 * across, frame + height + 2 * down];
+  let small = resampled(ink, columns + 4, rows + 4, edges);
+  if (anyOf(small.values)) small = withFullStrength(small);
+  const strip = { width: columns + 2 * MARGIN, height: HEIGHT, values: new Uint8Array((columns + 2 * MARGIN) * HEIGHT) };
+  const first = Math.floor((HEIGHT + 4 - small.height) / 2) - 2; // two rows may lie outside
+  small.values.forEach((value, i) => {
+    const x = MARGIN - 2 + (i % small.width), y = first + Math.floor(i / small.width);
+    if (y >= 0 && y < HEIGHT) strip.values[y * strip.width + x] = roundHalfEven(value);
+  });
+  return strip;
+}
+
+/** The ink of some pieces and of their soft edges in a box x, y, width, height; no ink outside the picture. */
+function inkOf(amount, labels, number, [left, top, width, height]) {
+  const own = mask(width, height), result = picture(width, height);
+  const inPicture = (rule) => {
+    for (let y = Math.max(0, -top); y < Math.min(height, amount.height - top); y++) {
+      for (let x = Math.max(0, -left); x < Math.min(width, amount.width - left); x++) {
+        rule(y * width + x, (top + y) * amount.width + left + x);
+      }
+    }
+  };
+  inPicture((i, j) => { own.values[i] = number.has(labels[j]) ? 1 : 0; });
+  const near = dilated(own, 3);
+  inPicture((i, j) => { if (near.values[i]) result.values[i] = amount.values[j]; });
+  return result;
+}
