@@ -56,17 +56,19 @@ class StripReader:
 
     `nets` are networks of numbers, each with its metadata's `mean` and `std`; `classify`
     gives calibrated logits, N×10, of N×28×28 uint8 pictures. `choices`: how many of the
-    likeliest numbers a reading names.
+    likeliest numbers a reading names. `moved`: the rows that a strip is moved down for
+    each run.
     """
 
-    def __init__(self, nets: list[tuple], classify, device="cpu", choices: int = 1):
-        self.nets, self.classify, self.device, self.choices = nets, classify, device, choices
+    def __init__(self, nets: list[tuple], classify, device="cpu", choices: int = 1, moved=MOVED):
+        self.nets, self.classify, self.device = nets, classify, device
+        self.choices, self.moved = choices, moved
 
     @torch.inference_mode()
     def shares(self, strips: list[np.ndarray]) -> list[np.ndarray]:
         """The probabilities of the classes in each window of each strip, T×11.
 
-        The mean of what all networks say of the strip, and of the strip one pixel up and down.
+        The mean of what all networks say of the strip, moved up and down.
         """
         found: list[np.ndarray | None] = [None] * len(strips)
         order = sorted(range(len(strips)), key=lambda i: strips[i].shape[1])
@@ -76,7 +78,9 @@ class StripReader:
             pictures = np.zeros((len(some), strips[some[0]].shape[0], widest), np.uint8)
             for picture, i in zip(pictures, some, strict=True):
                 picture[:, : strips[i].shape[1]] = strips[i]
-            moved = torch.from_numpy(np.concatenate([np.roll(pictures, rows, axis=1) for rows in MOVED]))
+            moved = torch.from_numpy(
+                np.concatenate([np.roll(pictures, rows, axis=1) for rows in self.moved])
+            )
             answers = [
                 row_of_answers(net, strip_input(moved.to(self.device), mean, std))
                 .double()

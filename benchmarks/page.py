@@ -63,7 +63,7 @@ def agreement(tab, weights: Path) -> dict:
 def number_agreement(tab) -> dict:
     """The page's numbers beside those of Python's network and search, on the same strips."""
     net, metadata = load_weights(page.NUMBERS)
-    reader = StripReader(net.eval(), metadata["mean"], metadata["std"], classify=None)
+    reader = StripReader([(net.eval(), metadata["mean"], metadata["std"])], classify=None, moved=(0,))
     mnist = load_mnist(ROOT / "data")
     made = make_strings(mnist.test_images, mnist.test_labels, NUMBERS, 0, lengths=(1, 6))
     widths = made.widths.tolist()

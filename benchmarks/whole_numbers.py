@@ -35,6 +35,7 @@ from inference import FONTS
 from lines import numbers_in
 from nondigits import load_letters
 from read_number import NumberReader
+from reading import StripReader
 from segments import graphs_of, read_graph
 from strings import PLAIN, make_strings
 
@@ -92,8 +93,8 @@ def accuracy(reader: NumberReader, images, labels, seeds=SEEDS, lengths=LENGTHS,
 # What may be chosen: names in the modules that read, with other values than they have there.
 SETTINGS = (
     {},
-    {"reading.MOVED": (0,)},
-    {"reading.MOVED": (0, -1, 1, -2, 2)},
+    {"reader.moved": (0,)},
+    {"reader.moved": (0, -1, 1, -2, 2)},
     {"reading.WEIGHT": 0.5},
     {"reading.WEIGHT": 2.0},
     {"reading.PER_DIGIT": 0.5},
@@ -106,23 +107,27 @@ SETTINGS = (
 )
 
 
+def put(reader: StripReader, name: str, value):
+    """Give a constant of a module, or of the reader, another value; the one that it had."""
+    owner, constant = name.split(".")
+    owner = reader if owner == "reader" else sys.modules[owner]
+    before = getattr(owner, constant)
+    setattr(owner, constant, value)
+    return before
+
+
 def choose(reader: NumberReader, images, labels) -> None:
     """The share of numbers of five held-out digits right by both readers together, by spacing."""
     print("".join(f"{spacing:8}" for spacing in SPACINGS))
     for setting in SETTINGS:
-        before = {}
-        for name, value in setting.items():
-            module, constant = name.split(".")
-            before[name] = getattr(sys.modules[module], constant)
-            setattr(sys.modules[module], constant, value)
+        before = {name: put(reader.reader, name, value) for name, value in setting.items()}
         shares = []
         for spacing in SPACINGS:
             made = make_strings(images, labels, 2 * STRINGS, 1, lengths=(5, 5), spacing=spacing)
             readings = reader.reader.read(strips_of(made))
             shares.append(share([reading.text for reading in readings], made.texts()))
         for name, value in before.items():
-            module, constant = name.split(".")
-            setattr(sys.modules[module], constant, value)
+            put(reader.reader, name, value)
         print("".join(f"{100 * value:6.2f} %" for value in shares), setting or "as it is", flush=True)
 
 

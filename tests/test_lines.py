@@ -46,6 +46,13 @@ def test_a_line_may_rise():
     assert find_numbers(boxes) == [[1, 2, 3, 4, 5, 6]]
 
 
+def test_a_digit_in_two_small_pieces_leaves_no_gap():
+    # Digits 20 high and 4 apart; the third is in two pieces of 9 rows each, without which the
+    # gap is 22, more than a space in print.
+    boxes = boxes_from(*((x, 5, 10, 20) for x in (0, 14, 46, 60, 74)), (29, 5, 9, 9), (28, 16, 10, 9))
+    assert [sorted(number) for number in find_numbers(boxes)] == [[1, 2, 3, 4, 5, 6, 7]]
+
+
 def test_small_pieces_belong_to_the_number_beside_them_and_specks_to_none():
     boxes = boxes_from((10, 10, 12, 20), (24, 12, 5, 6), (200, 100, 2, 2), (60, 10, 6, 6))
     # The second is within a third of the height; the last is far from any number.

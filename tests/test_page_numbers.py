@@ -35,7 +35,7 @@ ROUNDED = 1e-3
 def reader():
     """The network over the strip, in Python; what reads segments is not on the page."""
     net, metadata = load_weights(page.NUMBERS)
-    return StripReader(net.eval(), metadata["mean"], metadata["std"], classify=None)
+    return StripReader([(net.eval(), metadata["mean"], metadata["std"])], classify=None, moved=(0,))
 
 
 @pytest.fixture

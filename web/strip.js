@@ -47,15 +47,16 @@ function findNumbers(pieces) {
   // The height in which most ink is.
   const usual = median(Float32Array.from(written.flatMap((i) => Array(pieces[i].area).fill(pieces[i].h))));
   const isWhole = ({ h }) => SMALL * usual <= h && h <= TALL * usual;
-  const numbers = groupLines(pieces, written.filter((i) => isWhole(pieces[i])))
-    .flatMap((line) => splitLine(pieces, line, widestGap(pieces, line, usual)));
+  const lines = groupLines(pieces, written.filter((i) => isWhole(pieces[i])));
+  const gaps = lines.map((line) => widestGap(pieces, line, usual));
+  // Smaller pieces belong to the line that they are near to, before it is split.
   for (const i of written) {
     if (isWhole(pieces[i]) || pieces[i].h <= SPECK * usual || pieces[i].h >= usual) continue;
-    const distances = numbers.map((number) => distance(pieces, number, i));
+    const distances = lines.map((line) => distance(pieces, line, i));
     const nearest = Math.min(...distances);
-    if (nearest < NEAR * usual) numbers[distances.indexOf(nearest)].push(i);
+    if (nearest < NEAR * usual) lines[distances.indexOf(nearest)].push(i);
   }
-  return numbers;
+  return lines.flatMap((line, n) => splitLine(pieces, line.sort((i, j) => pieces[i].x - pieces[j].x), gaps[n]));
 }
 
 /** Pieces that are beside each other, line by line from top to bottom, each from left to right. */
@@ -100,10 +101,10 @@ function splitLine(pieces, line, gap) {
   return numbers;
 }
 
-/** Pixels between a box and the nearest of a number's, 0 where they overlap. */
-function distance(pieces, number, i) {
+/** Pixels between a box and the nearest of a line's, 0 where they overlap. */
+function distance(pieces, line, i) {
   const { x, y, w, h } = pieces[i];
-  return Math.min(...number.map((j) => {
+  return Math.min(...line.map((j) => {
     const other = pieces[j];
     const across = Math.max(other.x - (x + w), x - (other.x + other.w));
     return Math.max(across, other.y - (y + h), y - (other.y + other.h), 0);
