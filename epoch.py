@@ -162,6 +162,8 @@ class EpochPlan:
 
     def batch(self, inputs: torch.Tensor, rows: slice) -> torch.Tensor:
         """The inputs at these places of the order, distorted."""
+        if rows.start == rows.stop:  # a process without a share of the batch
+            return inputs[:0]
         maps, pens = (None if drawn is None else drawn[rows] for drawn in (self.maps, self.pens))
         return distort(inputs[self.order[rows]], maps, pens)
 

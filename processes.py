@@ -14,16 +14,18 @@ costs it anything. torch.distributed is imported only where there are several.
 import contextlib
 import functools
 import os
+import signal
+import time
 from datetime import timedelta
 from typing import NamedTuple
 
-from files import Stopped, UserError, reason, user_error
+from files import Stopped, UserError, handling_signals, reason, user_error
 
 # How long a process waits for another that is there but does not answer: the slowest download of
 # a data set has to fit in. One that has ended is noticed at once.
 TIMEOUT = timedelta(minutes=30)
 # How long a process that failed waits to hear that the first one failed too, and tells of it.
-SAME_ERROR = timedelta(seconds=2)
+SAME_ERROR = 2.0  # seconds
 FAILED = "the first process failed"  # in the store that all processes see
 VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # that torchrun sets
 
@@ -178,9 +180,11 @@ def group():
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     groups += 1
     try:
-        store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
-        store = dist.PrefixStore(f"group {groups}", store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        # While it waits for the others here, Python hears no signal; there is nothing to save.
+        with handling_signals(signal.SIG_DFL):
+            store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+            store = dist.PrefixStore(f"group {groups}", store)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes do not find each other: {reason(error)}") from error
     here = Place(rank, size)
@@ -231,11 +235,13 @@ def silent(main, argv, store) -> int:
 
 def first_failed(store) -> bool:
     """Whether the first process fails too, as all do where the command is wrong."""
-    try:
-        store.wait([FAILED], SAME_ERROR)
-    except RuntimeError:  # not in this time
-        return False
-    return True
+    end = time.monotonic() + SAME_ERROR
+    with contextlib.suppress(RuntimeError):  # the store may have ended with a process
+        while time.monotonic() < end:
+            if store.check([FAILED]):
+                return True
+            time.sleep(0.05)
+    return False
 
 
 def own_device(device):

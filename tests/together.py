@@ -6,6 +6,7 @@ Each process leaves FOLDER/N-RANK.pth: what it has in the end, by the names of t
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import epoch
 import evaluate
 import inference
 import processes
+import run
 import train
 from dataset import AUGMENTATIONS
+from files import UserError
 from model import LeNet5, build
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,22 +95,65 @@ def few_images(name, folder):
 
 load_dataset = train.load_dataset
 TRAINING = ["--data-dir", str(ROOT / "data"), "--device", "cpu"]
+STEPS = [*TRAINING, "--max-steps", "20"]
 EPOCH = [*TRAINING, "--val-size", "2000", "--epochs", "1"]  # of 40 steps
 DIGITS = [str(ROOT / "test_digits"), "missing.png", "--weights", str(ROOT / "pretrained" / "lenet5.pth")]
 READING = [*DIGITS, "--device", "cpu", "--batch-size", "2"]  # eleven: with two processes 4, 4 and 3
 
 
-def whole_scripts(folder: Path) -> dict:
-    """The exit statuses of train.py and inference.py, which write into the folder."""
-    train.load_dataset = few_images
-    steps = [*TRAINING, "--max-steps", "20", "--output", "steps.pth"]
+def with_signal(flags: list[str]) -> int:
+    """The status of a run whose last process alone gets SIGTERM in its fifth step."""
+    calls, warp = [], epoch.warp
+
+    def warp_and_stop(images, maps):
+        calls.append(1)
+        if len(calls) == 5 and processes.here.rank == processes.count() - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return warp(images, maps)
+
+    epoch.warp = warp_and_stop
+    try:
+        return train.main([*flags, "--output", "stopped.pth"])
+    finally:
+        epoch.warp = warp
+
+
+def reading(flags: list[str]) -> dict:
+    """The status of inference.py, and the names of the files that this process has read."""
+    names, predict = [], inference.ImageClassifier.predict_batch
+
+    def predict_and_tell(classifier, paths):
+        names.extend(os.path.basename(path) for path in paths)
+        return predict(classifier, paths)
+
+    inference.ImageClassifier.predict_batch = predict_and_tell
+    try:
+        return {"status": inference.main(flags), "names": names}
+    finally:
+        inference.ImageClassifier.predict_batch = predict
+
+
+def whole_scripts() -> dict:
+    """The exit statuses of train.py and inference.py, which write into this folder."""
     return {
-        "steps": train.main(steps),
+        "steps": train.main([*STEPS, "--output", "steps.pth"]),
         "epoch": train.main([*EPOCH, "--output", "epoch.pth"]),
-        "read": inference.main([*READING, "--output", "read.jsonl"]),
-        "read as a table": inference.main(READING),
-        "refused": train.main([*TRAINING, "--recipe", "1998"]),
+        "stopped": with_signal(STEPS),
+        "reading": reading([*READING, "--output", "read.jsonl"]),
+        "table": inference.main(READING),
     }
+
+
+def fail_alone() -> int:
+    """The status of a run that only this process cannot begin; the others find it gone."""
+
+    def no_weights(settings, classes):
+        if not processes.is_first():
+            raise UserError("its disk is gone")
+        return first_weights(settings, classes)
+
+    first_weights, run.first_weights = run.first_weights, no_weights
+    return train.main(STEPS)
 
 
 def main() -> int:
@@ -116,17 +162,19 @@ def main() -> int:
     count, rank = os.environ["WORLD_SIZE"], os.environ["RANK"]
     os.makedirs(folder / count, exist_ok=True)
     os.chdir(folder / count)
+    train.load_dataset = few_images
     found = {}
 
-    def tell() -> int:
+    def tell(argv) -> int:
         found.update(parts())
         return 0
 
-    processes.as_one(lambda argv: tell())()
+    assert processes.as_one(tell)() == 0
     if count == "2":
-        found |= whole_scripts(folder)
+        found |= whole_scripts()
     torch.save(found, folder / f"{count}-{rank}.pth")
-    return 0
+    # After an error a process is to end, so that comes last.
+    return fail_alone() if count == "2" else train.main([*TRAINING, "--recipe", "1998"])
 
 
 if __name__ == "__main__":
