@@ -74,7 +74,8 @@ def talking():
         yield
     except RuntimeError as error:  # of gloo and NCCL, in many words
         raise LostProcessError(
-            f"rank {here.rank} has lost the other processes: one has ended, or did not answer"
+            f"rank {here.rank} has lost the other processes: one has ended, or did not answer",
+            status=1,
         ) from error
 
 

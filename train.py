@@ -18,6 +18,7 @@ while they were learned; each line but the last says how long is left.
 A run leaves runs/<name>/ with config.json, metrics.csv, checkpoint.pth and, with
 --tensorboard, event files. Ctrl-C saves, and `--resume` goes on where a run was
 stopped, to the bit if the machine, the versions and the number of threads are the same.
+`torchrun --nproc-per-node=2 train.py` trains in two processes: see processes.py.
 """
 
 from files import end_quietly
@@ -614,12 +615,14 @@ def wanted_run(given: dict) -> tuple[Path | None, dict]:
 
 def check_shareable(settings: dict) -> None:
     """Raise UserError for what several processes cannot learn as one does."""
+    if processes.count() == 1:
+        return
     why = None
     if settings["optimizer"] == "sdlm":
         why = "--optimizer sdlm learns one pattern after the other"
     elif any(isinstance(layer, nn.BatchNorm2d) for layer in build(settings["arch"]).modules()):
         why = f"{settings['arch']} normalises over all images of a batch"
-    if why is not None and processes.count() > 1:
+    if why is not None:
         raise UserError(f"{why}, which cannot be shared out: train it without torchrun")
 
 

@@ -5,6 +5,7 @@
 Each process leaves FOLDER/N-RANK.pth: what it has in the end, by the names of the tests.
 """
 
+import functools
 import os
 import signal
 import sys
@@ -81,6 +82,7 @@ def parts() -> dict:
     return found
 
 
+@functools.cache  # each run asks for them
 def few_images(name, folder):
     """The first images of MNIST; only the first process may ask for them."""
     assert processes.is_first()
@@ -135,8 +137,9 @@ def reading(flags: list[str]) -> dict:
 
 def whole_scripts() -> dict:
     """The exit statuses of train.py and inference.py, which write into this folder."""
-    return {
-        "steps": train.main([*STEPS, "--output", "steps.pth"]),
+    found = {"steps": train.main([*STEPS, "--output", "steps.pth"])}
+    train.draw_training = lambda run: None  # the first has drawn
+    return found | {
         "epoch": train.main([*EPOCH, "--output", "epoch.pth"]),
         "stopped": with_signal(STEPS),
         "reading": reading([*READING, "--output", "read.jsonl"]),
