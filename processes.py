@@ -115,6 +115,11 @@ def rows_of_all(rows):
     return torch.cat([part for part in parts if part is not None])
 
 
+def wait_for_all() -> None:
+    """Go on as soon as every process has come so far."""
+    of_all(None)
+
+
 def from_first(work):
     """What `work()` gives in the first process; the others do not call it."""
     value = work() if is_first() else None
@@ -193,7 +198,7 @@ def group():
         yield store
         # None goes while another one still waits for its last words.
         with contextlib.suppress(LostProcessError):
-            of_all(None)
+            wait_for_all()
         dist.destroy_process_group()
     finally:
         here = Place()

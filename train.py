@@ -642,7 +642,8 @@ def load_run(given: dict) -> tuple[Run, Data]:
         check_steps(run, data.parts)
         print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
         return run, data
-    # Last, when nothing can go wrong any more.
+    # Last, when nothing can go wrong any more, in no process.
+    processes.wait_for_all()
     run.folder = processes.from_first(lambda: new_folder(settings, device, data))
     return run, data
 

@@ -66,20 +66,23 @@ def alone():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def few_images(mnist):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(together, "load_dataset", lambda name, folder: mnist)
-        patch.setattr(train, "load_dataset", together.few_images)
-        patch.setattr(train, "draw_training", lambda run: None)
-        yield
+def use_few_images(patch, mnist):
+    patch.setattr(together, "load_dataset", lambda name, folder: mnist)
+    patch.setattr(train, "load_dataset", together.few_images)
+    patch.setattr(train, "draw_training", lambda run: None)
+
+
+@pytest.fixture
+def few_images(monkeypatch, mnist):
+    use_few_images(monkeypatch, mnist)
 
 
 @pytest.fixture(scope="module")
-def twenty_steps(alone, few_images, tmp_path_factory):
+def twenty_steps(alone, mnist, tmp_path_factory):
     """The weights that one process has after twenty steps."""
     folder = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
+        use_few_images(patch, mnist)
         patch.chdir(folder)
         assert train.main([*together.STEPS, "--output", "steps.pth"]) == 0
     return load_weights(folder / "steps.pth")[0].state_dict()
@@ -294,7 +297,8 @@ def test_pictures_are_shared_out_and_give_one_file(several, workdir, capsys):
     )
     assert [row["path"] for row in two] == [row["path"] for row in one]
     for mine, theirs in zip(two, one, strict=True):
-        assert mine["confidence"] == pytest.approx(theirs["confidence"], rel=1e-5)
+        if theirs["error"] is None:
+            assert mine["confidence"] == pytest.approx(theirs["confidence"], rel=1e-5)
         assert {**mine, "confidence": 0, "top": 0} == {**theirs, "confidence": 0, "top": 0}
 
 
