@@ -22,7 +22,7 @@ import inference
 import processes
 import run
 import train
-from files import UserError
+from files import UserError, write_file
 from model import load_weights
 from recipes import RECIPES
 from tests import together
@@ -30,7 +30,7 @@ from tests.conftest import ROOT, assert_one_error_line
 from tests.test_contract import pictures  # noqa: F401  (a fixture)
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun sets it
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun sets it
 COUNTS = (2, 3)
 # Float32 has seven digits; the sums are taken in another order, and momentum adds them up.
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -39,22 +39,41 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 def torchrun(count, script, *flags, cwd):
     command = [*TORCHRUN, f"--nproc-per-node={count}", str(ROOT / script), *map(str, flags)]
     return subprocess.Popen(
-        command, cwd=cwd, env=ALONE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
     """By the number of processes: what each has in the end, their folder, and what they printed."""
-    folder, found = tmp_path_factory.mktemp("several"), {}
-    for count in COUNTS:
-        process = torchrun(count, "tests/together.py", folder, cwd=folder)
-        out, err = process.communicate(timeout=300)
+    # Of pytest's own processes (-n auto) one starts them, and the others wait for what they leave.
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "several"
+    printed = folder / "printed.json"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        wait_for(printed.exists)
+    else:
+        words = {}
+        for count in COUNTS:
+            process = torchrun(count, "tests/together.py", folder, cwd=folder)
+            words[count] = dict(zip(("out", "err"), process.communicate(timeout=300), strict=True))
+        write_file(printed, json.dumps(words).encode())
+    found = {int(count): words for count, words in json.loads(printed.read_text()).items()}
+    for count, words in found.items():
         files = [folder / f"{count}-{rank}.pth" for rank in range(count)]
-        assert all(path.exists() for path in files), err
-        states = [torch.load(path, weights_only=False) for path in files]
-        found[count] = {"states": states, "folder": folder / str(count), "out": out, "err": err}
+        assert all(path.exists() for path in files), words["err"]
+        words["states"] = [torch.load(path, weights_only=False) for path in files]
+        words["folder"] = folder / str(count)
     return found
+
+
+def wait_for(condition, seconds=300):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +263,8 @@ def processes_below(pid):
 def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(pictures, capsys):  # noqa: F811
     flags = ["--dataset", "pictures", "--batch-size", "50", "--epochs", "2", "--device", "cpu"]
     process = torchrun(2, "train.py", *flags, cwd=pictures.parent)
-    end = time.monotonic() + 300
-    while not list(Path("runs").glob("*/metrics.csv")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for(lambda: list(Path("runs").glob("*/metrics.csv")) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
     os.kill(processes_below(process.pid)[1], signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
