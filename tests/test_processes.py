@@ -65,7 +65,7 @@ def several(tmp_path_factory):
         files = [folder / f"{count}-{rank}.pth" for rank in range(count)]
         assert all(path.exists() for path in files), words["err"]
         words["states"] = [torch.load(path, weights_only=False) for path in files]
-        words["folder"] = folder / str(count)
+        words["folder"] = folder / f"{count}-processes"
     return found
 
 

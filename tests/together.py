@@ -163,8 +163,9 @@ def main() -> int:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     count, rank = os.environ["WORLD_SIZE"], os.environ["RANK"]
-    os.makedirs(folder / count, exist_ok=True)
-    os.chdir(folder / count)
+    own = folder / f"{count}-processes"  # a digit alone would tell what pictures in it are of
+    os.makedirs(own, exist_ok=True)
+    os.chdir(own)
     train.load_dataset = few_images
     found = {}
 
