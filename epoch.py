@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import processes
 from dataset import Augmentation, random_maps, random_pens, redraw, warp
 from evaluate import BATCH_SIZE, loss_function
 from lenet1998 import DiagonalLevenbergMarquardt
@@ -84,8 +85,10 @@ class Tally:
         self.values = torch.tensor(values, dtype=torch.float32, device=device)
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        hits = (logits.argmax(dim=1) == labels).sum()
-        known = (labels != NO_CLASS).sum()
+        self.add_counts(loss, *counts(logits, labels))
+
+    def add_counts(self, loss: torch.Tensor, hits: torch.Tensor, known: torch.Tensor) -> None:
+        """Add a batch by its mean loss, its hits, and how many of its images have a class."""
         loss = loss * known
         finite = (self.values[0] + loss).isfinite()  # a sum that is not never is again
         self.values += torch.stack([value.to(loss.dtype) for value in (loss, hits, known, finite)])
@@ -98,6 +101,11 @@ class Tally:
     def finite_steps(self) -> int:
         """After how many steps the loss was no longer a finite number, if it is none."""
         return int(self.values[3])
+
+
+def counts(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many of N×classes logits are right, and how many of N labels are of a class."""
+    return (logits.argmax(dim=1) == labels).sum(), (labels != NO_CLASS).sum()
 
 
 def epoch_size(parts: list[tuple[int, float]]) -> int:
@@ -154,6 +162,8 @@ class EpochPlan:
 
     def batch(self, inputs: torch.Tensor, rows: slice) -> torch.Tensor:
         """The inputs at these places of the order, distorted."""
+        if rows.start == rows.stop:  # a process without a share of the batch
+            return inputs[:0]
         maps, pens = (None if drawn is None else drawn[rows] for drawn in (self.maps, self.pens))
         return distort(inputs[self.order[rows]], maps, pens)
 
@@ -204,13 +214,16 @@ class Lessons:
 
     @torch.no_grad()
     def ask(self, maps: torch.Tensor, pens: torch.Tensor | None) -> torch.Tensor:
-        """The teacher's probabilities, N×classes, of the inputs distorted by N×2×K maps and N×3 pens."""
+        """The teacher's probabilities, N×classes, of the inputs distorted by N×2×K maps and N×3 pens.
+
+        Each process asks for its share of them.
+        """
         self.teacher.eval()
-        answers = []
-        for rows in torch.arange(len(self.inputs)).split(BATCH_SIZE):
+        answers, mine = [], processes.share(0, len(self.inputs))
+        for rows in torch.arange(mine.start, mine.stop).split(BATCH_SIZE):
             batch = distort(self.inputs[rows], maps[rows], None if pens is None else pens[rows])
             answers.append((self.teacher(batch) / self.temperature).softmax(dim=1))
-        return torch.cat(answers)
+        return processes.rows_of_all(torch.cat(answers)).to(self.inputs.device)
 
 
 def soft_cross_entropy(temperature: float):
@@ -265,6 +278,9 @@ def train_epoch(
     back as `first_step` and `tally`, the same epoch goes on. `loss(logits,
     targets)` takes the place of the network's own; targets are the labels, or a
     teacher's probabilities where the plan has them.
+
+    Of several processes, each with the same arguments, each goes through its share of
+    every batch; the steps are those of the whole batches, and so is the tally.
     """
     net.train()
     loss = loss or loss_function(net)
@@ -274,20 +290,52 @@ def train_epoch(
     for step in range(first_step, steps):
         if not before_step(step):
             return step, tally
-        rows = slice(step * batch_size, (step + 1) * batch_size)
+        whole = slice(step * batch_size, min((step + 1) * batch_size, len(plan.order)))
+        rows = processes.share(whole.start, whole.stop)
         batch, truth = plan.batch(inputs, rows), labels[plan.order[rows]]
         if one_by_one:
             if optimizer.is_due(begins_pass=step == 0):
                 following = plan.order[rows.start : rows.start + optimizer.PATTERNS]
                 optimizer.measure_curvature(inputs[following])
             value, logits = optimizer.learn(batch, truth)
+            found = (value, *counts(logits, truth))
         else:
             targets = truth if plan.answers is None else plan.answers[rows]
-            value, logits = backpropagate(net, batch, targets, loss)
+            part = len(truth) / (whole.stop - whole.start)
+            found = learn_part(net, batch, truth, targets, loss, part)
             optimizer.step()
         after_step()
-        tally.add(value, logits, truth)
+        tally.add_counts(*found)
     return steps, tally
+
+
+def learn_part(
+    net: nn.Module, batch: torch.Tensor, truth: torch.Tensor, targets: torch.Tensor, loss, part: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean loss, hits, and images with a class of a batch, of which this process has a part (0 to 1).
+
+    Leaves the gradient of the whole batch's loss in the parameters. The loss is a mean
+    over images, so the whole one and its gradient are the sums of all processes' own, each
+    times its part. (PyTorch's DistributedDataParallel takes the mean of the processes,
+    which is another one where their parts are not as large.)
+    """
+    if processes.count() == 1:
+        value, logits = backpropagate(net, batch, targets, loss)
+        return value, *counts(logits, truth)
+    parameters = list(net.parameters())
+    sizes = [p.numel() for p in parameters]
+    # All in one tensor, since a message costs time however short it is.
+    sums = parameters[0].new_zeros(sum(sizes) + 3)
+    if part:  # of a last batch that is smaller than the number of processes, some have nothing
+        value, logits = backpropagate(net, batch, targets, loss)
+        own = [p.grad.flatten() for p in parameters]
+        sums[:-2] = torch.cat([*own, value[None]]) * part
+        sums[-2], sums[-1] = counts(logits, truth)
+    processes.add_up(sums)
+    *gradients, value, hits, known = sums.split([*sizes, 1, 1, 1])
+    for p, gradient in zip(parameters, gradients, strict=True):
+        p.grad = torch.empty_like(p).copy_(gradient.view_as(p))
+    return value[0], hits[0], known[0]
 
 
 def backpropagate(

@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+import processes
 from evaluate import Limits, compute_logits, evaluate, evidence, figures, report
 from files import (
     ArgumentParser,
@@ -87,7 +88,7 @@ class ImageClassifier:
     ):
         if invert not in ("auto", "yes", "no"):
             raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
-        self.device = pick_device(device)
+        self.device = processes.own_device(pick_device(device))
         self.weights = os.fspath(weights or default_weights())
         self.net, self.metadata = load_weights(self.weights, arch)
         self.net.to(self.device)
@@ -643,10 +644,15 @@ def score(classifier, arguments, report: Report, keeper, writers: dict = WRITERS
     """Read everything that is asked for, a batch at a time, and write each result once.
 
     `classifier` has a `predict_batch` as ImageClassifier has, `keeper` (or None) an `add`
-    as PlotKeeper has.
+    as PlotKeeper has. Of several processes the first one finds and writes, and all read.
     """
+    if not processes.is_first():
+        while read_together(classifier, None):
+            pass
+        return
     with results_to(arguments, report, writers) as (writer, save, done):
-        for batch in batches(wanted_paths(arguments), arguments.batch_size):
+        at_once = arguments.batch_size * processes.count()
+        for batch in batches(wanted_paths(arguments), at_once):
             todo = []
             for path in batch:
                 if done[path] > 0:
@@ -655,7 +661,7 @@ def score(classifier, arguments, report: Report, keeper, writers: dict = WRITERS
                     todo.append(path)
             if not todo:
                 continue
-            results = classifier.predict_batch(todo)
+            results = read_together(classifier, todo)
             try:
                 writer.write(results)
                 save()
@@ -673,13 +679,28 @@ def score(classifier, arguments, report: Report, keeper, writers: dict = WRITERS
                     say(f"not read: {result.path}: {result.error}")
             if keeper is not None:
                 keeper.add(results)
+        read_together(classifier, [])  # the others need not wait for more
+
+
+def read_together(classifier, paths: list[str] | None) -> list:
+    """A result for each path that the first process gives, in their order; each reads its share.
+
+    Paths that other processes give do not count; no path tells them that all is read.
+    """
+    paths = processes.from_first(lambda: paths)
+    mine = processes.share(0, len(paths))
+    results = processes.of_all(classifier.predict_batch(paths[mine]) if paths else [])
+    return list(itertools.chain.from_iterable(results))
 
 
 @command_line
+@processes.as_one
 def main(argv=None) -> int:
     arguments = parse_arguments(argv)
-    if arguments.plot:
+    if arguments.plot and processes.is_first():
         check_writable(arguments.plot)
+    if arguments.task is not None and not processes.is_first():
+        return 0  # the first process does it alone
     classifier = ImageClassifier(
         arguments.weights,
         device=arguments.device,
@@ -701,7 +722,7 @@ def score_and_report(classifier, arguments, keeper, writers: dict = WRITERS) -> 
     # In json and csv, stdout holds results and nothing else.
     total = sys.stdout if arguments.format == "table" else sys.stderr
     with partly_done():
-        for line in report.lines():
+        for line in report.lines() if processes.is_first() else ():
             print(line, file=total)
         if keeper is not None and keeper.seen:
             keeper.draw(arguments.plot)

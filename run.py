@@ -22,6 +22,7 @@ from types import NoneType
 import torch
 from torch import nn
 
+import processes
 from epoch import Average, Lessons, Tally, epoch_size, make_optimizer
 from events import EventFile
 from files import UserError, read_file, reason, say, write_file
@@ -82,7 +83,12 @@ class Run:
     PLAIN = ("history", "best", "step", "step_in_epoch", "tally", "seconds", "finished")
 
     def save_checkpoint(self, generator_state: torch.Tensor) -> None:
-        """Write all that --resume needs. `generator_state` is that before the epoch was drawn."""
+        """Write all that --resume needs. `generator_state` is that before the epoch was drawn.
+
+        Of several processes the first one writes; all have the same.
+        """
+        if not processes.is_first():
+            return
         state = {name: getattr(self, name) for name in self.PLAIN}
         state["net"] = self.net.state_dict()
         state["optimizer"] = self.optimizer.state_dict()
@@ -95,9 +101,11 @@ class Run:
     def load_checkpoint(self) -> bool:
         """Take up the run where its checkpoint is; False if none was written yet."""
         path = self.folder / "checkpoint.pth"
-        if not path.exists():
+        data = processes.from_first(
+            lambda: read_file(path, LARGEST_CHECKPOINT) if path.exists() else None
+        )
+        if data is None:
             return False
-        data = read_file(path, LARGEST_CHECKPOINT)
         try:
             state = unpickled(path, data, LARGEST_CHECKPOINT, self.device)
             with warnings.catch_warnings():

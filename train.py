@@ -18,6 +18,7 @@ while they were learned; each line but the last says how long is left.
 A run leaves runs/<name>/ with config.json, metrics.csv, checkpoint.pth and, with
 --tensorboard, event files. Ctrl-C saves, and `--resume` goes on where a run was
 stopped, to the bit if the machine, the versions and the number of threads are the same.
+`torchrun --nproc-per-node=2 train.py` trains in two processes: see processes.py.
 """
 
 from files import end_quietly
@@ -39,8 +40,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from tqdm import tqdm
 
+import processes
 from dataset import (
     AUGMENTATIONS,
     DATASETS,
@@ -83,6 +86,7 @@ from files import (
 from model import (
     LARGEST_WEIGHTS,
     NETWORKS,
+    build,
     count_parameters,
     load_weights,
     pick_device,
@@ -118,6 +122,7 @@ FEW_PIXELS = 2  # and as often as that one of them a digit in few pixels
 DRAWN = 3  # times as many of each are drawn
 RECENT = 5  # epochs, of which the median tells how long the others will take
 FONT_COPIES = 2  # how often an epoch shows each digit of --fonts
+ASK_EVERY = 10  # steps, after which several processes agree whether to stop
 
 
 # ---------------------------------------------------------------- a run and its folder
@@ -131,9 +136,9 @@ class Data:
     """
 
     def __init__(self, settings: dict, device: torch.device):
-        images = with_classes_of(
-            settings["init_from"], load_dataset(settings["dataset"], settings["data_dir"])
-        )
+        # Of several processes one reads or downloads them, and all have the same.
+        images = processes.from_first(lambda: load_dataset(settings["dataset"], settings["data_dir"]))
+        images = with_classes_of(settings["init_from"], images)
         self.md5 = None if settings["dataset"] in DATASETS else fingerprint(images)
         network = NETWORKS[settings["arch"]]
         size = validation_size(settings, len(images.train_labels))
@@ -254,7 +259,8 @@ class Stop:
     """
 
     def __init__(self):
-        self.requested: int | None = None
+        self.requested: int | None = None  # the signal that this process had
+        self.agreed: int | None = None  # the one for which all processes stop
         self.is_patient = False
         self.kept = "nothing was to be saved yet"  # what is lost if the script ends now
 
@@ -264,9 +270,14 @@ class Stop:
         else:
             raise Stopped(f"stopped at once; {self.kept}", STOP_STATUS[number])
 
+    def agree(self) -> bool:
+        """Whether to stop, since any process was asked to: all get the same answer."""
+        self.agreed = processes.largest(self.requested or 0) or None
+        return self.agreed is not None
+
     @property
     def status(self) -> int:
-        return STOP_STATUS[self.requested]
+        return STOP_STATUS[self.agreed]
 
     @contextlib.contextmanager
     def patient(self):
@@ -288,6 +299,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
     augmentation = AUGMENTATIONS[run.settings["augment"]]
     batch_size = run.settings["batch_size"]
     loss = loss_of_run(run)
+    ask_every = 1 if processes.count() == 1 else ASK_EVERY
     after_step = (lambda: run.average.add(run.net)) if run.average else (lambda: None)
     epochs, took = math.ceil(total / per_epoch), []
     if run.step < total:
@@ -309,7 +321,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         ) as bar:
 
             def before_step(step: int, bar=bar, done_before=done_before) -> bool:
-                if stop.requested is not None or done_before + step >= total:
+                if done_before + step >= total or (step % ask_every == 0 and stop.agree()):
                     return False
                 lr = peak * schedule((done_before + step) / total)
                 for group in run.optimizer.param_groups:
@@ -330,7 +342,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
                 after_step=after_step,
             )
         run.step = done_before + run.step_in_epoch
-        if stop.requested is not None and run.step < min(total, done_before + per_epoch):
+        if stop.agreed is not None and run.step < min(total, done_before + per_epoch):
             run.tally, run.seconds = tally.values.tolist(), time.perf_counter() - started
             run.save_checkpoint(generator_state)
             return stop.status
@@ -342,7 +354,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         took.append(time.perf_counter() - started)
         left = (total - run.step) / per_epoch * statistics.median_low(took[-RECENT:])
         print(epoch_line(run.history[-1], epochs, left), flush=True)
-        if stop.requested is not None and not run.finished:
+        if stop.agree() and not run.finished:
             return stop.status
     return 0
 
@@ -415,8 +427,8 @@ def finish_epoch(run: Run, data: Data, epoch: int, tally: Tally, started: float)
     row["epoch"], row["lr"] = epoch, run.optimizer.param_groups[0]["lr"]
     row["train_loss"], row["train_accuracy"] = tally.result()
     check_finite(row["train_loss"], run, f"epoch {epoch}, step {tally.finite_steps() + 1}")
-    val = evaluate(run.judged, *data.val) if len(data.val[0]) else None
-    test = evaluate(run.judged, *data.test)
+    val = evaluate(run.judged, *data.val, together=True) if len(data.val[0]) else None
+    test = evaluate(run.judged, *data.test, together=True)
     if val is not None:
         row["val_loss"], row["val_accuracy"] = val.loss, val.accuracy
         check_finite(val.loss, run, f"the validation after epoch {epoch}")
@@ -472,7 +484,12 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
 
 
 def write_outputs(run: Run) -> None:
-    """Metrics, event file, figure and best weights, from the run's history alone."""
+    """Metrics, event file, figure and best weights, from the run's history alone.
+
+    Of several processes the first one writes.
+    """
+    if not processes.is_first():
+        return
     write_file(run.folder / "metrics.csv", metrics_csv(run.history).encode())
     if run.events:
         run.events.write(run.folder, as_published(run.history))
@@ -546,6 +563,7 @@ def conditions(settings: dict, device: torch.device, data: Data) -> dict:
     return {
         "device_used": str(device),
         "threads": torch.get_num_threads(),
+        "processes": processes.count(),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
         "machine": platform.platform(),
         "teacher_md5": teacher and md5(read_file(teacher, LARGEST_WEIGHTS)),
@@ -566,7 +584,7 @@ def compare_conditions(settings: dict, folder: Path, device: torch.device, data:
     Raises UserError if its teacher, its fonts, its first weights or its own
     pictures are others now: with another split, what was learned would be tested.
     """
-    config = read_json(folder / "config.json")
+    config = {"processes": 1, **read_json(folder / "config.json")}  # older ones do not tell
     for name, now in conditions(settings, device, data).items():
         before = config.get(name)
         if name.endswith("_md5") and name in config and before != now:
@@ -582,33 +600,58 @@ def compare_conditions(settings: dict, folder: Path, device: torch.device, data:
 # ---------------------------------------------------------------- the command line
 
 
-def load_run(given: dict) -> tuple[Run, Data]:
-    """A new run, or the one to resume, with its data, ready for `fit`."""
+def wanted_run(given: dict) -> tuple[Path | None, dict]:
+    """The folder of the run to resume, or None for a new one, and its settings, all of them checked."""
     name = given.pop("resume", None)
     folder = None if name is None else run_folder(name)
     settings = settle(given) if folder is None else settings_of(folder, given)
-    device = pick_device("cpu" if settings["optimizer"] == "sdlm" else settings["device"])
     if not settings["dry_run"]:
         check_writable(settings["output"])
     check_writable(settings["plot"])
     if settings["tensorboard"]:
         check_tensorboard()
+    return folder, settings
+
+
+def check_shareable(settings: dict) -> None:
+    """Raise UserError for what several processes cannot learn as one does."""
+    if processes.count() == 1:
+        return
+    why = None
+    if settings["optimizer"] == "sdlm":
+        why = "--optimizer sdlm learns one pattern after the other"
+    elif any(isinstance(layer, nn.BatchNorm2d) for layer in build(settings["arch"]).modules()):
+        why = f"{settings['arch']} normalises over all images of a batch"
+    if why is not None:
+        raise UserError(f"{why}, which cannot be shared out: train it without torchrun")
+
+
+def load_run(given: dict) -> tuple[Run, Data]:
+    """A new run, or the one to resume, with its data, ready for `fit`."""
+    folder, settings = processes.from_first(lambda: wanted_run(given))
+    check_shareable(settings)
+    device = pick_device("cpu" if settings["optimizer"] == "sdlm" else settings["device"])
+    device = processes.own_device(device)
     data = Data(settings, device)
     run = Run(settings, folder, device, data.classes)
     run.lessons = make_lessons(settings, data, device)
     if folder is not None:
-        compare_conditions(settings, folder, device, data)
+        if processes.is_first():
+            compare_conditions(settings, folder, device, data)
         found = run.load_checkpoint()
         check_steps(run, data.parts)
         print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
         return run, data
-    run.folder = new_folder(settings, device, data)  # last, when nothing can go wrong any more
+    # Last, when nothing can go wrong any more, in no process.
+    processes.wait_for_all()
+    run.folder = processes.from_first(lambda: new_folder(settings, device, data))
     return run, data
 
 
 def print_start(run: Run, data: Data) -> None:
     counts = [f"{len(images):,}" for images, _ in (data.train, data.val, data.test)]
-    print(f"{run.settings['arch']}: {count_parameters(run.net):,} parameters, on {run.device}")
+    shared = f" in {processes.count()} processes" if processes.count() > 1 else ""
+    print(f"{run.settings['arch']}: {count_parameters(run.net):,} parameters, on {run.device}{shared}")
     print("images: {} to train on, {} to validate, {} to test".format(*counts), flush=True)
     if epoch_size(data.parts) > len(data.train[0]):
         print(f"an epoch shows {epoch_size(data.parts):,} images", flush=True)
@@ -618,7 +661,7 @@ def print_summary(run: Run, data: Data, started: float) -> None:
     """What came out, where it is, and what to do next."""
     net = best_network(run).to(run.device)
     row = run.history[run.best["epoch"] - 1]
-    training = evaluate(net, *data.train)
+    training = evaluate(net, *data.train, together=True)
     chosen = "by validation accuracy" if row["val_accuracy"] is not None else "the last one"
     print(f"kept epoch         {row['epoch']}, {chosen}")
     print(f"test accuracy      {percent(row['test_accuracy'])} of {len(data.test[0]):,} images")
@@ -670,6 +713,7 @@ def compare_runs(names: list[str], plot: str) -> int:
 
 
 @command_line
+@processes.as_one
 def main(argv=None) -> int:
     started = time.perf_counter()
     given = {k: v for k, v in vars(make_parser().parse_args(argv)).items() if v is not None}
@@ -677,7 +721,8 @@ def main(argv=None) -> int:
         print(table_of_networks())
         return 0
     if "compare" in given:
-        return compare_runs(given["compare"], given.get("plot", COMPARISON_PLOT))
+        plot = given.get("plot", COMPARISON_PLOT)
+        return compare_runs(given["compare"], plot) if processes.is_first() else 0
     stop = Stop()
     with handling_signals(stop.handle):
         run, data = load_run(given)

@@ -56,18 +56,21 @@ def median_and_range(ratios: list[float]) -> str:
     return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def run_training(flags: list[str], folder: Path | None = None) -> tuple[list[dict], str]:
+def run_training(
+    flags: list[str], folder: Path | None = None, start: tuple[str, ...] = (sys.executable,)
+) -> tuple[list[dict], str]:
     """The rows of metrics.csv and the output of one `python train.py` in a folder of its own.
 
-    In a `folder` that is given, a run that is there already goes on.
+    In a `folder` that is given, a run that is there already goes on. `start` is what
+    stands before train.py, in place of `python`.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
-            return run_training(flags, Path(temporary))
+            return run_training(flags, Path(temporary), start)
     folder.mkdir(parents=True, exist_ok=True)
     begun = sorted(folder.glob("runs/*/config.json"))
     resume = ["--resume", begun[0].parent.name] if begun else []
-    command = [sys.executable, str(ROOT / "train.py"), "--data-dir", str(ROOT / "data"), *flags]
+    command = [*start, str(ROOT / "train.py"), "--data-dir", str(ROOT / "data"), *flags]
     done = subprocess.run([*command, *resume], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(flags)}: {done.stderr}")

@@ -1,0 +1,185 @@
+"""What `tests/test_processes.py` has several processes do, started once for all of its tests.
+
+    torchrun --nproc-per-node=N tests/together.py FOLDER
+
+Each process leaves FOLDER/N-RANK.pth: what it has in the end, by the names of the tests.
+"""
+
+import functools
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts are modules of no package
+
+import epoch
+import evaluate
+import inference
+import processes
+import run
+import train
+from dataset import AUGMENTATIONS
+from files import UserError
+from model import LeNet5, build
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCH, IMAGES = 32, 131  # whose last batch has 3 images: with two processes 1 and 2, with three 1 each
+SMALL_BATCH, FEW = 4, 9  # and whose last batch has one, so that some process has none
+
+
+def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs of a network, and their labels, of which some are of no class."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(count, 1, 32, 32, generator=generator)
+    return inputs, torch.randint(epoch.NO_CLASS, 10, (count,), generator=generator)
+
+
+def learned(count: int, batch_size: int, loss=None, teacher: bool = False) -> dict:
+    """The weights, their average, the tally and the order of an epoch."""
+    torch.manual_seed(0)
+    net, other = LeNet5(), build("lenet5-tanh")
+    inputs, labels = noise(count)
+    augmentation, lesson = AUGMENTATIONS["affine"], None
+    if teacher:
+        lesson = epoch.Lessons(other, inputs, augmentation, seed=3).of_epoch(1)
+        labels = labels.clamp(min=0)
+    plan = epoch.EpochPlan(inputs, augmentation, torch.Generator().manual_seed(5), lesson)
+    average = epoch.Average(net, 0.9)
+    _, tally = epoch.train_epoch(
+        net,
+        torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9),
+        inputs,
+        labels,
+        plan,
+        batch_size,
+        loss=loss,
+        after_step=lambda: average.add(net),
+    )
+    states = {"net": net.state_dict(), "average": average.net.state_dict()}
+    return states | {"tally": tally.values, "order": plan.order}
+
+
+def parts() -> dict:
+    """What the functions under train.py and inference.py give."""
+    torch.manual_seed(0)
+    net = LeNet5()
+    found = {
+        "share": [processes.share(10, 10 + length) for length in range(8)],
+        "first": processes.from_first(lambda: processes.here.rank + 7),
+        "all": processes.of_all(processes.here.rank),
+        "largest": processes.largest(-processes.here.rank),
+        "known classes": learned(IMAGES, BATCH, epoch.outlier_exposure(0.1)),
+        "a process without images": learned(FEW, SMALL_BATCH, epoch.outlier_exposure()),
+        "a teacher": learned(IMAGES, BATCH, epoch.soft_cross_entropy(2.0), teacher=True),
+    }
+    for count in (1, 2, 500, 501):
+        inputs, labels = noise(count)
+        result = evaluate.evaluate(net, inputs, labels.clamp(min=0), together=True)
+        found[f"evaluation of {count}"] = {"logits": result.logits, "accuracy": result.accuracy}
+    return found
+
+
+@functools.cache  # each run asks for them
+def few_images(name, folder):
+    """The first images of MNIST; only the first process may ask for them."""
+    assert processes.is_first()
+    mnist = load_dataset(name, folder)
+    return mnist._replace(
+        train_images=mnist.train_images[:12_000],
+        train_labels=mnist.train_labels[:12_000],
+        test_images=mnist.test_images[:2_000],
+        test_labels=mnist.test_labels[:2_000],
+    )
+
+
+load_dataset = train.load_dataset
+TRAINING = ["--data-dir", str(ROOT / "data"), "--device", "cpu"]
+STEPS = [*TRAINING, "--max-steps", "20"]
+EPOCH = [*TRAINING, "--val-size", "2000", "--epochs", "1"]  # of 40 steps
+DIGITS = [str(ROOT / "test_digits"), "missing.png", "--weights", str(ROOT / "pretrained" / "lenet5.pth")]
+READING = [*DIGITS, "--device", "cpu", "--batch-size", "2"]  # eleven: with two processes 4, 4 and 3
+
+
+def with_signal(flags: list[str]) -> int:
+    """The status of a run whose last process alone gets SIGTERM in its fifth step."""
+    calls, warp = [], epoch.warp
+
+    def warp_and_stop(images, maps):
+        calls.append(1)
+        if len(calls) == 5 and processes.here.rank == processes.count() - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return warp(images, maps)
+
+    epoch.warp = warp_and_stop
+    try:
+        return train.main([*flags, "--output", "stopped.pth"])
+    finally:
+        epoch.warp = warp
+
+
+def reading(flags: list[str]) -> dict:
+    """The status of inference.py, and the names of the files that this process has read."""
+    names, predict = [], inference.ImageClassifier.predict_batch
+
+    def predict_and_tell(classifier, paths):
+        names.extend(os.path.basename(path) for path in paths)
+        return predict(classifier, paths)
+
+    inference.ImageClassifier.predict_batch = predict_and_tell
+    try:
+        return {"status": inference.main(flags), "names": names}
+    finally:
+        inference.ImageClassifier.predict_batch = predict
+
+
+def whole_scripts() -> dict:
+    """The exit statuses of train.py and inference.py, which write into this folder."""
+    found = {"steps": train.main([*STEPS, "--output", "steps.pth"])}
+    train.draw_training = lambda run: None  # the first has drawn
+    return found | {
+        "epoch": train.main([*EPOCH, "--output", "epoch.pth"]),
+        "stopped": with_signal(STEPS),
+        "reading": reading([*READING, "--output", "read.jsonl"]),
+        "table": inference.main(READING),
+    }
+
+
+def fail_alone() -> int:
+    """The status of a run that only this process cannot begin; the others find it gone."""
+
+    def no_weights(settings, classes):
+        if not processes.is_first():
+            raise UserError("its disk is gone")
+        return first_weights(settings, classes)
+
+    first_weights, run.first_weights = run.first_weights, no_weights
+    return train.main(STEPS)
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    count, rank = os.environ["WORLD_SIZE"], os.environ["RANK"]
+    own = folder / f"{count}-processes"  # a digit alone would tell what pictures in it are of
+    os.makedirs(own, exist_ok=True)
+    os.chdir(own)
+    train.load_dataset = few_images
+    found = {}
+
+    def tell(argv) -> int:
+        found.update(parts())
+        return 0
+
+    assert processes.as_one(tell)() == 0
+    if count == "2":
+        found |= whole_scripts()
+    torch.save(found, folder / f"{count}-{rank}.pth")
+    # After an error a process is to end, so that comes last.
+    return fail_alone() if count == "2" else train.main([*TRAINING, "--recipe", "1998"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
