@@ -130,8 +130,8 @@ def windows_of(strings: Strings, generator: torch.Generator) -> tuple[torch.Tens
 
     One for each digit, its middle at most `JITTER` pixels off; one for each sign that is
     no digit, whose class is "between"; and some from anywhere farther than `OFF` pixels
-    from all digits. A window is learned in a tenth of the time that a strip with all its
-    windows takes for each digit, as most of a strip is paper.
+    from all digits. To learn from whole strips is to go over much paper, and to find out
+    where each digit is said: a network that knows them by their windows begins far ahead.
     """
     written = strings.boxes[:, :, 2] > 0
     rows, places = written.nonzero(as_tuple=True)

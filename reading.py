@@ -78,17 +78,14 @@ class StripReader:
             pictures = np.zeros((len(some), strips[some[0]].shape[0], widest), np.uint8)
             for picture, i in zip(pictures, some, strict=True):
                 picture[:, : strips[i].shape[1]] = strips[i]
-            moved = torch.from_numpy(
-                np.concatenate([np.roll(pictures, rows, axis=1) for rows in self.moved])
-            )
+            moved = np.concatenate([np.roll(pictures, rows, axis=1) for rows in self.moved])
+            moved = torch.from_numpy(moved).to(self.device)
             answers = [
-                row_of_answers(net, strip_input(moved.to(self.device), mean, std))
-                .double()
-                .softmax(dim=2)
-                for net, mean, std in self.nets
+                row_of_answers(net, strip_input(moved, mean, std)) for net, mean, std in self.nets
             ]
-            parts = torch.stack(answers).mean(dim=0).cpu().chunk(len(MOVED))
-            for i, row in zip(some, torch.stack(parts).mean(dim=0).numpy(), strict=True):
+            shares = torch.stack(answers).double().softmax(dim=3).mean(dim=0)
+            shares = shares.unflatten(0, (len(self.moved), len(some))).mean(dim=0)
+            for i, row in zip(some, shares.cpu().numpy(), strict=True):
                 found[i] = row[: strips[i].shape[1] // STRIDE + 2]
         return found
 

@@ -94,16 +94,12 @@ def accuracy(reader: NumberReader, images, labels, seeds=SEEDS, lengths=LENGTHS,
 SETTINGS = (
     {},
     {"reader.moved": (0,)},
-    {"reader.moved": (0, -1, 1, -2, 2)},
-    {"reading.WEIGHT": 0.5},
-    {"reading.WEIGHT": 2.0},
+    {"reading.WEIGHT": 0.7},
     {"reading.PER_DIGIT": 0.5},
     {"reading.PER_DIGIT": 1.0},
     {"reading.CANDIDATES": 10},
     {"reading.FLOOR": -5.0},
-    {"reading.FLOOR": -12.0},
     {"reading.AGREED": -0.3},
-    {"segments.DOUBT": 2.0},
 )
 
 
