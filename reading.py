@@ -30,7 +30,7 @@ AGREED = -0.7  # nats: the sum of both readers' scores above which nothing else 
 FLOOR = -8.0  # nats: less than that, what single digits look like counts no more
 # Of what single digits look like, beside the networks of numbers; and nats for each digit, since
 # all readers would rather leave one out. Chosen on held-out training images, as all of these.
-WEIGHT, PER_DIGIT = 1.0, 0.0
+WEIGHT, PER_DIGIT = 0.7, 0.5
 CANDIDATES = 5  # of the network's likeliest numbers
 FAINTEST = 1e-30  # the least probability whose logarithm is taken
 
