@@ -45,6 +45,10 @@ OTHERS = 2.5  # if it is so many times as wide as most gaps of its line
 MARGIN = 8  # pixels of paper at the ends of a strip
 HIGHEST = 30  # pixels of a strip that ink may take
 LONGEST = 4096  # pixels of a strip
+BROAD = 0.7  # of its height: about as wide is a digit
+# What would be zoomed by so little stays as it is: digits of many heights were learned, and
+# zooming blurs them.
+AS_IT_IS = 0.85, 1.15
 
 
 class Strip(NamedTuple):
@@ -96,8 +100,13 @@ def writing_in(picture: np.ndarray, dark: bool | None) -> np.ndarray:
     """How much each pixel of an H×W or H×W×3 uint8 picture is writing, H×W float32."""
     if min(picture.shape[:2]) >= SMALLEST:  # room for lines, frames and shadows
         return find_strokes(picture, dark).writing
-    gray = np.asarray(to_gray(Image.fromarray(picture)))
-    return find_ink(gray, INVERT[dark]).amount
+    gray = np.asarray(to_gray(Image.fromarray(picture))).astype(np.float32)
+    found = find_ink(gray, INVERT[dark])
+    # The ink itself as it is: what takes the paper's grain away blurs it, and the networks of
+    # numbers have learned from noisy strips.
+    away = found.paper - gray if found.dark else gray - found.paper
+    near = cv2.dilate((found.amount > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.maximum(away, 0) * near
 
 
 def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,6 +201,25 @@ def distance(boxes: np.ndarray, line: list[int], i: int) -> float:
     return float(np.maximum(np.maximum(across, down), 0).min())
 
 
+def digit_height(labels: np.ndarray, boxes: np.ndarray, number: list[int]) -> float:
+    """How high the digits of a number are, in pixels: the median of the higher half.
+
+    Where several touch, their common box is higher than any of them, as they are not on
+    one line. So a box is looked at in parts of about a digit's width.
+    """
+    heights = []
+    for i in number:
+        x, y, width, height = boxes[i, :4].tolist()
+        own = labels[y : y + height, x : x + width] == i
+        parts = max(1, round(width / (BROAD * height)))
+        for part in range(parts):
+            rows = np.flatnonzero(
+                own[:, width * part // parts : width * (part + 1) // parts].any(axis=1)
+            )
+            heights.append(int(rows[-1] - rows[0]) + 1 if rows.size else 0)
+    return float(np.median(np.sort(heights)[-((len(heights) + 1) // 2) :]))
+
+
 def make_strip(
     amount: np.ndarray, labels: np.ndarray, boxes: np.ndarray, number: list[int], scale: tuple
 ) -> Strip:
@@ -202,8 +230,9 @@ def make_strip(
     left, top = boxes[number, :2].min(axis=0).tolist()
     right, bottom = (boxes[number, :2] + boxes[number, 2:4]).max(axis=0).tolist()
     height, width = bottom - top, right - left
-    usual = float(np.median(np.sort(boxes[number, 3])[-((len(number) + 1) // 2) :]))
-    zoom = min(DIGIT_SIDE / usual, HIGHEST / height, (LONGEST - 2 * MARGIN) / width)
+    zoom = DIGIT_SIDE / digit_height(labels, boxes, number)
+    zoom = 1.0 if AS_IT_IS[0] <= zoom <= AS_IT_IS[1] else zoom
+    zoom = min(zoom, HIGHEST / height, (LONGEST - 2 * MARGIN) / width)
     size = max(1, round(width * zoom)), max(1, round(height * zoom))
     # A fringe of two pixels of the strip, so that soft edges come along.
     across, down = width / size[0], height / size[1]

@@ -8,6 +8,7 @@ from generate_test_digits import default_face
 from lines import (
     HIGHEST,
     components,
+    digit_height,
     find_numbers,
     group_lines,
     numbers_in,
@@ -51,6 +52,35 @@ def test_a_digit_in_two_small_pieces_leaves_no_gap():
     # gap is 22, more than a space in print.
     boxes = boxes_from(*((x, 5, 10, 20) for x in (0, 14, 46, 60, 74)), (29, 5, 9, 9), (28, 16, 10, 9))
     assert [sorted(number) for number in find_numbers(boxes)] == [[1, 2, 3, 4, 5, 6, 7]]
+
+
+def test_digits_that_touch_on_a_rising_line_are_not_as_high_as_their_box():
+    # Five digits of 20×14, each 3 pixels higher than the last: their box is 32 high. A part
+    # of a third of it has three of them at most, 26 high together.
+    labels = np.zeros((60, 100), np.int32)
+    for n in range(5):
+        labels[25 - 3 * n : 45 - 3 * n, 10 + 14 * n : 24 + 14 * n] = 1
+    boxes = np.array([(0, 0, 100, 60, 4600), (10, 13, 70, 32, 1400)])
+    assert 20 <= digit_height(labels, boxes, [1]) <= 26
+    labels[:] = 0
+    labels[13:45, 10:24] = 1  # one digit that is as high as that
+    assert digit_height(labels, np.array([boxes[0], (10, 13, 14, 32, 448)]), [1]) == 32
+
+
+def test_small_ink_of_nearly_the_right_height_is_taken_as_it_is():
+    rng = np.random.default_rng(0)
+    picture = np.zeros((34, 60), np.uint8)  # too small for more than the ink itself
+    picture[7:25, 12:24] = rng.integers(120, 256, (18, 12))  # 18 high: no zoom
+    picture[7, 12] = picture[24, 23] = picture[7:25, 17] = 255
+    (strip,) = numbers_in(picture)
+    assert strip.scale == (1.0, 1.0)
+    _, _, width, height = strip.box
+    assert (width, height) == (12, 18)
+    inside = strip.picture[7 : 7 + height, 8 : 8 + width].astype(int)
+    # As strong as MNIST's: that scale alone may differ.
+    ratio = inside / picture[7:25, 12:24]
+    assert np.abs(ratio - np.median(ratio)).max() < 0.02 or inside.max() == 255
+    assert np.corrcoef(inside.ravel(), picture[7:25, 12:24].ravel())[0, 1] > 0.98
 
 
 def test_small_pieces_belong_to_the_number_beside_them_and_specks_to_none():

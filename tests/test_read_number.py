@@ -329,6 +329,6 @@ def test_where_the_readers_differ_the_best_product_wins(mnist, monkeypatch, sure
     assert {first, second} == {"3", "8"}
     assert first == answer
     # e^4 for 8, e^sure for 3, which is not counted beyond FLOOR.
-    odds = min(sure, -reading_module.FLOOR) - 4.0
+    odds = reading_module.WEIGHT * min(sure, -reading_module.FLOOR) - 4.0
     assert share / rest == pytest.approx(np.exp(abs(odds)), rel=0.1)
     assert share + rest == pytest.approx(1.0, abs=0.01)

@@ -107,7 +107,7 @@ function findInk(gray, isDark) {
     return away < 3 * noise ? 0 : away;
   });
   if (largestOf(amount.values) < BLANK_CONTRAST) amount = picture(width, height);
-  return { amount, dark };
+  return { amount, paper, dark };
 }
 
 /** Whether a picture's levels are two groups, paper and ink (Otsu's criterion). */

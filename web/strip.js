@@ -18,6 +18,8 @@ const OTHERS = 2.5; // if it is so many times as wide as most gaps of its line
 const MARGIN = 8; // pixels of paper at the ends of a strip
 const HIGHEST = 30; // pixels of a strip that ink may take
 const LONGEST = 4096; // pixels of a strip
+const BROAD = 0.7; // of its height: about as wide is a digit
+const AS_IT_IS = [0.85, 1.15]; // what would be zoomed by so little stays as it is
 
 /** The strips of the numbers in a picture, line by line and from left to right. */
 function numbersIn(pixels, invert = "auto") {
@@ -30,7 +32,14 @@ function numbersIn(pixels, invert = "auto") {
 function writingIn(colours, dark) {
   // Below that, there is no room for lines, frames and shadows.
   const hasRoom = Math.min(colours[0].width, colours[0].height) >= SMALLEST;
-  return hasRoom ? writing(findStrokes(colours, dark)) : findInk(toGray(colours), dark).amount;
+  if (hasRoom) return writing(findStrokes(colours, dark));
+  const gray = toGray(colours), found = findInk(gray, dark);
+  // The ink itself as it is: what takes the paper's grain away blurs it.
+  const near = dilated(above(found.amount, 0), 3);
+  return mapped(gray, (value, i) => {
+    const away = found.dark ? found.paper - value : value - found.paper;
+    return near.values[i] ? Math.max(away, 0) : 0;
+  });
 }
 
 /** The connected pieces of ink, as `piecesOf` gives them. */
@@ -111,15 +120,31 @@ function distance(pieces, line, i) {
   }));
 }
 
+/** How high the digits of a number are: the median of the higher half, in parts of a digit's width. */
+function digitHeight(pageWidth, labels, pieces, number) {
+  const heights = number.flatMap((i) => {
+    const { x, y, w, h } = pieces[i], parts = Math.max(1, roundHalfEven(w / (BROAD * h)));
+    return Array.from({ length: parts }, (_, part) => {
+      const from = x + Math.floor((w * part) / parts), to = x + Math.floor((w * (part + 1)) / parts);
+      const rows = [];
+      for (let row = y; row < y + h; row++) {
+        if (labels.subarray(row * pageWidth + from, row * pageWidth + to).includes(i)) rows.push(row);
+      }
+      return rows.length ? rows.at(-1) - rows[0] + 1 : 0;
+    });
+  }).sort((a, b) => b - a);
+  return median(Float32Array.from(heights.slice(0, (heights.length + 1) >> 1)));
+}
+
 /** The ink of some pieces in the middle of 32 rows, at the height of MNIST's digits. */
 function makeStrip(amount, labels, pieces, number) {
   const boxes = number.map((i) => pieces[i]);
   const left = Math.min(...boxes.map(({ x }) => x)), top = Math.min(...boxes.map(({ y }) => y));
   const width = Math.max(...boxes.map(({ x, w }) => x + w)) - left;
   const height = Math.max(...boxes.map(({ y, h }) => y + h)) - top;
-  const heights = boxes.map(({ h }) => h).sort((a, b) => b - a);
-  const usual = median(Float32Array.from(heights.slice(0, (heights.length + 1) >> 1)));
-  const zoom = Math.min(DIGIT_SIDE / usual, HIGHEST / height, (LONGEST - 2 * MARGIN) / width);
+  let zoom = DIGIT_SIDE / digitHeight(amount.width, labels, pieces, number);
+  if (AS_IT_IS[0] <= zoom && zoom <= AS_IT_IS[1]) zoom = 1;
+  zoom = Math.min(zoom, HIGHEST / height, (LONGEST - 2 * MARGIN) / width);
   const columns = Math.max(1, roundHalfEven(width * zoom)), rows = Math.max(1, roundHalfEven(height * zoom));
   // A fringe of two pixels of the strip, so that soft edges come along.
   const across = width / columns, down = height / rows;
