@@ -44,7 +44,7 @@ class Reading(NamedTuple):
     confidence: float  # of the whole number: the geometric mean of both readers' probabilities
     shares: np.ndarray  # T×11: the network's probabilities, window by window
     windows: list[int]  # for each digit the window that is surest of it
-    choices: tuple[tuple[str, float], ...] = ()  # the likeliest numbers and their shares of all tried
+    choices: tuple[tuple[str, float], ...] = ()  # if asked for: the likeliest, shares of all tried
 
     @property
     def text(self) -> str:
@@ -111,8 +111,9 @@ class StripReader:
         ]
         scores = iter(self.scores_of([look for looks in tried for look in looks]))
         for i, graph, looks in zip(doubted, graphs, tried, strict=True):
-            reading, choices = decide(graph, looks, [next(scores) for _ in looks])
-            readings[i] = reading._replace(choices=choices[: self.choices])
+            readings[i], choices = decide(graph, looks, [next(scores) for _ in looks])
+            if self.choices > 1:
+                readings[i] = readings[i]._replace(choices=choices[: self.choices])
         return readings
 
     def scores_of(self, looks: list["Look"]) -> list[np.ndarray]:

@@ -325,6 +325,10 @@ def test_where_the_readers_differ_the_best_product_wins(mnist, monkeypatch, sure
     assert reading.text == answer  # e^4 to 1 for 8, e^sure to 1 for 3
     assert reading.confidence < 0.3
     assert reading.boxes == [made.boxes[0, 0].tolist()]
+    (alone,) = StripReader([(None, 0.0, 1.0)], logits).read(
+        [made.pictures[0, :, : int(made.widths[0])].numpy()]
+    )
+    assert (alone.text, alone.choices) == (answer, ())  # in doubt, but nobody asked for more
     (first, share), (second, rest) = reading.choices
     assert {first, second} == {"3", "8"}
     assert first == answer
