@@ -191,6 +191,19 @@ def strange_pictures(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
     }
 
 
+def measure_rejection(reader: NumberReader, images, labels) -> list[dict]:
+    """For each spacing the share of numbers of five digits that are answered, and how many of these right."""
+    rows = []
+    for spacing in SPACINGS:
+        made = make_strings(images, labels, STRINGS, 1000, lengths=(5, 5), spacing=spacing)
+        found = [result.prediction for result in reader.predict_batch(strips_of(made))]
+        answered = [(a, b) for a, b in zip(found, made.texts(), strict=True) if a is not None]
+        right = mean(a == b for a, b in answered) if answered else None
+        rows.append({"spacing": spacing, "answered": len(answered) / len(found), "right": right})
+        print(rows[-1])
+    return rows
+
+
 def measure_strange(reader: NumberReader) -> dict:
     rows = {}
     for name, pictures in strange_pictures(np.random.default_rng(0)).items():
@@ -313,7 +326,9 @@ def main() -> int:
         results["windows"] = measure_windows(reader, images, labels)
         save("whole_numbers", results)
     elif arguments.strange:
+        mnist = load_mnist(ROOT / "data")
         results["strange"] = measure_strange(reader)
+        results["rejection"] = measure_rejection(reader, mnist.test_images, mnist.test_labels)
         save("whole_numbers", results)
     elif arguments.fonts:
         results["fonts"] = measure_fonts(reader)
