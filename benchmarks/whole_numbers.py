@@ -192,7 +192,7 @@ def strange_pictures(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
 
 
 def measure_rejection(reader: NumberReader, images, labels) -> list[dict]:
-    """For each spacing the share of numbers of five digits that are answered, and how many of these right."""
+    """For each spacing the share of numbers of five digits answered, and that of these right."""
     rows = []
     for spacing in SPACINGS:
         made = make_strings(images, labels, STRINGS, 1000, lengths=(5, 5), spacing=spacing)
