@@ -3,10 +3,10 @@
 Section VII of the paper: the network is run over every place of a wide picture. As
 its layers are convolutions, what neighbouring places share is worked out once, and
 one run over the whole strip gives a row of answers: one for each 32×32 window, two pixels
-apart. Besides the ten digits the network knows a class "between",
-for windows in whose middle there is no digit. It learns where to answer by itself: the
-loss is that of connectionist temporal classification (Graves et al., 2006), the sum
-over all rows of answers that spell the number.
+apart. Besides the ten digits the network knows a class "between", for windows in whose
+middle there is no digit. It learns where to answer by itself: the loss is that of
+connectionist temporal classification (Graves et al., 2006), the sum over all rows of
+answers that spell the number.
 
     strip_input     strips to the network's input
     row_of_answers  one run over whole strips
@@ -135,18 +135,18 @@ def windows_of(strings: Strings, generator: torch.Generator) -> tuple[torch.Tens
     """
     written = strings.boxes[:, :, 2] > 0
     rows, places = written.nonzero(as_tuple=True)
-    middles = strings.boxes[rows, places, 0] + strings.boxes[rows, places, 2] // 2
-    off = torch.randint(-JITTER, JITTER + 1, middles.shape, generator=generator)
+    middles = strings.middles()
+    off = torch.randint(-JITTER, JITTER + 1, rows.shape, generator=generator)
     labels = strings.labels[rows, places]
     labels = torch.where(labels == NO_DIGIT, BLANK, labels)
     count = int(BESIDES * len(rows))
     others = torch.randint(len(strings.widths), (count,), generator=generator)
     somewhere = (torch.rand(count, generator=generator) * strings.widths[others]).long()
-    all_middles = strings.boxes[:, :, 0] + strings.boxes[:, :, 2] // 2
-    away = torch.where(written, all_middles, -1000)[others] - somewhere[:, None]
+    away = torch.where(written, middles, -1000)[others] - somewhere[:, None]
     free = away.abs().min(dim=1).values > OFF
     others, somewhere = others[free], somewhere[free]
     half = WINDOW // 2
     every = F.pad(strings.pictures, (half, half)).unfold(2, WINDOW, 1)  # N×32×W×32
-    seen = every[torch.cat([rows, others]), :, torch.cat([middles + off, somewhere]).clamp(min=0)]
+    places = torch.cat([middles[rows, places] + off, somewhere]).clamp(min=0)
+    seen = every[torch.cat([rows, others]), :, places]
     return seen, F.pad(labels, (0, len(others)), value=BLANK)

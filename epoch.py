@@ -84,10 +84,7 @@ class Tally:
         # float32, since MPS knows no float64; hits, images and steps stay exact up to 2^24.
         self.values = torch.tensor(values, dtype=torch.float32, device=device)
 
-    def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        self.add_counts(loss, *counts(logits, labels))
-
-    def add_counts(self, loss: torch.Tensor, hits: torch.Tensor, known: torch.Tensor) -> None:
+    def add(self, loss: torch.Tensor, hits: torch.Tensor, known: torch.Tensor) -> None:
         """Add a batch by its mean loss, its hits, and how many of its images have a class."""
         loss = loss * known
         finite = (self.values[0] + loss).isfinite()  # a sum that is not never is again
@@ -305,7 +302,7 @@ def train_epoch(
             found = learn_part(net, batch, truth, targets, loss, part)
             optimizer.step()
         after_step()
-        tally.add_counts(*found)
+        tally.add(*found)
     return steps, tally
 
 

@@ -118,7 +118,7 @@ class NumberReader:
             nets.append((net.to(device).eval(), metadata["mean"], metadata["std"]))
             limits.append(metadata.get("reject_below", REJECT_BELOW))
         self.reader = StripReader(nets, self.digits.logits, device, top_k)
-        self.invert, self.top_k, self.reject, self.reject_below = invert, top_k, reject, max(limits)
+        self.invert, self.reject, self.reject_below = invert, reject, max(limits)
 
     def predict(self, picture) -> str | None:
         """The numbers in one picture: a path, a PIL image or an array.

@@ -59,6 +59,15 @@ class Strings(NamedTuple):
     labels: torch.Tensor  # N×10 int64
     boxes: torch.Tensor  # N×10×4 int64: x, y, width, height of each digit's ink
 
+    def strips(self) -> list[np.ndarray]:
+        """Each number as a picture of its own, 32×W uint8."""
+        widths = self.widths.tolist()
+        return [p[:, :width].numpy() for p, width in zip(self.pictures, widths, strict=True)]
+
+    def middles(self) -> torch.Tensor:
+        """The pixel in the middle of each digit's ink, from the left, N×10; 0 after a number's end."""
+        return self.boxes[:, :, 0] + self.boxes[:, :, 2] // 2
+
     def texts(self) -> list[str]:
         """Each number as its digits; what is no digit is left out."""
         return ["".join(str(d) for d in row if d != NO_DIGIT) for row in self.labels.tolist()]

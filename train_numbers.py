@@ -185,10 +185,15 @@ def train_epoch(state: State, pools: Pools, arguments, epoch: int) -> float:
     return torch.stack(losses).mean().item()
 
 
+def answers_to(net, strings: Strings) -> torch.Tensor:
+    """The network's logits for each window of the numbers, N×T×11."""
+    return row_of_answers(net, strip_input(strings.pictures, net.mean, net.std))
+
+
 def numbers_losses(net, strings: Strings, size: int, generator: torch.Generator):
     """The loss of each batch of numbers, each run over as a whole."""
     for batch in batches(strings, size, generator):
-        answers = row_of_answers(net, strip_input(batch.pictures, net.mean, net.std))
+        answers = answers_to(net, batch)
         yield ctc_loss(answers, batch) + WINDOWS_WEIGHT * window_loss(answers, batch)
 
 
@@ -205,8 +210,7 @@ def windows_losses(net, strings: Strings, size: int, generator: torch.Generator)
 @torch.inference_mode()
 def share_right(net, strings: Strings) -> float:
     """The share of numbers that the network reads right, all digits of them."""
-    answers = row_of_answers(net, strip_input(strings.pictures, net.mean, net.std))
-    found = best_path(answers)
+    found = best_path(answers_to(net, strings))
     return sum(a == b for a, b in zip(found, strings.texts(), strict=True)) / len(found)
 
 
@@ -216,11 +220,11 @@ def share_right_at_middles(net, strings: Strings) -> float:
 
     The numbers are as long as each other.
     """
-    answers = row_of_answers(net, strip_input(strings.pictures, net.mean, net.std))
+    answers = answers_to(net, strings)
     is_digit = strings.labels != NO_DIGIT
-    middles = (strings.boxes[:, :, 0] + strings.boxes[:, :, 2] // 2)[is_digit]
     numbers = is_digit.nonzero()[:, 0]
-    digits = answers[numbers, middles // STRIDE, :BLANK].argmax(dim=1)
+    windows = strings.middles()[is_digit] // STRIDE
+    digits = answers[numbers, windows, :BLANK].argmax(dim=1)
     right = (digits == strings.labels[is_digit]).view(len(answers), -1)
     return right.all(dim=1).float().mean().item()
 

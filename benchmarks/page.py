@@ -66,10 +66,8 @@ def number_agreement(tab) -> dict:
     reader = StripReader([(net.eval(), metadata["mean"], metadata["std"])], classify=None, moved=(0,))
     mnist = load_mnist(ROOT / "data")
     made = make_strings(mnist.test_images, mnist.test_labels, NUMBERS, 0, lengths=(1, 6))
-    widths = made.widths.tolist()
-    strips = [picture[:, :width] for picture, width in zip(made.pictures.numpy(), widths, strict=True)]
     same, away = 0, 0.0
-    for strip in strips:
+    for strip in made.strips():
         text, confidence = tab.evaluate(
             """([width, values]) => {
                 const strip = {width, height: 32, values: Uint8Array.from(values)};

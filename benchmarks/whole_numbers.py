@@ -47,12 +47,6 @@ FONT_SPACING = 3  # pixels, about as in print
 PAGES = 100
 
 
-def strips_of(strings) -> list[np.ndarray]:
-    """Each number as a picture of its own, 32×W uint8."""
-    widths = strings.widths.tolist()
-    return [picture[:, :width].numpy() for picture, width in zip(strings.pictures, widths, strict=True)]
-
-
 def share(found: list[str], truth: list[str]) -> float:
     return mean(a == b for a, b in zip(found, truth, strict=True))
 
@@ -85,21 +79,22 @@ def accuracy(reader: NumberReader, images, labels, seeds=SEEDS, lengths=LENGTHS,
                 made = make_strings(
                     images, labels, strings, 1000 + seed, lengths=(length, length), spacing=spacing
                 )
-                found = read_each_way(reader, strips_of(made))
+                found = read_each_way(reader, made.strips())
                 row = {name: share(texts, made.texts()) for name, texts in found.items()}
                 yield {"length": length, "spacing": spacing, "seed": seed, "strings": strings, **row}
 
 
 # What may be chosen: names in the modules that read, with other values than they have there.
+BEFORE = {"reading.WEIGHT": 1.0, "reading.PER_DIGIT": 0.0}  # where the choosing began
 SETTINGS = (
     {},
     {"reader.moved": (0,)},
     {"reading.WEIGHT": 0.7},
-    {"reading.WEIGHT": 0.7, "reading.PER_DIGIT": 0.5},
     {"reading.WEIGHT": 0.5},
-    {"reading.WEIGHT": 0.5, "reading.PER_DIGIT": 0.5},
     {"reading.PER_DIGIT": 0.5},
     {"reading.PER_DIGIT": 1.0},
+    {"reading.WEIGHT": 0.7, "reading.PER_DIGIT": 0.5},  # as it is now
+    {"reading.WEIGHT": 0.5, "reading.PER_DIGIT": 0.5},
     {"reading.CANDIDATES": 10},
     {"reading.FLOOR": -5.0},
     {"reading.AGREED": -0.3},
@@ -119,15 +114,16 @@ def choose(reader: NumberReader, images, labels) -> None:
     """The share of numbers of five held-out digits right by both readers together, by spacing."""
     print("".join(f"{spacing:8}" for spacing in SPACINGS))
     for setting in SETTINGS:
-        before = {name: put(reader.reader, name, value) for name, value in setting.items()}
+        chosen = {**BEFORE, **setting}
+        now = {name: put(reader.reader, name, value) for name, value in chosen.items()}
         shares = []
         for spacing in SPACINGS:
             made = make_strings(images, labels, 2 * STRINGS, 1, lengths=(5, 5), spacing=spacing)
-            readings = reader.reader.read(strips_of(made))
+            readings = reader.reader.read(made.strips())
             shares.append(share([reading.text for reading in readings], made.texts()))
-        for name, value in before.items():
+        for name, value in now.items():
             put(reader.reader, name, value)
-        print("".join(f"{100 * value:6.2f} %" for value in shares), setting or "as it is", flush=True)
+        print("".join(f"{100 * value:6.2f} %" for value in shares), setting or "as it was", flush=True)
 
 
 def measure_windows(reader: NumberReader, images, labels) -> dict:
@@ -155,9 +151,8 @@ def time_reading(seed: int) -> tuple[float, float]:
     torch.set_num_threads(1)
     mnist = load_mnist(ROOT / "data")
     reader = NumberReader(device="cpu")
-    pictures = strips_of(
-        make_strings(mnist.test_images, mnist.test_labels, 220, seed, lengths=(5, 5), spacing=5)
-    )
+    images, labels = mnist.test_images, mnist.test_labels
+    pictures = make_strings(images, labels, 220, seed, lengths=(5, 5), spacing=5).strips()
     reader.predict_batch(pictures[:20])
     start, worked = time.perf_counter(), time.process_time()
     reader.predict_batch(pictures[20:])
@@ -187,7 +182,7 @@ def strange_pictures(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
             np.clip(rng.normal(rng.integers(60, 200), rng.uniform(2, 60), size), 0, 255).astype(np.uint8)
             for size in sizes[STRANGE:]
         ],
-        "letters": strips_of(words),
+        "letters": words.strips(),
     }
 
 
@@ -196,7 +191,7 @@ def measure_rejection(reader: NumberReader, images, labels) -> list[dict]:
     rows = []
     for spacing in SPACINGS:
         made = make_strings(images, labels, STRINGS, 1000, lengths=(5, 5), spacing=spacing)
-        found = [result.prediction for result in reader.predict_batch(strips_of(made))]
+        found = [result.prediction for result in reader.predict_batch(made.strips())]
         answered = [(a, b) for a, b in zip(found, made.texts(), strict=True) if a is not None]
         right = mean(a == b for a, b in answered) if answered else None
         rows.append({"spacing": spacing, "answered": len(answered) / len(found), "right": right})
@@ -227,7 +222,7 @@ def measure_fonts(reader: NumberReader) -> dict:
             made = make_strings(
                 images[own], labels[own], 2, 1000 * seed + face, lengths=(5, 5), spacing=FONT_SPACING
             )
-            answers = [result.prediction for result in reader.predict_batch(strips_of(made))]
+            answers = [result.prediction for result in reader.predict_batch(made.strips())]
             found += [a == b for a, b in zip(answers, made.texts(), strict=True)]
         right.append(mean(found))
     print(f"{faces} faces, {2 * faces} numbers a seed: {spread(right)} right")
@@ -254,7 +249,7 @@ def page_of(images, labels, rng: np.random.Generator) -> tuple[np.ndarray, list[
             style=PLAIN._replace(noise=0.0),
         )
         x = int(rng.integers(20, 60))
-        for strip, text in zip(strips_of(made), made.texts(), strict=True):
+        for strip, text in zip(made.strips(), made.texts(), strict=True):
             strip = cv2.resize(strip, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
             if x + strip.shape[1] > sheet.shape[1] - 20 or y + strip.shape[0] > sheet.shape[0] - 20:
                 break
@@ -279,8 +274,8 @@ def measure_pages(reader: NumberReader, images, labels) -> dict:
         page, texts = page_of(images, labels, rng)
         answers = [number["text"] for number in reader.predict_batch([page])[0].numbers]
         total += len(texts)
-        found += len(answers) == len(texts)
         if len(answers) == len(texts):
+            found += 1
             right += sum(a == b for a, b in zip(answers, texts, strict=True))
         whole += answers == texts
     rows = {"pages": PAGES, "numbers": total, "all_found": found, "all_right": whole, "right": right}
@@ -319,32 +314,28 @@ def main() -> int:
         return 0
     torch.set_num_threads(1)
     reader = NumberReader(arguments.weights, device="cpu", reject=True)
-    images, labels = held_out()
     if arguments.choose:
-        choose(reader, images, labels)
-    elif arguments.windows:
-        results["windows"] = measure_windows(reader, images, labels)
-        save("whole_numbers", results)
+        choose(reader, *held_out())
+        return 0
+    mnist = load_mnist(ROOT / "data")
+    test = mnist.test_images, mnist.test_labels
+    if arguments.windows:
+        results["windows"] = measure_windows(reader, *held_out())
     elif arguments.strange:
-        mnist = load_mnist(ROOT / "data")
         results["strange"] = measure_strange(reader)
-        results["rejection"] = measure_rejection(reader, mnist.test_images, mnist.test_labels)
-        save("whole_numbers", results)
+        results["rejection"] = measure_rejection(reader, *test)
     elif arguments.fonts:
         results["fonts"] = measure_fonts(reader)
-        save("whole_numbers", results)
     elif arguments.pages:
-        mnist = load_mnist(ROOT / "data")
-        results["pages"] = measure_pages(reader, mnist.test_images, mnist.test_labels)
-        save("whole_numbers", results)
+        results["pages"] = measure_pages(reader, *test)
     else:
-        mnist = load_mnist(ROOT / "data")
         name = "rows of one network" if arguments.weights else "rows"
         results[name] = []
-        for row in accuracy(reader, mnist.test_images, mnist.test_labels):
+        for row in accuracy(reader, *test):
             results[name].append(row)
             save("whole_numbers", results)
         print_table(results[name])
+    save("whole_numbers", results)
     return 0
 
 

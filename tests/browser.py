@@ -103,3 +103,19 @@ def settled(tab) -> str:
     """The verdict once what was drawn has been read."""
     tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return tab.inner_text("#verdict")
+
+
+def hand_over(tab, way: str, picture: bytes) -> None:
+    """Give the page a PNG file as by "drop" or "paste"."""
+    tab.evaluate(
+        """([way, data]) => {
+            const bytes = Uint8Array.from(atob(data), sign => sign.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "picture.png", {type: "image/png"}));
+            const event = way === "drop"
+                ? new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true})
+                : new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true});
+            document.body.dispatchEvent(event);
+        }""",
+        [way, base64.b64encode(picture).decode()],
+    )

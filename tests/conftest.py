@@ -20,6 +20,16 @@ def mnist():
     return load_mnist(ROOT / "data")
 
 
+def first_of(images, train: int, test: int):
+    """A data set's first images alone: so many to train on, and to test on."""
+    return images._replace(
+        train_images=images.train_images[:train],
+        train_labels=images.train_labels[:train],
+        test_images=images.test_images[:test],
+        test_labels=images.test_labels[:test],
+    )
+
+
 @pytest.fixture(scope="session")
 def pretrained():
     """The shipped network and its metadata."""

@@ -11,6 +11,7 @@ from epoch import (
     EpochPlan,
     Lessons,
     Tally,
+    counts,
     epoch_size,
     make_optimizer,
     one_cycle,
@@ -217,7 +218,8 @@ def test_the_first_step_whose_loss_is_not_finite_is_known_afterwards(bad, first)
     """Also if later losses are finite again, or the epoch was interrupted in between."""
     tally, logits, labels = Tally(torch.device("cpu")), torch.eye(4), torch.arange(4)
     for step in range(10):
-        tally.add(torch.tensor(bad if step in (first, first + 2) else 0.5), logits, labels)
+        loss = torch.tensor(bad if step in (first, first + 2) else 0.5)
+        tally.add(loss, *counts(logits, labels))
         tally = Tally(torch.device("cpu"), tally.values.tolist())
     assert tally.finite_steps() == first
     assert not torch.tensor(tally.result()[0]).isfinite()

@@ -3,7 +3,6 @@
 The page's scripts are compared with PyTorch, Pillow and OpenCV, which they were written after.
 """
 
-import base64
 import json
 import re
 import signal
@@ -23,7 +22,7 @@ import page
 from inference import ImageClassifier
 from model import NETWORKS, build, save_weights
 from preprocess import steps
-from tests.browser import READ_ALL, STROKES, as_pixels, draw, settled, wait_for
+from tests.browser import READ_ALL, STROKES, as_pixels, draw, hand_over, settled, wait_for
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -232,19 +231,7 @@ def test_keys_that_are_held_or_the_browser_s_own_do_not_draw(tab):
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_picture_can_be_dropped_and_pasted(tab, way):
-    data = base64.b64encode((ROOT / "test_digits" / "digit_4.png").read_bytes()).decode()
-    tab.evaluate(
-        """([way, data]) => {
-            const bytes = Uint8Array.from(atob(data), sign => sign.charCodeAt(0));
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([bytes], "digit.png", {type: "image/png"}));
-            const event = way === "drop"
-                ? new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true})
-                : new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true});
-            document.body.dispatchEvent(event);
-        }""",
-        [way, data],
-    )
+    hand_over(tab, way, (ROOT / "test_digits" / "digit_4.png").read_bytes())
     wait_for(tab, "actions.length === 1")
     assert shown(tab) == "4"
 

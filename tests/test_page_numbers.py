@@ -4,7 +4,6 @@ Its scripts are compared with lines.py, displacement.py and decoding.py. Nothing
 on what the shipped weights have learned.
 """
 
-import base64
 import io
 
 import numpy as np
@@ -20,7 +19,7 @@ from lines import find_numbers, numbers_in
 from model import build, load_weights, save_weights
 from reading import StripReader
 from strings import make_strings
-from tests.browser import READ_NUMBERS, STROKES, as_pixels, settled, strokes_of, wait_for
+from tests.browser import READ_NUMBERS, STROKES, as_pixels, hand_over, settled, strokes_of, wait_for
 from tests.browser import draw as draw_slowly
 from tests.conftest import PRETRAINED
 
@@ -82,10 +81,7 @@ def drawn_pictures(mnist) -> list[Image.Image]:
     """48 pictures: a number, several on a line, two lines; written and printed, on many papers."""
     rng = np.random.default_rng(5)
     made = make_strings(mnist.train_images[:999], mnist.train_labels[:999], 120, 4, lengths=(1, 6))
-    strips = [
-        picture[:, :width]
-        for picture, width in zip(made.pictures.numpy(), made.widths.tolist(), strict=True)
-    ]
+    strips = made.strips()
     pictures = []
     for i in range(48):
         first, second = strips[2 * i : 2 * i + 2]
@@ -238,7 +234,7 @@ def test_search_and_alignment_are_python_s_on_200_random_rows(numbers):
 
 def test_numbers_of_mnist_s_test_digits_are_read_as_python_reads_them(numbers, reader, mnist):
     made = make_strings(mnist.test_images, mnist.test_labels, 100, 1, lengths=(1, 6))
-    strips = [p[:, :w].contiguous() for p, w in zip(made.pictures, made.widths.tolist(), strict=True)]
+    strips = made.strips()
     found = numbers.evaluate(
         """strips => strips.map(([width, values]) => {
             const strip = {width, height: 32, values: Uint8Array.from(values)};
@@ -250,7 +246,7 @@ def test_numbers_of_mnist_s_test_digits_are_read_as_python_reads_them(numbers, r
     texts = made.texts()
     right = 0
     for (text, confidence), strip, truth in zip(found, strips, texts, strict=True):
-        digits, probability = search(reader.shares([strip.numpy()])[0])[0]
+        digits, probability = search(reader.shares([strip])[0])[0]
         assert text == "".join(map(str, digits))
         assert confidence == pytest.approx(probability, abs=ROUNDED)
         right += text == truth
@@ -384,18 +380,7 @@ def test_picture_with_numbers_is_read_as_python_reads_it(numbers, reader, tmp_pa
     else:
         file = io.BytesIO()
         picture.save(file, "PNG")
-        numbers.evaluate(
-            """([way, data]) => {
-                const bytes = Uint8Array.from(atob(data), sign => sign.charCodeAt(0));
-                const transfer = new DataTransfer();
-                transfer.items.add(new File([bytes], "numbers.png", {type: "image/png"}));
-                const event = way === "drop"
-                    ? new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true})
-                    : new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true});
-                document.body.dispatchEvent(event);
-            }""",
-            [way, base64.b64encode(file.getvalue()).decode()],
-        )
+        hand_over(numbers, way, file.getvalue())
     wait_for(numbers, "actions.length === 1")
     settled(numbers)
     assert numbers.inner_text("#digit") == " ".join(expected_of(reader, picture)) != ""

@@ -98,7 +98,7 @@ def test_bright_ink_is_read_and_invert_says_which_it_is(pictures):
 
 def test_the_reader_does_not_depend_on_the_batch(reader, mnist):
     made = make_strings(mnist.train_images[:500], mnist.train_labels[:500], 12, 0, style=PLAIN)
-    strips = [p[:, :w].numpy() for p, w in zip(made.pictures, made.widths.tolist(), strict=True)]
+    strips = made.strips()
     together = reader.reader.read(strips)
     alone = [reader.reader.read([strip])[0] for strip in strips]
     assert [reading.text for reading in together] == [reading.text for reading in alone]

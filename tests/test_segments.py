@@ -36,7 +36,7 @@ def apart(mnist):
     """Numbers of three digits, 10 pixels apart, as strips, and the numbers."""
     images, labels = mnist.train_images[:1000], mnist.train_labels[:1000]
     made = make_strings(images, labels, 20, 0, lengths=(3, 3), spacing=10, style=CLEAN)
-    return [p[:, :w].numpy() for p, w in zip(made.pictures, made.widths.tolist(), strict=True)], made
+    return made.strips(), made
 
 
 def two_bars(gap: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from generate_test_digits import Drawing, find_faces
 from inference import ImageClassifier
 from model import LeNet5, build, load_weights, save_weights, to_bytes
 from run import COLUMNS, DRY_EPOCHS, read_metrics
-from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
+from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, first_of, run_script
 from train import main
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -36,12 +36,7 @@ pytestmark = pytest.mark.usefixtures("fewer_images")
 @pytest.fixture
 def fewer_images(monkeypatch, mnist):
     """The first 12,000 training and 2,000 test images: an epoch of 28 steps in place of 215."""
-    few = mnist._replace(
-        train_images=mnist.train_images[:12_000],
-        train_labels=mnist.train_labels[:12_000],
-        test_images=mnist.test_images[:2_000],
-        test_labels=mnist.test_labels[:2_000],
-    )
+    few = first_of(mnist, 12_000, 2_000)
     monkeypatch.setattr(train, "load_dataset", lambda name, folder: few)
 
 
@@ -114,12 +109,7 @@ class Clock:
 @pytest.fixture
 def few_steps(workdir, monkeypatch, mnist):
     """Of 1,000 images 500 are to train on, in five steps an epoch; nothing is drawn."""
-    few = mnist._replace(
-        train_images=mnist.train_images[:1000],
-        train_labels=mnist.train_labels[:1000],
-        test_images=mnist.test_images[:100],
-        test_labels=mnist.test_labels[:100],
-    )
+    few = first_of(mnist, 1000, 100)
     monkeypatch.setattr(train, "load_dataset", lambda name, folder: few)
     monkeypatch.setattr(train, "SMALLEST_EPOCH", 1)
     monkeypatch.setattr(train, "draw_training", lambda run: None)

@@ -24,8 +24,8 @@ import train
 from dataset import AUGMENTATIONS
 from files import UserError
 from model import LeNet5, build
+from tests.conftest import ROOT, first_of
 
-ROOT = Path(__file__).resolve().parent.parent
 BATCH, IMAGES = 32, 131  # whose last batch has 3 images: with two processes 1 and 2, with three 1 each
 SMALL_BATCH, FEW = 4, 9  # and whose last batch has one, so that some process has none
 
@@ -86,13 +86,7 @@ def parts() -> dict:
 def few_images(name, folder):
     """The first images of MNIST; only the first process may ask for them."""
     assert processes.is_first()
-    mnist = load_dataset(name, folder)
-    return mnist._replace(
-        train_images=mnist.train_images[:12_000],
-        train_labels=mnist.train_labels[:12_000],
-        test_images=mnist.test_images[:2_000],
-        test_labels=mnist.test_labels[:2_000],
-    )
+    return first_of(load_dataset(name, folder), 12_000, 2_000)
 
 
 load_dataset = train.load_dataset
