@@ -227,10 +227,11 @@ def test_a_signal_to_one_process_saves_and_another_number_goes_on(
 
 
 def test_a_process_that_cannot_go_on_says_why_in_one_line(several):
-    lines = several[2]["err"].splitlines()
-    assert lines.count("error: rank 1: its disk is gone") == 1
-    (line,) = (line for line in lines if line.startswith("error: rank 0"))
-    assert "lost the other processes" in line
+    errors = [line for line in several[2]["err"].splitlines() if line.startswith("error: ")]
+    assert errors.count("error: rank 1: its disk is gone") == 1
+    # torchrun ends the other process at once, perhaps before that has noticed and said so.
+    lost = "error: rank 0 has lost the other processes: one has ended, or did not answer"
+    assert errors.count(lost) == len(errors) - 1 <= 1
     assert "[rank" not in several[2]["err"]  # how torch begins the lines of a traceback
 
 
