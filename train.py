@@ -44,6 +44,7 @@ from torch import nn
 from tqdm import tqdm
 
 import processes
+from captured import CapturedSteps, can_capture
 from dataset import (
     AUGMENTATIONS,
     DATASETS,
@@ -62,6 +63,7 @@ from epoch import (
     epoch_size,
     outlier_exposure,
     random_order,
+    set_rate,
     soft_cross_entropy,
     train_epoch,
 )
@@ -302,6 +304,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
     ask_every = 1 if processes.count() == 1 else ASK_EVERY
     after_step = (lambda: run.average.add(run.net)) if run.average else (lambda: None)
     epochs, took = math.ceil(total / per_epoch), []
+    captured = None
     if run.step < total:
         print(columns(epochs), flush=True)
     while run.step < total:
@@ -310,6 +313,9 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         generator_state = run.generator.get_state()
         lesson = run.lessons.of_epoch(epoch) if run.lessons else None
         plan = EpochPlan(data.shown[0], augmentation, run.generator, lesson, data.parts)
+        if run.device.type == "cuda" and can_capture(run.optimizer, plan):
+            captured = captured or CapturedSteps(run.net, run.optimizer, *data.shown, batch_size, loss)
+            captured.begin(plan)
         first_step, done_before = run.step_in_epoch, run.step - run.step_in_epoch
         tally = None if run.tally is None else Tally(run.device, run.tally)
         with tqdm(
@@ -323,9 +329,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
             def before_step(step: int, bar=bar, done_before=done_before) -> bool:
                 if done_before + step >= total or (step % ask_every == 0 and stop.agree()):
                     return False
-                lr = peak * schedule((done_before + step) / total)
-                for group in run.optimizer.param_groups:
-                    group["lr"] = lr
+                set_rate(run.optimizer, peak * schedule((done_before + step) / total))
                 bar.update()
                 return True
 
@@ -340,6 +344,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
                 loss=loss,
                 before_step=before_step,
                 after_step=after_step,
+                learn=captured.learn if captured else lambda rows: None,
             )
         run.step = done_before + run.step_in_epoch
         if stop.agreed is not None and run.step < min(total, done_before + per_epoch):
@@ -424,7 +429,7 @@ class DivergedError(UserError):
 def finish_epoch(run: Run, data: Data, epoch: int, tally: Tally, started: float) -> None:
     """Evaluate, add a row to the history, and keep the weights if they are the best so far."""
     row = dict.fromkeys(COLUMNS)
-    row["epoch"], row["lr"] = epoch, run.optimizer.param_groups[0]["lr"]
+    row["epoch"], row["lr"] = epoch, float(run.optimizer.param_groups[0]["lr"])
     row["train_loss"], row["train_accuracy"] = tally.result()
     check_finite(row["train_loss"], run, f"epoch {epoch}, step {tally.finite_steps() + 1}")
     val = evaluate(run.judged, *data.val, together=True) if len(data.val[0]) else None
