@@ -20,6 +20,7 @@ import processes
 from dataset import Augmentation, random_maps, random_pens, redraw, warp
 from evaluate import BATCH_SIZE, loss_function
 from lenet1998 import DiagonalLevenbergMarquardt
+from muon import Muon
 
 
 def one_cycle(progress: float, warm_up: float = 0.2) -> float:
@@ -55,6 +56,7 @@ OPTIMIZERS = {
     "adam": (torch.optim.Adam, {"fused": True}),
     "adamw": (torch.optim.AdamW, {"weight_decay": 0.01, "fused": True}),
     "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
+    "muon": (Muon, {}),
     "sdlm": (DiagonalLevenbergMarquardt, {}),  # stochastic, for lenet5-1998 alone
 }
 
@@ -66,8 +68,9 @@ def make_optimizer(
     kind, options = OPTIMIZERS[name]
     if weight_decay is not None:
         options = {**options, "weight_decay": weight_decay}
-    # Only sdlm takes the network itself, layer by layer.
-    return kind(net if kind is DiagonalLevenbergMarquardt else net.parameters(), lr, **options)
+    # Two of them go by the network's layers.
+    by_layers = kind in (Muon, DiagonalLevenbergMarquardt)
+    return kind(net if by_layers else net.parameters(), lr, **options)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

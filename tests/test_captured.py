@@ -14,7 +14,7 @@ from tests.test_processes import place
 
 CPU = torch.device("cpu")
 IMAGES, BATCH = 70, 16  # four whole batches, and six images
-RATES = {"adam": 2.0**-9, "adamw": 2.0**-9, "sgd": 2.0**-6}  # float32 holds them, and their halves
+RATES = {"adam": 2.0**-9, "adamw": 2.0**-9, "sgd": 2.0**-6, "muon": 2.0**-6}  # whole in float32
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -56,8 +56,11 @@ def learned(name: str, augment: str, capture: bool, device=CPU, epochs: int = 2,
 def test_recorded_steps_give_the_weights_of_ordinary_ones(name, augment):
     net, optimizer, tally = learned(name, augment, capture=True)
     other, _, wanted = learned(name, augment, capture=False)
-    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), other.parameters(), strict=True))
-    assert torch.equal(tally.values, wanted.values)
+    # Muon multiplies the rate, which in a recording is of float32, of which other digits are left.
+    atol = 1e-6 if name == "muon" else 0
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=atol)
+    torch.testing.assert_close(tally.values, wanted.values, rtol=atol, atol=atol)
     # Five steps an epoch: the last of ten was made at the ninth half of the first rate.
     assert float(optimizer.param_groups[0]["lr"]) == RATES[name] / 2**9
 
