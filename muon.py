@@ -71,14 +71,21 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     """The same m×n matrix with singular values near 1: between 0.7 and 1.2 where they were not tiny.
 
-    Products alone, by Newton's and Schulz's iteration, since a singular value
-    decomposition takes many times as long.
+    Products alone, by Newton's and Schulz's iteration X ← (a + b·A + c·A²)·X with A = X·Xᵀ,
+    since a singular value decomposition takes many times as long. All factors are
+    polynomials of the first A, so they are multiplied in its size, that of the smaller
+    side, and with X only once.
     """
     a, b, c = NEWTON_SCHULZ
     is_high = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if is_high else matrix
     x = x / (x.norm() + 1e-7)  # no singular value is above 1, as the iteration needs it
+    square = x @ x.T
+    factors = torch.eye(len(x), device=x.device)
     for _ in range(ITERATIONS):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+        factor = torch.addmm(square, square, square, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        factors = factor @ factors
+        square = factor @ square @ factor
+    x = factors @ x
     return x.T if is_high else x
