@@ -153,34 +153,28 @@ def use_two_cores() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 
 
-def processes_of(process: int) -> list[int]:
-    """A process and all that it started, where the system tells (Linux)."""
-    found = [process]
-    for one in found:  # grows meanwhile
-        try:
-            children = Path(f"/proc/{one}/task/{one}/children").read_text()
-        except OSError:  # it has ended, or there is no /proc
-            continue
-        found += map(int, children.split())
-    return found
+def lines_of(pattern: str) -> list[str]:
+    """The lines of all files below /proc like this, as far as there are any (Linux)."""
+    lines = []
+    for path in Path("/proc").glob(pattern):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            lines += path.read_text().splitlines()
+    return lines
 
 
-def memory_of_all(process: int) -> float:
-    """MB that a process and its children have now, or 0 where it has none.
+def children_of(process: int) -> list[int]:
+    """The processes that one started, and those that they started."""
+    found = [int(word) for line in lines_of(f"{process}/task/*/children") for word in line.split()]
+    return found + [below for child in found for below in children_of(child)]
 
-    A page that several of them share counts once (proportional set size).
+
+def memory_of_children(process: int) -> float:
+    """MB that a process's children have now for themselves alone.
+
+    What they share with it is in its own memory, which it tells itself.
     """
-    found = processes_of(process)
-    if len(found) == 1:
-        return 0.0  # the process itself knows its peak better
-    total = 0
-    for one in found:
-        try:
-            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-        except OSError:  # it has ended
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total * 1024 / 1e6
+    lines = [line for child in children_of(process) for line in lines_of(f"{child}/smaps_rollup")]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
 
 
 class FailedError(Exception):
@@ -188,16 +182,16 @@ class FailedError(Exception):
 
 
 def run(command: list[str], watching: bool = True) -> tuple[str, dict]:
-    """The output of a command, its seconds, and the MB of its processes while it had several.
+    """The output of a command, its seconds, and the most MB that its children had at a time.
 
-    `watching` looks at its memory now and then, which makes the seconds less exact (0.05).
+    `watching` them makes the seconds less exact (0.05).
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began, peak = time.perf_counter(), 0.0
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=errors, env=environment())
         try:
             while process.poll() is None:
-                peak = max(peak, memory_of_all(process.pid))
+                peak = max(peak, memory_of_children(process.pid))
                 if time.perf_counter() - began > LONGEST:
                     raise FailedError(f"did not end in {LONGEST} seconds")
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -211,7 +205,7 @@ def run(command: list[str], watching: bool = True) -> tuple[str, dict]:
         if process.returncode:
             lines = errors.read().strip().splitlines() or [f"exit status {process.returncode}"]
             raise FailedError(lines[-1].strip())
-        return output.read(), {"run_seconds": seconds, "peak_mb": peak}
+        return output.read(), {"run_seconds": seconds, "children_mb": peak}
 
 
 def compete(task: Task, effort: Effort, pythons: dict) -> dict:
@@ -230,7 +224,7 @@ def compete(task: Task, effort: Effort, pythons: dict) -> dict:
     command += [str(word) for setting in settings.items() for word in setting]
     output, watched = run([*command, *effort.flags, "--json"])
     found = json.loads(output.splitlines()[-1])
-    watched["peak_mb"] = max(watched["peak_mb"], found["peak_mb"])
+    found["peak_mb"] += watched.pop("children_mb")
     return {**task._asdict(), **found, **watched}
 
 
@@ -468,7 +462,7 @@ the first; median and range of the runs. To an accuracy of the test images it is
 training up to the first epoch after which they are read so well, with the first epoch and
 without evaluations; mean and deviation of the seeds. The whole run is the command with its
 start-up and evaluations: {most} epochs at most, and other people's loops end at {last:.1f} %.
-Memory is the peak of a process with those that it started, median of the runs.
+Memory is the peak of a process and of those that it started, median of the runs.
 """
 
 

@@ -160,6 +160,23 @@ def test_a_contestant_that_fails_is_told_by_its_last_line():
         side_by_side.run([sys.executable, "-c", "raise ValueError('no good')"])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of children is looked up in /proc")
+def test_memory_of_children_is_their_own_and_not_what_they_share(monkeypatch):
+    monkeypatch.setattr(side_by_side, "SAMPLE_SECONDS", 0.1)
+    # 50 MB before the fork are shared, 80 MB after it are the child's; it leaves them to be seen.
+    code = """if 1:
+        import os, time
+        shared = b"x" * 50_000_000
+        if os.fork() == 0:
+            own = b"x" * 80_000_000
+            time.sleep(0.5)
+            os._exit(0)
+        os.wait()
+    """
+    _, watched = side_by_side.run([sys.executable, "-c", code])
+    assert 80 <= watched["children_mb"] < 100
+
+
 def test_names_on_the_command_line():
     found = side_by_side.interpreters([f"others={sys.executable}", "keras=/bin/sh"])
     assert found == dict.fromkeys(side_by_side.OTHERS, sys.executable) | {"keras": "/bin/sh"}
