@@ -16,8 +16,9 @@ installed by this script, and what is not there says so in the table.
 Rows: `training` trains every contestant once for each seed, for at most ten epochs or
 until 99.3 % of the test images are read right, and gives the time of an epoch, the time
 to an accuracy, the evaluation and the memory; `growth` is the first epoch over 1, 2, 4
-and 8 copies of the images; `startup` is what each script takes to say --help. It goes on
-where it was stopped; `--anew` measures again what --rows and --only name.
+and 8 copies of the images; `startup` is what each script takes to say --help (left out
+with --only). It goes on where it was stopped; `--anew` measures again what --rows and
+--only name. All of it takes about an hour on two idle cores, one run a few minutes.
 """
 
 import contextlib
@@ -35,6 +36,7 @@ from typing import NamedTuple
 
 from common import RESULTS, ROOT, load, machine, median_and_range, save  # sets the path for what follows
 
+from dataset import load_mnist
 from files import ArgumentParser, UserError, command_line, number, say, write_file
 
 NAME = "side_by_side"
@@ -450,10 +452,8 @@ def startup_table(results: dict) -> list[str]:
 
 def versions(results: dict) -> str:
     """The libraries that took part, with their versions."""
-    found = {}
-    for row in results["rows"]:
-        found |= row.get("versions", {})
-    return ", ".join(f"{name} {release}" for name, release in sorted(found.items()))
+    found = {pair for row in results["rows"] for pair in row.get("versions", {}).items()}
+    return ", ".join(f"{name} {release}" for name, release in sorted(found))
 
 
 EXPLAINED = """\
@@ -493,8 +493,8 @@ def conditions(results: dict) -> str:
     of = results["machine"]
     rounds = max(len(epoch_seconds(results, who)) for who in (LIMIT, *CONTESTANTS))
     return (
-        f"Two cores of an {of['processor']} ({of['system']}), {THREADS} threads each; the contestants"
-        f" took turns, {rounds} each, every one with a seed of its own.\n({versions(results)})"
+        f"{THREADS} cores of an {of['processor']} ({of['system']}), {THREADS} threads each; the"
+        f" contestants took turns ({rounds} rounds, each with a seed of its own).\n{versions(results)}."
     )
 
 
@@ -578,6 +578,7 @@ def main(argv=None) -> int:
     failed = 0
     if not (options.table or options.write):
         use_two_cores()
+        load_mnist(ROOT / "data")  # downloads it where it is missing, or says why it cannot
         failed = measure(wanted, results, effort, pythons, options.minutes)
     print(report(results))
     if options.write:

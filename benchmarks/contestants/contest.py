@@ -15,7 +15,6 @@ import argparse
 import gzip
 import json
 import platform
-import resource
 import struct
 import sys
 import time
@@ -125,5 +124,7 @@ def peak_mb() -> float:
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6
+    import resource  # Unix alone has it
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

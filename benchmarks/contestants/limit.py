@@ -14,6 +14,7 @@ import copy
 import json
 import math
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -67,7 +68,7 @@ def main(argv=None) -> int:
         "gflop_per_second": per_second / 1e9,
         "limit_seconds": operations / per_second,
         "bare_seconds": step * math.ceil(images / batch_size),
-        "versions": {"torch": str(torch.__version__)},
+        "versions": {"torch": version("torch")},
         "peak_mb": peak_mb(),
     }
     if options.json:
