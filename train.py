@@ -44,6 +44,7 @@ from torch import nn
 from tqdm import tqdm
 
 import processes
+from answers import rejection_limits
 from dataset import (
     AUGMENTATIONS,
     DATASETS,
@@ -65,7 +66,7 @@ from epoch import (
     soft_cross_entropy,
     train_epoch,
 )
-from evaluate import Evaluation, evaluate, fit_temperature, loss_function, rejection_limits
+from evaluate import Evaluation, evaluate, fit_temperature, loss_function
 from events import check_tensorboard
 from files import (
     STOP_STATUS,
