@@ -68,6 +68,7 @@ class ExportedNetwork:
     """
 
     def __init__(self, path, arch: str | None = None, device: str = "auto"):
+        self.path = os.fspath(path)
         if device not in ("auto", "cpu"):
             raise UserError(
                 f"{path} is read on the CPU, not on the device {device}: "

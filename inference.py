@@ -103,9 +103,8 @@ class ImageClassifier:
     ):
         if invert not in ("auto", "yes", "no"):
             raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
-        self.weights = os.fspath(weights or default_weights())
-        self.network = open_network(self.weights, arch, device)
-        self.metadata = self.network.metadata
+        self.network = open_network(weights, arch, device)
+        self.weights, self.metadata = self.network.path, self.network.metadata
         names = self.metadata["classes"]
         self.classes = [int(n) if n.isascii() and n.isdigit() and str(int(n)) == n else n for n in names]
         self.invert, self.top_k = invert, min(top_k, len(self.classes))
@@ -236,13 +235,13 @@ class ImageClassifier:
         return next((c for c in self.classes if str(c) == label), None)
 
 
-def open_network(path: str, arch: str | None, device: str) -> TrainedNetwork | ExportedNetwork:
-    """The network of a file, with what runs it."""
-    if is_exported(path):
-        return ExportedNetwork(path, arch, device)
+def open_network(weights, arch: str | None, device: str) -> TrainedNetwork | ExportedNetwork:
+    """The network of a file, or else of the default weights, with what runs it."""
+    if weights and is_exported(weights):
+        return ExportedNetwork(weights, arch, device)
     from trained import TrainedNetwork  # imports PyTorch
 
-    return TrainedNetwork(path, arch, device)
+    return TrainedNetwork(weights or default_weights(), arch, device)
 
 
 def check_pictures(images) -> None:

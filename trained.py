@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 
@@ -27,8 +29,9 @@ class TrainedNetwork:
     """
 
     def __init__(self, path, arch: str | None = None, device: str = "auto"):
+        self.path = os.fspath(path)
         self.device = processes.own_device(pick_device(device))
-        self.net, self.metadata = load_weights(path, arch)
+        self.net, self.metadata = load_weights(self.path, arch)
         self.net.to(self.device)
         self.arch = self.net.arch
 
