@@ -282,14 +282,14 @@ def default_weights() -> str:
 # ---------------------------------------------------------------- which pictures
 
 
-def walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
+def walk(folder: str) -> Iterator[str]:
     """The pictures in a folder and those below it, sorted by name at every level."""
     # A list of what is still to be seen, since folders may lie deeper than Python calls functions.
     waiting = [(folder, True)]
     while waiting:
         path, is_folder = waiting.pop()
         if not is_folder:
-            if os.path.splitext(path)[1].lower() in extensions:
+            if is_registered(os.path.splitext(path)[1].lower()):
                 yield path
             continue
         try:
@@ -301,6 +301,12 @@ def walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
         waiting += [(os.path.join(path, name), is_folder) for name, is_folder in reversed(found)]
 
 
+def is_registered(extension: str) -> bool:
+    """Whether files with this extension, in small letters, are pictures to Pillow."""
+    Image.preinit()  # the readers of PNG and JPEG and a few more; all of them take longer to import
+    return extension in Image.EXTENSION or extension in Image.registered_extensions()
+
+
 def find_pictures(paths: Iterable[str]) -> Iterator[str]:
     """Each path that is no folder, and for a folder each picture in it.
 
@@ -308,14 +314,11 @@ def find_pictures(paths: Iterable[str]) -> Iterator[str]:
     Yields a folder's own name where it holds no picture or cannot be listed, so
     that it gets its line like everything that cannot be read.
     """
-    extensions = None
     for path in paths:
         if not os.path.isdir(path):
             yield path
             continue
-        if extensions is None:
-            extensions = frozenset(Image.registered_extensions())  # imports all of Pillow's readers
-        pictures = walk(path, extensions)
+        pictures = walk(path)
         first = next(pictures, None)
         if first is None:
             yield path

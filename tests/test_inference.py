@@ -151,6 +151,12 @@ def test_a_folder_is_searched_in_sorted_order(workdir):
     ]
 
 
+def test_pictures_are_what_pillow_registers():
+    registered = Image.registered_extensions()
+    assert all(inference.is_registered(extension) for extension in registered)
+    assert not any(inference.is_registered(extension) for extension in ("", ".", ".txt", "png"))
+
+
 @pytest.mark.parametrize(
     ("path", "label"),
     [
