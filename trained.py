@@ -21,6 +21,10 @@ from evaluate import compute_logits
 from model import load_weights, pick_device
 from preprocess import to_input
 
+# Pictures at a time, which stay in the cache with their inputs: with 250 two cores read
+# a tenth more in a second than with 500 or with 60.
+BATCH_SIZE = 250
+
 
 class TrainedNetwork:
     """The network `net` of a weights file on a device, with its `metadata` (`model.load_weights`).
@@ -44,7 +48,7 @@ class TrainedNetwork:
         if isinstance(images, np.ndarray):
             # PyTorch has no tensors that must not be written to, or that are read backwards.
             images = torch.from_numpy(np.require(images, requirements="CW"))
-        return compute_logits(self.net, images, prepare=self.inputs)
+        return compute_logits(self.net, images, BATCH_SIZE, self.inputs)
 
     @staticmethod
     def softmax(logits: torch.Tensor) -> np.ndarray:
