@@ -118,10 +118,9 @@ def main() -> int:
         ("inference.py", "`python inference.py`"),
         ("exported", "`python inference.py --weights lenet5.onnx`"),
     ):
-        ratios = [row[name] / row["import torch"] for row in rows]
-        print(
-            f"| {words} | {median_and_range([row[name] for row in rows])} | {median_and_range(ratios)} |"
-        )
+        times = median_and_range([row[name] for row in rows])
+        ratios = median_and_range([row[name] / row["import torch"] for row in rows])
+        print(f"| {words} | {times} | {ratios} |")
     print("\n| in memory | one picture, microseconds | pictures a second, of 10,000 | of the limit |")
     print("|---|---|---|---|")
     for name, words in (("inference.py", "PyTorch"), ("exported", "onnxruntime, one thread")):
