@@ -5,6 +5,7 @@ that a figure means the same wherever it is printed.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -114,8 +115,8 @@ class Evaluation(NamedTuple):
         return self._replace(logits=self.logits / temperature)
 
 
-def loss_function(net: nn.Module):
-    """What a network is trained to make small: a loss of its own, or else the cross-entropy."""
+def loss_function(net: nn.Module | type[nn.Module]):
+    """What a network or its class is trained to make small: a loss of its own, or the cross-entropy."""
     return getattr(net, "loss", F.cross_entropy)
 
 
@@ -126,16 +127,23 @@ def confusion_matrix(labels: torch.Tensor, predictions: torch.Tensor, classes: i
 
 
 @torch.inference_mode()
-def compute_logits(net: nn.Module, inputs: torch.Tensor, batch_size: int = BATCH_SIZE) -> torch.Tensor:
+def compute_logits(
+    net: nn.Module,
+    images: torch.Tensor,
+    batch_size: int = BATCH_SIZE,
+    prepare: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
     """N×classes logits, float32 on the CPU, of N×1×32×32 inputs on the network's device.
 
-    The network is in evaluation mode meanwhile, and in its own mode afterwards.
+    Or of any `images` of which `prepare` makes such inputs, a batch at a time. The network is
+    in evaluation mode meanwhile, and in its own mode afterwards.
     """
     was_training = net.training
     net.eval()
-    batches = [net(batch) for batch in inputs.split(batch_size)]
+    batches = images.split(batch_size)
+    logits = [net(batch if prepare is None else prepare(batch)) for batch in batches]
     net.train(was_training)
-    return torch.cat(batches).float().cpu()
+    return torch.cat(logits).float().cpu()
 
 
 def evaluate(
@@ -145,7 +153,7 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     together: bool = False,
 ) -> Evaluation:
-    """Run a network over N×1×32×32 inputs and compare with N labels.
+    """Run a network over N×1×32×32 inputs, a tensor or `dataset.Inputs`, and compare with N labels.
 
     Processes that evaluate `together`, all with the same arguments, each run it over their
     share; every one then has all logits, so each image counts once.
@@ -156,13 +164,18 @@ def evaluate(
         raise ValueError(f"{len(inputs)} images and {len(labels)} labels cannot be evaluated")
     mine = processes.share(0, len(inputs)) if together else slice(0, len(inputs))
     # Of fewer images than processes, some have none.
-    logits = compute_logits(net, inputs[mine], batch_size) if mine.start < mine.stop else None
+    own = inputs.narrow(0, mine.start, mine.stop - mine.start)
+    logits = compute_logits(net, own, batch_size) if len(own) else None
     logits = processes.rows_of_all(logits) if together else logits
-    labels = labels.cpu()
+    return compare(logits, labels.cpu(), loss_function(net))
+
+
+def compare(logits: torch.Tensor, labels: torch.Tensor, loss) -> Evaluation:
+    """What N×classes logits are worth beside N labels, both on the CPU; `loss` is the network's own."""
     # In double precision, since a sum of 60,000 float32 losses has lost its last digits.
-    loss = loss_function(net)(logits.double(), labels).item()
+    mean = loss(logits.double(), labels).item()
     accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
-    return Evaluation(loss, accuracy, logits, labels)
+    return Evaluation(mean, accuracy, logits, labels)
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -237,45 +250,3 @@ def report(result: Evaluation, classes: list, temperature: float = 1.0) -> list[
             if n:
                 lines.append(f"  {classes[i]} read as {classes[j]}: {n:,}")
     return lines
-
-
-def evidence(logits: torch.Tensor) -> torch.Tensor:
-    """How far N×classes logits are from being sure of nothing: N numbers of nats, 0 or more.
-
-    The divergence of the answer from one that finds all classes as likely, which
-    is what a network with `--non-digits` learns to say of them. A digit has its
-    evidence against each of the nine others too; the largest probability does
-    not see it, and is as large for much that is no digit.
-    """
-    return -logits.log_softmax(dim=1).mean(dim=1) - math.log(logits.shape[1])
-
-
-class Limits(NamedTuple):
-    """What an answer is refused below."""
-
-    confidence: float  # the largest probability: below it, the network is unsure which class it is
-    evidence: float  # nats: below it, it is hardly any class
-
-    def kept(self, logits: torch.Tensor, found: torch.Tensor | None = None) -> torch.Tensor:
-        """Which of N×classes logits are answers that are not refused, N booleans.
-
-        `found` is their evidence, where it is known already.
-        """
-        found = evidence(logits) if found is None else found
-        sure = logits.softmax(dim=1).max(dim=1).values >= self.confidence
-        return sure & (found >= self.evidence)
-
-
-def rejection_limits(logits: torch.Tensor, kept: float = 0.99) -> Limits:
-    """The limits that N×classes logits of digits pass in a share `kept`, to the nearest one.
-
-    Half of the others fail by their confidence, and of the rest as many as are
-    still to be refused by their evidence. To be fitted on validation images; they
-    go with the weights.
-    """
-    logits = logits.double()
-    refused = round((1 - kept) * len(logits))
-    confidence = logits.softmax(dim=1).max(dim=1).values
-    sure = confidence.sort().values[refused // 2]
-    rest = evidence(logits)[confidence >= sure].sort().values
-    return Limits(sure.item(), rest[refused - refused // 2].item())

@@ -20,7 +20,6 @@ from files import end_quietly
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
 
-import importlib
 import io
 import os
 import sys
@@ -38,9 +37,9 @@ from files import (
     UserError,
     check_writable,
     command_line,
+    import_package,
     number,
     one_line,
-    reason,
     say,
     write_file,
 )
@@ -262,19 +261,8 @@ def outputs(arguments) -> dict[str, str]:
     for name, path in wanted.items():
         check_writable(path)
         for package in EXPORTS[name][1]:
-            check_package(package, name)
+            import_package(package, f"--{name}", "requirements-export.txt")
     return wanted
-
-
-def check_package(package: str, flag: str) -> None:
-    """Raise UserError unless a package is there, which not everybody needs."""
-    try:
-        importlib.import_module(package)
-    except ImportError as error:
-        raise UserError(
-            f"--{flag} needs the package {package} ({reason(error)}): "
-            "pip install -r requirements-export.txt"
-        ) from error
 
 
 def write_one(name: str, path: str, source: Source, arguments) -> bool:

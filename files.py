@@ -9,7 +9,7 @@ import contextlib
 import errno
 import functools
 import hashlib
-import http.client
+import importlib
 import io
 import json
 import math
@@ -21,9 +21,6 @@ import signal
 import stat
 import sys
 import threading
-import urllib.error
-import urllib.request
-import zipfile
 
 # Exit status of a script that Ctrl-C or `kill` ended: 128 and the signal's number.
 STOP_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -117,12 +114,14 @@ def end_quietly() -> None:
     be saved yet, and an exception would pass through libraries in mid-import.
     """
 
-    def end(number, frame):
-        os.write(2, f"{STOP_WORD[number]}\n".encode())  # print() might be what was interrupted
-        os._exit(STOP_STATUS[number])
-
     for number in STOP_STATUS:
-        signal.signal(number, end)
+        signal.signal(number, end_now)
+
+
+def end_now(number, frame) -> None:
+    """Handle a signal by ending the process with a line and its status."""
+    os.write(2, f"{STOP_WORD[number]}\n".encode())  # print() might be what was interrupted
+    os._exit(STOP_STATUS[number])
 
 
 def stop(number, frame) -> None:
@@ -195,6 +194,19 @@ def command_line(main):
             return 2
 
     return guarded
+
+
+def import_package(name: str, what, requirements: str):
+    """A package that not everybody needs, for `what` does. Raises UserError if it is missing.
+
+    `requirements` is the file that has it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"{what} needs the package {name} ({reason(error)}): pip install -r {requirements}"
+        ) from error
 
 
 def check_writable(path) -> None:
@@ -383,6 +395,8 @@ def read_file(path, limit: int) -> bytes:
 
 def unpacked_size(data: bytes) -> int:
     """How many bytes a zip archive says that it unpacks to. Raises BadZipFile if it is none."""
+    import zipfile
+
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return sum(entry.file_size for entry in archive.infolist())
 
@@ -408,6 +422,11 @@ def download(url: str, limit: int, timeout: float = 15.0) -> bytes:
 
     Raises UserError with the reason, in words, of whatever went wrong.
     """
+    # Most scripts fetch nothing, and these take as long to import as ten pictures to read.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "lenet5"})
         with urllib.request.urlopen(request, timeout=timeout) as answer:

@@ -11,13 +11,19 @@ With pretrained/lenet5.pth (python train.py --recipe anybody, seed 0), on the te
 digits that python generate_test_digits.py draws. Results go to stdout, all else to stderr;
 the exit status is 0 if everything was read, right or wrong, 1 if some pictures
 could not be, 2 if nothing could start.
+
+PyTorch is imported only where weights want it: a network that `python export.py --onnx
+lenet5.onnx` wrote (`--weights lenet5.onnx`) is read with onnxruntime.
 """
+
+from __future__ import annotations
 
 from files import end_quietly
 
 if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
+    end_quietly()  # on Ctrl-C, until main() looks after it: nothing is to be saved yet
 
+import argparse
 import contextlib
 import io
 import itertools
@@ -28,13 +34,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 import processes
-from evaluate import Limits, compute_logits, evaluate, evidence, figures, report
+from answers import evidence, limits_of
+from exported import ExportedNetwork, is_exported
 from files import (
     ArgumentParser,
     Stopped,
@@ -42,6 +49,8 @@ from files import (
     append,
     check_writable,
     command_line,
+    end_now,
+    handling_signals,
     lock,
     number,
     one_line,
@@ -50,15 +59,20 @@ from files import (
     say,
     sync_folder,
 )
-from model import NETWORKS, load_weights, pick_device
-from preprocess import PictureError, Steps, steps, to_input
+from preprocess import SIDE, PictureError, Steps, steps
 from results import WRITERS, PlotKeeper, Report, Result, read_done
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from evaluate import Evaluation
+    from trained import TrainedNetwork
 
 WEIGHTS = "lenet5_model.pth"
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "lenet5.pth"
 PICTURES = "test_digits"
 FONTS = Path(__file__).resolve().parent / "fonts" / "digits.npz"
-REJECT_BELOW = 0.5  # confidence, for weights that do not bring limits of their own
 
 
 class ImageClassifier:
@@ -69,7 +83,8 @@ class ImageClassifier:
         classifier.predict_batch(["a.png", "b.jpg"])     # two Results
 
     Without a file: lenet5_model.pth, else the weights that come with the
-    project. `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many
+    project. An .onnx file that export.py wrote is read with onnxruntime, without
+    PyTorch. `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many
     classes `Result.top` holds. `reject`: whether to refuse what is blank, unsure
     or hardly a digit: less so than 99 % of the validation images.
 
@@ -88,24 +103,37 @@ class ImageClassifier:
     ):
         if invert not in ("auto", "yes", "no"):
             raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
-        self.device = processes.own_device(pick_device(device))
-        self.weights = os.fspath(weights or default_weights())
-        self.net, self.metadata = load_weights(self.weights, arch)
-        self.net.to(self.device)
+        self.network = open_network(weights, arch, device)
+        self.weights, self.metadata = self.network.path, self.network.metadata
         names = self.metadata["classes"]
         self.classes = [int(n) if n.isascii() and n.isdigit() and str(int(n)) == n else n for n in names]
         self.invert, self.top_k = invert, min(top_k, len(self.classes))
         self.temperature = self.metadata.get("temperature", 1.0)
-        self.reject = reject
-        self.limits = Limits(
-            self.metadata.get("reject_below", REJECT_BELOW), self.metadata.get("least_evidence", 0.0)
-        )
+        self.reject, self.limits = reject, limits_of(self.metadata)
 
     @property
     def name(self) -> str:
         """The network's name, and its file's where that says something else."""
-        file, arch = os.path.basename(self.weights), self.net.arch
+        file, arch = os.path.basename(self.weights), self.network.arch
         return arch if file == f"{arch}.pth" else f"{arch} ({file})"
+
+    @property
+    def trained(self) -> TrainedNetwork:
+        """The network in PyTorch. Raises UserError for an exported one, whose layers nobody sees."""
+        if is_exported(self.weights):
+            raise UserError(
+                f"{self.weights} does not show its layers, which are wanted here: "
+                "take the .pth that it was made from"
+            )
+        return self.network
+
+    @property
+    def net(self) -> nn.Module:
+        return self.trained.net
+
+    @property
+    def device(self) -> torch.device:
+        return self.trained.device
 
     def predict(self, picture) -> int | str | None:
         """The class of one picture: a path, a PIL image or an array.
@@ -125,9 +153,8 @@ class ImageClassifier:
         """The same Results with what the network says of their pictures."""
         readable = [result for result in results if result.error is None]
         if readable:
-            images = torch.from_numpy(np.stack([result.image for result in readable]))
-            logits = self.logits(images)
-            for result, probabilities in zip(readable, logits.softmax(dim=1).numpy(), strict=True):
+            logits = self.logits(np.stack([result.image for result in readable]))
+            for result, probabilities in zip(readable, self.network.softmax(logits), strict=True):
                 self.decide(result, probabilities)
             if self.reject:
                 self.refuse(readable, logits)
@@ -148,19 +175,28 @@ class ImageClassifier:
         return result, found
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
-        """The network's N×1×32×32 inputs of N×28×28 uint8 pictures."""
-        return to_input(images.to(self.device), self.metadata["mean"], self.metadata["std"])
+        """The N×1×32×32 inputs of `net` of N×28×28 uint8 pictures, on its device."""
+        return self.trained.inputs(images)
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """N×classes calibrated logits of N×28×28 uint8 pictures."""
-        logits = compute_logits(self.net, self.inputs(images)) / self.temperature
-        if not logits.isfinite().all():
+    def logits(self, images: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """N×classes calibrated logits of N×28×28 uint8 pictures, as MNIST has them.
+
+        A tensor of PyTorch's network, and an array of an exported one, whatever the pictures are.
+        """
+        check_pictures(images)
+        logits = self.network.logits(images) / self.temperature
+        if not np.isfinite(np.asarray(logits)).all():
             raise UserError("the network's answers are not finite numbers: train its weights anew")
         return logits
 
-    def probabilities(self, images: torch.Tensor) -> np.ndarray:
-        """N×classes calibrated probabilities of N×28×28 uint8 pictures."""
-        return self.logits(images).softmax(dim=1).numpy()
+    def probabilities(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
+        """N×classes calibrated probabilities of N×28×28 uint8 pictures, as MNIST has them.
+
+            classifier.probabilities(image[None])[0]  # of one picture in memory
+
+        The shortest way to an answer, for pictures that need no preparation.
+        """
+        return self.network.softmax(self.logits(images))
 
     def decide(self, result: Result, probabilities: np.ndarray) -> None:
         """Fill in what the probabilities say."""
@@ -169,26 +205,27 @@ class ImageClassifier:
         result.top = [(self.classes[i], float(probabilities[i])) for i in order]
         result.prediction, result.confidence = result.top[0]
 
-    def refuse(self, results: list[Result], logits: torch.Tensor) -> None:
+    def refuse(self, results: list[Result], logits) -> None:
         """Take back the answers of which N×classes calibrated logits are not sure enough."""
-        nats = evidence(logits)
-        kept = self.limits.kept(logits, nats).tolist()
-        for result, is_kept, found in zip(results, kept, nats.tolist(), strict=True):
+        for result, found in zip(results, evidence(logits).tolist(), strict=True):
             if not result.image.any():
                 result.reason = "blank: there is no ink in the picture"
-            elif not is_kept:
+            else:
                 result.reason = self.doubt(result.confidence, found)
             if result.reason is not None:
                 result.prediction = None
 
-    def doubt(self, confidence: float, found: float) -> str:
-        """Why an answer of this confidence and evidence is refused."""
+    def doubt(self, confidence: float, found: float) -> str | None:
+        """Why an answer of this confidence and evidence is refused; None if it is not."""
+        little = found < self.limits.evidence
         # Little evidence for any class means more where that was learned from what is no digit.
-        if found < self.limits.evidence and self.metadata.get("non_digits") is True:
+        if little and self.metadata.get("non_digits") is True:
             return f"not a digit: evidence {found:.2f}, which is below {self.limits.evidence:.2f}"
         if confidence < self.limits.confidence:
             return f"unsure: {confidence:.3f} sure, which is below {self.limits.confidence:.3f}"
-        return f"unsure: evidence {found:.2f}, which is below {self.limits.evidence:.2f}"
+        if little:
+            return f"unsure: evidence {found:.2f}, which is below {self.limits.evidence:.2f}"
+        return None
 
     def label_of(self, path: str) -> int | str | None:
         """The true class where a name tells it: digit_N….png, or the folder that the file is in."""
@@ -196,6 +233,22 @@ class ImageClassifier:
         folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
         label = name[1] if name else folder
         return next((c for c in self.classes if str(c) == label), None)
+
+
+def open_network(weights, arch: str | None, device: str) -> TrainedNetwork | ExportedNetwork:
+    """The network of a file, or else of the default weights, with what runs it."""
+    if weights and is_exported(weights):
+        return ExportedNetwork(weights, arch, device)
+    from trained import TrainedNetwork  # imports PyTorch
+
+    return TrainedNetwork(weights or default_weights(), arch, device)
+
+
+def check_pictures(images) -> None:
+    """Raise ValueError unless pictures in memory are N×28×28 uint8, an array or a tensor."""
+    is_bytes = images.dtype == np.uint8 or str(images.dtype) == "torch.uint8"
+    if not is_bytes or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
+        raise ValueError(f"N×28×28 uint8 are wanted, not {tuple(images.shape)} of {images.dtype}")
 
 
 def only_prediction(results: list[Result]):
@@ -229,14 +282,14 @@ def default_weights() -> str:
 # ---------------------------------------------------------------- which pictures
 
 
-def walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
+def walk(folder: str) -> Iterator[str]:
     """The pictures in a folder and those below it, sorted by name at every level."""
     # A list of what is still to be seen, since folders may lie deeper than Python calls functions.
     waiting = [(folder, True)]
     while waiting:
         path, is_folder = waiting.pop()
         if not is_folder:
-            if os.path.splitext(path)[1].lower() in extensions:
+            if is_registered(os.path.splitext(path)[1].lower()):
                 yield path
             continue
         try:
@@ -248,6 +301,12 @@ def walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
         waiting += [(os.path.join(path, name), is_folder) for name, is_folder in reversed(found)]
 
 
+def is_registered(extension: str) -> bool:
+    """Whether files with this extension, in small letters, are pictures to Pillow."""
+    Image.preinit()  # the readers of PNG and JPEG and a few more; all of them take longer to import
+    return extension in Image.EXTENSION or extension in Image.registered_extensions()
+
+
 def find_pictures(paths: Iterable[str]) -> Iterator[str]:
     """Each path that is no folder, and for a folder each picture in it.
 
@@ -255,14 +314,11 @@ def find_pictures(paths: Iterable[str]) -> Iterator[str]:
     Yields a folder's own name where it holds no picture or cannot be listed, so
     that it gets its line like everything that cannot be read.
     """
-    extensions = None
     for path in paths:
         if not os.path.isdir(path):
             yield path
             continue
-        if extensions is None:
-            extensions = frozenset(Image.registered_extensions())  # imports all of Pillow's readers
-        pictures = walk(path, extensions)
+        pictures = walk(path)
         first = next(pictures, None)
         if first is None:
             yield path
@@ -295,6 +351,8 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tens
     `source` is a published data set (its test images), fonts (the families that no
     training saw) or a folder of pictures whose names or folders tell what they are.
     """
+    import torch
+
     from dataset import DATASETS, load_dataset, load_font_digits
 
     if source in (*DATASETS, "fonts"):
@@ -327,10 +385,25 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tens
     return torch.from_numpy(np.stack(images)), torch.tensor(labels), unusable
 
 
+def evaluation_of(classifier: ImageClassifier, images: torch.Tensor, labels: torch.Tensor) -> Evaluation:
+    """What a network makes of N×28×28 uint8 pictures with N labels, before the temperature."""
+    import torch
+
+    from evaluate import compare, evaluate, loss_function
+    from model import NETWORKS
+
+    if not is_exported(classifier.weights):
+        return evaluate(classifier.net, classifier.inputs(images), labels)
+    logits = torch.from_numpy(classifier.network.logits(images))
+    return compare(logits, labels, loss_function(NETWORKS.get(classifier.network.arch)))
+
+
 def evaluate_set(classifier: ImageClassifier, arguments) -> int:
     """Compare the answers with the truth on a whole set; print the figures and draw them."""
+    from evaluate import figures, report
+
     images, labels, unusable = evaluation_set(arguments.evaluate, classifier)
-    result = evaluate(classifier.net, classifier.inputs(images), labels.to(classifier.device))
+    result = evaluation_of(classifier, images, labels)
     warm = result.at_temperature(classifier.temperature)
     if arguments.format == "json":
         print(json.dumps(figures(result, classifier.temperature)))
@@ -339,10 +412,10 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
             print(line)
     if classifier.reject:
         answered = classifier.limits.kept(warm.logits)
-        answered &= (images.flatten(1) > 0).any(dim=1)  # blank ones are refused
-        right = (result.predictions == labels)[answered].sum().item()
+        answered &= images.numpy().any(axis=(1, 2))  # blank ones are refused
+        right = (result.predictions == labels).numpy()[answered].sum()
         share = f", of which {right / answered.sum():.2%} right" if answered.any() else ""
-        say(f"answered with --reject: {answered.double().mean():.2%}{share}")
+        say(f"answered with --reject: {answered.mean():.2%}{share}")
     if arguments.plot:
         with drawing(arguments.plot) as plots:
             plots.evaluation(warm, images, classifier.classes, arguments.plot)
@@ -384,18 +457,21 @@ def write_one(classifier: ImageClassifier, result: Result, format: str) -> None:
 
 def draw_maps(classifier: ImageClassifier, arguments) -> int:
     """Read one picture, print the result, and draw what each layer makes of it."""
+    import torch
+
+    from layers import feature_maps, operations
+    from look import stages
+
+    net = classifier.net
     result = classifier.prepare(arguments.maps)
     write_one(classifier, result, arguments.format)
     if result.error is not None:
         return 1
-    from layers import feature_maps, operations
-    from look import stages
-
-    states = feature_maps(classifier.net, classifier.inputs(torch.from_numpy(result.image)[None]))
-    done = {"input": ""} | stages(classifier.net)
+    states = feature_maps(net, classifier.inputs(torch.from_numpy(result.image)[None]))
+    done = {"input": ""} | stages(net)
     layers = [(name, done[name], state[0]) for name, state in states.items() if name != "output"]
     best = int(result.probabilities.argmax())
-    last = operations(classifier.net)[-1]
+    last = operations(net)[-1]
     bitmap = last.weight[best] if last.kind == "distance" else None
     verdict = "refused" if result.prediction is None else f"read as {one_line(classifier.classes[best])}"
     with drawing(arguments.plot) as plots:
@@ -409,9 +485,10 @@ def draw_filters(classifier: ImageClassifier, arguments) -> int:
     """Draw what C1 and C3 have learned to look for."""
     from look import kernels
 
+    net = classifier.net
     with drawing(arguments.plot, is_all=True) as plots:
         title = f"What {classifier.name} has learned to look for"
-        plots.filters(kernels(classifier.net), arguments.plot, title)
+        plots.filters(kernels(net), arguments.plot, title)
     return 0
 
 
@@ -419,15 +496,16 @@ def draw_embedding(classifier: ImageClassifier, arguments) -> int:
     """Draw F6 of a whole set in two dimensions."""
     from look import features, plane, stages
 
+    net = classifier.net
     images, labels, unusable = evaluation_set(arguments.embedding, classifier)
     if len(labels.unique()) < 2:
         raise UserError(
             f"{arguments.embedding} has pictures of one class; --embedding needs two", status=1
         )
     predictions = classifier.logits(images).argmax(dim=1)
-    points = plane(features(classifier.net, classifier.inputs(images)), labels)
+    points = plane(features(net, classifier.inputs(images)), labels)
     with drawing(arguments.plot, is_all=True) as plots:
-        has_f6 = "F6" in stages(classifier.net)
+        has_f6 = "F6" in stages(net)
         what = f"F6 of {classifier.name}" if has_f6 else f"What the outputs of {classifier.name} read,"
         title = f"{what} for the {len(labels):,} pictures of {arguments.embedding}"
         plots.embedding(points, labels, predictions, classifier.classes, arguments.plot, title)
@@ -437,19 +515,21 @@ def draw_embedding(classifier: ImageClassifier, arguments) -> int:
 def draw_robustness(classifier: ImageClassifier, arguments) -> int:
     """Accuracy on a whole set that is turned, moved, made larger or noisy: print and draw it."""
     from look import DISTURBANCES, disturbed, robustness
+    from preprocess import to_input
 
     classifiers = [classifier]
     for weights in arguments.beside or []:
         classifiers.append(ImageClassifier(weights, device=arguments.device, arch=arguments.arch))
         if classifiers[-1].classes != classifier.classes:
             raise UserError(f"{weights} knows other classes than {classifier.weights}")
+    nets = [each.net for each in classifiers]
     images, labels, unusable = evaluation_set(arguments.robustness, classifier)
     curves = {}
-    for each in classifiers:
+    for each, net in zip(classifiers, nets, strict=True):
         each.logits(images[:1])  # raises where the answers are no numbers, which have no accuracy
         mean, std = each.metadata["mean"], each.metadata["std"]
         name = each.weights if each.name in curves else each.name
-        curves[name] = robustness(each.net, each.inputs(images), labels.to(each.device), mean, std)
+        curves[name] = robustness(net, each.inputs(images), labels.to(each.device), mean, std)
     if arguments.format == "json":
         print(json.dumps(curves))
     else:
@@ -509,6 +589,15 @@ def add_common_flags(add) -> None:
     add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
 
 
+def network_name(text: str) -> str:
+    """An argparse `type`: one of the networks, whose names only those ask for who give one."""
+    from model import NETWORKS  # imports PyTorch
+
+    if text not in NETWORKS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no network; choose from {', '.join(NETWORKS)}")
+    return text
+
+
 def parse_arguments(argv):
     parser = ArgumentParser(
         prog="inference.py",
@@ -517,7 +606,7 @@ def parse_arguments(argv):
     add = parser.add_argument
     add("paths", nargs="*", metavar="PICTURE|FOLDER", help="what to read (test_digits)")
     add("--weights", metavar="FILE", help=f"({WEIGHTS}, else those in pretrained/)")
-    add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
+    add("--arch", type=network_name, help="for weights that do not say what they are of")
     add("--top-k", type=number(int, 1, 1000), default=3, help="choices in json and csv (3)")
     add("--format", choices=["table", "json", "csv"], default="table", help="(table)")
     add("--plot", metavar="FILE", help="draw the pictures as the network saw them, wrong ones first")
@@ -701,14 +790,15 @@ def main(argv=None) -> int:
         check_writable(arguments.plot)
     if arguments.task is not None and not processes.is_first():
         return 0  # the first process does it alone
-    classifier = ImageClassifier(
-        arguments.weights,
-        device=arguments.device,
-        arch=arguments.arch,
-        invert=arguments.invert,
-        top_k=max(arguments.top_k, 2 if arguments.format == "table" else 1),
-        reject=arguments.reject,
-    )
+    with handling_signals(end_now):  # it imports PyTorch or onnxruntime; nothing is to be saved yet
+        classifier = ImageClassifier(
+            arguments.weights,
+            device=arguments.device,
+            arch=arguments.arch,
+            invert=arguments.invert,
+            top_k=max(arguments.top_k, 2 if arguments.format == "table" else 1),
+            reject=arguments.reject,
+        )
     if arguments.task is not None:
         task, *_ = TASKS[arguments.task]
         return task(classifier, arguments)

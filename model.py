@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from answers import check_description
 from files import UserError, one_line, read_file, say, unpacked_size, write_file
 from lenet1998 import LeNet1998, connections
 
@@ -44,8 +45,6 @@ USED_AGAIN = (
     "REDUCE",
     "BINPERSID",
 )
-LONGEST_NAME = 255  # characters of a class: as many as the name of a folder may have
-LARGEST_NUMBER = 1e6  # in the metadata, either way; above it or below 1 / it, float32 ends soon
 
 
 class LeNet5(nn.Module):
@@ -627,23 +626,9 @@ def say_assumed(path: str, name: str) -> None:
 
 def check_metadata(path, metadata: dict) -> None:
     """Raise UserError unless the metadata can be relied upon."""
-
-    def is_number(value) -> bool:
-        return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER  # nan is not
-
     arch = metadata["arch"]
     if not isinstance(arch, str):
         raise UserError(f"{path} is of a {type(arch).__name__}, which is not known here")
     if arch not in NETWORKS:
         raise UserError(f"{path} is of {one_line(arch[:40])!r}, which is not known here")
-    for name in ("mean", "std", "reject_below", "least_evidence", "temperature", "val_size"):
-        if name in metadata and not is_number(metadata[name]):
-            raise UserError(f"{path}: its {name} is not a number up to {LARGEST_NUMBER:,.0f}")
-    for name in ("std", "temperature"):
-        if metadata.get(name, 1.0) < 1 / LARGEST_NUMBER:
-            raise UserError(f"{path}: its {name} is {metadata[name]}, which is not above 0 or too small")
-    classes = metadata.get("classes", [])
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise UserError(f"{path}: its classes are not a list of names")
-    if any(len(name) > LONGEST_NAME for name in classes):
-        raise UserError(f"{path}: the name of a class has more than {LONGEST_NAME} characters")
+    check_description(path, metadata)

@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
     ADAM_SHARE = 0.4
     BETAS, EPS = (0.9, 0.95), 1e-8
 
-    def __init__(self, net: nn.Module, lr: float, momentum: float = 0.9, weight_decay: float = 0.0):
+    def __init__(self, net: nn.Module, lr: float, momentum: float = 0.85, weight_decay: float = 0.0):
         # The output layer's rows are classes, each with a task of its own: Jordan et al. leave it out.
         last = getattr(net.output, "weight", None)
         parts = {True: [], False: []}

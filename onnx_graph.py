@@ -24,6 +24,7 @@ import warnings
 import numpy as np
 from torch import nn
 
+from exported import INPUT, OUTPUT
 from files import one_line
 from layers import Operation, operations
 from lenet1998 import AMPLITUDE, STEEPNESS
@@ -31,7 +32,6 @@ from lenet1998 import AMPLITUDE, STEEPNESS
 # Opset 13 is of 2020: what reads ONNX at all reads it. It is the first that quantises
 # the weights of each map by themselves.
 OPSET, IR_VERSION = 13, 7
-INPUT, OUTPUT = "input", "logits"
 ABOUT = (
     "N×1×32×32 pictures to N×classes logits, of which the largest wins. The input is "
     "(pixel / 255 - mean) / std, with the ink bright and MNIST's 28×28 in the middle of 32×32; "

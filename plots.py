@@ -5,13 +5,15 @@ of Okabe and Ito, which colour-blind people can tell apart; lines differ in
 their marks too.
 """
 
+from __future__ import annotations  # tensors are named below; most figures are drawn without PyTorch
+
 import io
 import itertools
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -19,10 +21,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from evaluate import Evaluation
 from files import one_line, write_file
-from look import DISTURBANCES, Kernels
 from preprocess import to_pixels
+
+if TYPE_CHECKING:
+    import torch
+
+    from evaluate import Evaluation
+    from look import Kernels
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
@@ -329,6 +335,8 @@ def prediction_grid(
     `result` is what `evaluate` made of the same inputs. Of at most `limit`
     pictures each title says what was read, how confidently, and what was right.
     """
+    import torch
+
     hits = (result.predictions == result.labels).nonzero().squeeze(1)
     mistakes = result.mistakes()
     order = (mistakes if only_wrong else torch.cat([mistakes, hits]))[:limit]
@@ -477,6 +485,8 @@ MOST_POINTS, MOST_RINGS = 3000, 100  # in a figure of F6
 
 def embedding(points: torch.Tensor, labels, predictions, classes, path, title: str) -> None:
     """N×2 points, each marked by its class; rings around those that were read wrong."""
+    import torch
+
     figure = new_figure(WIDTH, 8)
     axes = figure.subplots()
     names = [short(name, 24) for name in classes]
@@ -526,6 +536,8 @@ def robustness(curves: dict, examples: dict, path, title: str) -> None:
     `curves`: network → kind → [(amount, accuracy from 0 to 1), …]; `examples`:
     kind → the H×W pictures of `Disturbance.shown`.
     """
+    from look import DISTURBANCES
+
     figure = new_figure(WIDTH, 8.4)
     figure.suptitle(plain(title), fontsize=11)
     for part, (kind, disturbance) in zip(

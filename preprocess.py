@@ -16,6 +16,8 @@ out as they went in.
     to_input       a batch of 28×28 pictures to the network's N×1×32×32 input
 """
 
+from __future__ import annotations  # a torch.Tensor is named below; pictures are read without PyTorch
+
 import contextlib
 import math
 import os
@@ -23,14 +25,15 @@ import stat
 import sys
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageFilter, ImageOps
 
 from files import UserError, reason
+
+if TYPE_CHECKING:
+    import torch
 
 SIDE = 28  # of an MNIST picture, in pixels
 DIGIT_SIDE = 20  # the longer side of a digit's bounding box in it
@@ -518,6 +521,8 @@ def to_input(
     normalised: (pixel - mean) / std. The one way in for training and inference. A
     strip with a whole number on it has a `padding` of its own: left, right, top, bottom.
     """
+    import torch.nn.functional as F
+
     scaled = images * (1 / (255 * std)) - mean / std
     return F.pad(scaled, padding, value=-mean / std).unsqueeze(1)
 

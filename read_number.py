@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+
 from displacement import CLASSES, STRIDE
 from files import ArgumentParser, UserError, check_writable, command_line, number, one_line
 from inference import PRETRAINED as DIGIT_WEIGHTS
@@ -117,8 +119,12 @@ class NumberReader:
                 )
             nets.append((net.to(device).eval(), metadata["mean"], metadata["std"]))
             limits.append(metadata.get("reject_below", REJECT_BELOW))
-        self.reader = StripReader(nets, self.digits.logits, device, top_k)
+        self.reader = StripReader(nets, self.logits_of_digits, device, top_k)
         self.invert, self.reject, self.reject_below = invert, reject, max(limits)
+
+    def logits_of_digits(self, images: torch.Tensor) -> torch.Tensor:
+        """N×10 calibrated logits of N×28×28 uint8 pictures, whichever kind of network reads them."""
+        return torch.as_tensor(self.digits.logits(images))
 
     def predict(self, picture) -> str | None:
         """The numbers in one picture: a path, a PIL image or an array.

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 
-from evaluate import evidence
+from answers import evidence
 from preprocess import BOX_LEVEL, DIGIT_SIDE, SIDE, centre_digit
 
 DUST = 8  # pixels of a strip: what is smaller is no piece of a digit
@@ -139,7 +139,8 @@ def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
     """
     if not boxes:
         return np.zeros((0, 10))
-    sure = torch.nn.functional.logsigmoid((evidence(logits) - DOUBT) / DOUBT_WIDTH)
+    likely = torch.from_numpy(evidence(logits))
+    sure = torch.nn.functional.logsigmoid((likely - DOUBT) / DOUBT_WIDTH)
     heights = np.array([box[3] for box in boxes])
     low = heights < LOW * np.median(heights[heights >= 0.5 * heights.max()])
     return (logits.log_softmax(dim=1) + sure[:, None]).numpy() - LOW_COST * low[:, None]

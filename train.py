@@ -44,11 +44,13 @@ from torch import nn
 from tqdm import tqdm
 
 import processes
+from answers import rejection_limits
 from captured import CapturedSteps, can_capture
 from dataset import (
     AUGMENTATIONS,
     DATASETS,
     LARGEST_FONTS,
+    Inputs,
     in_few_pixels,
     load_dataset,
     load_font_digits,
@@ -67,7 +69,7 @@ from epoch import (
     soft_cross_entropy,
     train_epoch,
 )
-from evaluate import Evaluation, evaluate, fit_temperature, loss_function, rejection_limits
+from evaluate import Evaluation, evaluate, fit_temperature, loss_function
 from events import check_tensorboard
 from files import (
     STOP_STATUS,
@@ -96,7 +98,6 @@ from model import (
     table_of_networks,
     weights_with_metadata,
 )
-from preprocess import to_input
 from recipes import RECIPES, flag, make_parser, settings_of, settle
 from run import (
     COLUMNS,
@@ -152,7 +153,7 @@ class Data:
             val, test = val[:DRY_IMAGES], test[:DRY_IMAGES]
 
         def part(all_images, all_labels, index):
-            inputs = to_input(all_images[index].to(device), network.mean, network.std)
+            inputs = Inputs(all_images[index].to(device), network.mean, network.std)
             return inputs, all_labels[index].to(device)
 
         self.classes = images.classes
@@ -185,16 +186,19 @@ class Data:
         self.val = part(images.train_images, images.train_labels, val)
         self.test = part(images.test_images, images.test_labels, test)
 
-    def show(self, part: tuple[torch.Tensor, torch.Tensor], times: float) -> None:
+    def show(self, part: tuple[Inputs, torch.Tensor], times: float) -> None:
         """Let every epoch go through these images too: twice, or through a random tenth of them."""
-        part = tuple(tensor[: self.most] for tensor in part)
-        self.shown = tuple(torch.cat(pair) for pair in zip(self.shown, part, strict=True))
-        self.parts.append((len(part[0]), times))
+        (inputs, labels), (more, their_labels) = self.shown, part
+        pictures, their_labels = more.pictures[: self.most], their_labels[: self.most]
+        inputs = inputs.of(torch.cat([inputs.pictures, pictures]))
+        self.shown = inputs, torch.cat([labels, their_labels])
+        self.parts.append((len(pictures), times))
 
     def repeat(self) -> None:
         """Have each image as often as an epoch shows it, where each time it is one of its own."""
         again = random_order(self.parts, torch.Generator()).sort().values
-        self.shown = tuple(tensor[again] for tensor in self.shown)
+        inputs, labels = self.shown
+        self.shown = inputs.of(inputs.pictures[again]), labels[again]
         self.parts = [(len(again), 1)]
 
 

@@ -21,8 +21,9 @@ import torch
 from common import ROOT, held_out, load, save
 from PIL import Image
 
+from answers import Limits, evidence
 from dataset import load_dataset, load_font_digits, load_mnist, open_fonts
-from evaluate import Evaluation, Limits, evaluate, evidence
+from evaluate import Evaluation, evaluate
 from inference import FONTS, ImageClassifier
 from nondigits import digit_pairs, load_letters, scribbles, shapes
 from preprocess import mnist_like
@@ -114,7 +115,7 @@ def measure(weights, labelled: dict, strange: dict) -> dict:
         row["read"][name] = {
             "accuracy": result.accuracy,
             "by_digit": result.recall().tolist(),
-            "answered": limits.kept(warm.logits).double().mean().item(),
+            "answered": float(limits.kept(warm.logits).mean()),
             "coverage_area": warm.coverage_area(),
             "calibration_error": warm.calibration_error(),
             "calibration_error_before": result.calibration_error(),
@@ -122,13 +123,13 @@ def measure(weights, labelled: dict, strange: dict) -> dict:
         if name.startswith("fonts"):
             row["by_family"] = by_family(result)
         if name.startswith("MNIST, test"):
-            known = evidence(warm.logits).numpy()
+            known = evidence(warm.logits)
     for name, images in strange.items():
         logits = classifier.logits(images)
         row["accepted"][name] = {
-            "share": limits.kept(logits).double().mean().item(),
-            "by_confidence_alone": confidence_alone.kept(logits).double().mean().item(),
-            "told_from_mnist": chance_to_tell(known, evidence(logits).numpy()),
+            "share": float(limits.kept(logits).mean()),
+            "by_confidence_alone": float(confidence_alone.kept(logits).mean()),
+            "told_from_mnist": chance_to_tell(known, evidence(logits)),
         }
     return row
 

@@ -24,6 +24,7 @@ import torch
 from anybody import MADE_UP, as_in_mnist, in_eight, made_up
 from common import ROOT, held_out, load, median_and_range, run_training, save, two_at_a_time
 
+from answers import rejection_limits
 from dataset import (
     AUGMENTATIONS,
     in_few_pixels,
@@ -31,7 +32,7 @@ from dataset import (
     load_font_digits,
 )
 from epoch import EpochPlan, train_epoch
-from evaluate import evaluate, rejection_limits
+from evaluate import evaluate
 from files import write_file
 from inference import FONTS, ImageClassifier
 from nondigits import load_letters
@@ -94,7 +95,7 @@ def accuracies(weights: Path) -> dict:
         "few": accuracy(in_few_pixels(images, seed=999_999), labels),
         "fonts": accuracy(*load_font_digits(VALIDATION, held_out=True)),
         "accepted": {
-            name: limits.kept(classifier.logits(pictures)).double().mean().item()
+            name: float(limits.kept(classifier.logits(pictures)).mean())
             for name, pictures in strange.items()
         },
     }

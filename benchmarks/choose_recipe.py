@@ -24,12 +24,22 @@ DEFAULT = [
     {"augment": "affine", "batch-size": "256", "lr": "0.008", "scheduler": "cosine"},
     {"augment": "affine", "batch-size": "256", "lr": "0.008", "optimizer": "adamw"},
 ]
-# Two epochs each. What they have in common, and what is tried beside it.
-TWO_EPOCHS = {"epochs": "2", "augment": "none"}
-MUON = TWO_EPOCHS | {"optimizer": "muon", "batch-size": "128", "lr": "0.02", "label-smoothing": "0.05"}
+# Two epochs each: --recipe quick, and what differs from it in one flag or a few.
+CHOSEN = {"recipe": "quick", "val-size": "5000"}
 QUICK = [
-    MUON,
-    MUON | {"label-smoothing": "0"},
+    CHOSEN,
+    CHOSEN | {"optimizer": "adam", "lr": "0.008"},
+    CHOSEN | {"optimizer": "sgd", "lr": "0.1"},
+    CHOSEN | {"init": "he"},
+    CHOSEN | {"label-smoothing": "0"},
+    CHOSEN | {"label-smoothing": "0.05"},
+    CHOSEN | {"batch-size": "128"},
+    CHOSEN | {"batch-size": "256"},
+    CHOSEN | {"lr": "0.01"},
+    CHOSEN | {"lr": "0.03"},
+    CHOSEN | {"augment": "affine"},
+    CHOSEN | {"scheduler": "cosine"},
+    {"epochs": "2"},  # the default recipe
 ]
 
 

@@ -11,7 +11,7 @@ import sys
 
 from common import held_out
 
-from evaluate import rejection_limits
+from answers import rejection_limits
 from files import say
 from inference import ImageClassifier
 from model import save_weights

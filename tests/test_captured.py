@@ -56,8 +56,9 @@ def learned(name: str, augment: str, capture: bool, device=CPU, epochs: int = 2,
 def test_recorded_steps_give_the_weights_of_ordinary_ones(name, augment):
     net, optimizer, tally = learned(name, augment, capture=True)
     other, _, wanted = learned(name, augment, capture=False)
-    # Muon multiplies the rate, which in a recording is of float32, of which other digits are left.
-    atol = 1e-6 if name == "muon" else 0
+    # Muon multiplies the rate, which in a recording is of float32 with other last digits, and its
+    # iteration multiplies what small singular values have of them.
+    atol = 1e-5 if name == "muon" else 0
     for p, q in zip(net.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=0, atol=atol)
     torch.testing.assert_close(tally.values, wanted.values, rtol=atol, atol=atol)

@@ -9,10 +9,8 @@ from evaluate import (
     compute_logits,
     confusion_matrix,
     evaluate,
-    evidence,
     figures,
     fit_temperature,
-    rejection_limits,
     report,
 )
 from model import LeNet5
@@ -82,27 +80,6 @@ def test_nothing_to_evaluate_is_an_error():
 def test_confusion_matrix_has_labels_in_rows():
     matrix = confusion_matrix(torch.tensor([0, 0, 2]), torch.tensor([1, 1, 2]), 3)
     assert matrix.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
-
-
-def test_evidence_against_a_loop():
-    """The divergence of ten equal shares from each answer: 0 for an answer that is sure of nothing."""
-    torch.manual_seed(0)
-    logits = torch.cat([torch.randn(5, 10) * 4, torch.full((1, 10), 3.0)])
-    for found, answer in zip(evidence(logits).tolist(), logits.softmax(1).tolist(), strict=True):
-        assert found == pytest.approx(sum(0.1 * math.log(0.1 / p) for p in answer), abs=1e-5)
-    assert evidence(logits)[-1].item() == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize("count", [100, 5000, 9999])
-def test_rejection_limits_keep_the_share_asked_for(count):
-    torch.manual_seed(0)
-    logits = torch.randn(count, 10).double() * 4
-    limits = rejection_limits(logits, kept=0.99)
-    kept = limits.kept(logits)
-    assert (~kept).sum() == round(0.01 * count)
-    unsure = logits.softmax(1).max(1).values < limits.confidence
-    assert unsure.sum() == round(0.01 * count) // 2
-    assert rejection_limits(logits, kept=1).kept(logits).all()
 
 
 def test_evaluation_predicts_the_largest():

@@ -13,7 +13,7 @@ from PIL import Image
 import inference
 from files import UserError
 from inference import ImageClassifier, find_pictures, main
-from model import NETWORKS, LeNet5, save_weights
+from model import NETWORKS, LeNet5, load_weights, save_weights
 from preprocess import PictureError
 from results import FIELDS
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
@@ -149,6 +149,12 @@ def test_a_folder_is_searched_in_sorted_order(workdir):
         "./b.png",
         "./c/d/z.webp",
     ]
+
+
+def test_pictures_are_what_pillow_registers():
+    registered = Image.registered_extensions()
+    assert all(inference.is_registered(extension) for extension in registered)
+    assert not any(inference.is_registered(extension) for extension in ("", ".", ".txt", "png"))
 
 
 @pytest.mark.parametrize(
@@ -439,7 +445,7 @@ def test_an_evaluation_agrees_with_reading(folder, classifier):
 
 
 def test_a_temperature_in_the_weights_makes_confidences_smaller(workdir):
-    net, metadata = inference.load_weights(PRETRAINED)
+    net, metadata = load_weights(PRETRAINED)
     save_weights("warm.pth", net, **(metadata | {"temperature": 3.0}))
     save_weights("plain.pth", net, **{k: v for k, v in metadata.items() if k != "temperature"})
     warm, plain = (

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+import answers
 import model
 from files import UserError
 from model import (
@@ -486,7 +487,7 @@ def described(**metadata) -> dict:
     return {"arch": "lenet5", "mean": 0.1, "std": 0.3, "classes": ["a", "b"]} | metadata
 
 
-LARGE = model.LARGEST_NUMBER
+LARGE = answers.LARGEST_NUMBER
 
 
 @pytest.mark.parametrize(
@@ -495,7 +496,7 @@ LARGE = model.LARGEST_NUMBER
         {},
         {"mean": LARGE, "least_evidence": -LARGE},
         {"std": 1 / LARGE, "temperature": 1 / LARGE},
-        {"classes": ["x" * model.LONGEST_NAME]},
+        {"classes": ["x" * answers.LONGEST_NAME]},
         {"reject_below": 0, "val_size": 5000},
     ],
 )
@@ -527,8 +528,8 @@ NUMBERS = ("mean", "std", "reject_below", "least_evidence", "temperature", "val_
             for value in ("ab", ("a", "b"), ["a", 1], {"a": 1})
         ),
         (
-            {"classes": ["a", "x" * (model.LONGEST_NAME + 1)]},
-            f"w.pth: the name of a class has more than {model.LONGEST_NAME} characters",
+            {"classes": ["a", "x" * (answers.LONGEST_NAME + 1)]},
+            f"w.pth: the name of a class has more than {answers.LONGEST_NAME} characters",
         ),
     ],
 )

@@ -49,7 +49,7 @@ def test_a_step_is_momentum_without_its_singular_values():
     torch.manual_seed(0)
     net = LeNet5()
     before, lr, momentum = net.f6.weight.detach().clone(), 0.02, 0.9
-    optimizer, mean, wanted = make_optimizer(net, "muon", lr), 0, before.clone()
+    optimizer, mean, wanted = Muon(net, lr, momentum), 0, before.clone()
     for _ in gradients(net, 3):
         optimizer.step()
         mean = momentum * mean + net.f6.weight.grad

@@ -1,0 +1,579 @@
+"""An exported network reads what its weights read, without PyTorch; and which files are not run."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import exported
+from exported import ExportedNetwork, fields, integers
+from files import UserError
+from inference import ImageClassifier, main
+from model import NETWORKS, LeNet5, build, load_weights, save_weights
+from onnx_graph import describe, onnx_model, quantised
+from preprocess import to_input
+from read_number import NumberReader
+from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
+from tests.test_export import WEIGHTS
+
+DIGITS = ROOT / "test_digits"
+
+
+def written(path, net, metadata) -> str:
+    """The file that export.py writes of a network, without its look at the test images."""
+    path.write_bytes(onnx_model(net, metadata).SerializeToString(deterministic=True))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def lenet5(pretrained, tmp_path_factory):
+    """The shipped network's exported file."""
+    return written(tmp_path_factory.mktemp("exported") / "lenet5.onnx", *pretrained)
+
+
+@pytest.fixture
+def model(lenet5):
+    """The same as onnx has it, to be changed."""
+    return onnx.load(lenet5)
+
+
+def objects(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# ------------------------------------------------------------ the same answers
+
+
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_an_exported_network_gives_the_probabilities_of_its_weights(tmp_path, mnist, arch):
+    weights = ROOT / "pretrained" / f"{arch}.pth"
+    own, other = (
+        ImageClassifier(path) for path in (weights, written(tmp_path / "a.onnx", *load_weights(weights)))
+    )
+    images = mnist.test_images[: exported.BATCH_SIZE + 50]  # a whole batch and a part of one
+    expected = own.probabilities(images)
+    for pictures in (images, images.numpy(), images[:1].numpy(), images[:0].numpy()):
+        found = other.probabilities(pictures)
+        assert found.dtype == np.float32
+        # Float32 has seven digits, of which sums in another order cost one or two.
+        np.testing.assert_allclose(found, expected[: len(pictures)], rtol=0, atol=1e-5)
+    assert (other.classes, other.limits, other.temperature) == (
+        own.classes,
+        own.limits,
+        own.temperature,
+    )
+    assert other.name == f"{arch} (a.onnx)"
+
+
+def test_the_input_is_that_of_the_weights_to_the_bit(lenet5, mnist):
+    network = ExportedNetwork(lenet5)
+    mean, std = network.metadata["mean"], network.metadata["std"]
+    levels = torch.arange(256, dtype=torch.uint8).repeat(28 * 28 * 2)[: 2 * 28 * 28].reshape(2, 28, 28)
+    for images in (mnist.test_images[:20], levels):
+        expected = to_input(images, mean, std).numpy()
+        np.testing.assert_array_equal(network.inputs(images.numpy()), expected)
+
+
+@pytest.mark.parametrize("change", [{}, {"least_evidence": 100.0}, {"reject_below": 1.0}])
+def test_the_same_is_refused_for_the_same_reason(tmp_path, pretrained, mnist, change):
+    net, metadata = pretrained
+    save_weights(tmp_path / "w.pth", net, **metadata | change)
+    net, metadata = load_weights(tmp_path / "w.pth")
+    own, other = (
+        ImageClassifier(path, reject=True)
+        for path in (tmp_path / "w.pth", written(tmp_path / "w.onnx", net, metadata))
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (30, 28, 28)).astype(np.uint8)
+    pictures = [np.zeros((28, 28), np.uint8), *noise, *mnist.test_images[:100].numpy()]
+    expected, found = own.predict_batch(pictures), other.predict_batch(pictures)
+    assert [result.prediction for result in found] == [result.prediction for result in expected]
+    assert [result.reason for result in found] == [result.reason for result in expected]
+    assert sum(result.reason is not None for result in found) >= 31  # the blank one, and all noise
+
+
+def test_eight_bits_are_read_too(tmp_path, pretrained, mnist):
+    net, metadata = pretrained
+    some = to_input(mnist.train_images[:100], metadata["mean"], metadata["std"]).numpy()
+    small = quantised(onnx_model(net, metadata), some)
+    describe(small, metadata)
+    (tmp_path / "int8.onnx").write_bytes(small.SerializeToString())
+    network = ExportedNetwork(tmp_path / "int8.onnx")
+    right = network.logits(mnist.test_images[:1000]).argmax(axis=1) == mnist.test_labels[:1000].numpy()
+    # The network reads 99.6 % of the test images; eight bits, calibrated on 100 images
+    # in place of 1,000, are not to cost a point.
+    assert right.mean() > 0.985
+
+
+def test_other_classes_and_no_limits(tmp_path, mnist):
+    """As weights that were trained on something else, and before there were limits."""
+    net = build("lenet5", 3)
+    about = {"arch": "lenet5", "mean": 0.5, "std": 0.25, "classes": ["T-shirt", "7", "07"]}
+    classifier = ImageClassifier(written(tmp_path / "a.onnx", net, about))
+    assert classifier.classes == ["T-shirt", 7, "07"]
+    assert classifier.limits == (0.5, 0.0)
+    save_weights(tmp_path / "a.pth", net, **about)
+    images = mnist.test_images[:10]
+    expected = ImageClassifier(tmp_path / "a.pth").probabilities(images)
+    np.testing.assert_allclose(classifier.probabilities(images), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("path", ["lenet5", PRETRAINED])
+def test_pictures_in_memory_are_bytes_of_28_by_28(lenet5, path):
+    classifier = ImageClassifier(lenet5 if path == "lenet5" else path)
+    for images in (
+        np.zeros((28, 28), np.uint8),
+        np.zeros((1, 32, 32), np.uint8),
+        np.zeros((1, 28, 28), np.float32),
+        torch.zeros(1, 28, 28),
+    ):
+        with pytest.raises(ValueError, match="N×28×28 uint8 are wanted, not "):
+            classifier.probabilities(images)
+    read_only = np.zeros((4, 28, 28), np.uint8)
+    read_only.flags.writeable = False
+    backwards = read_only[::-1, ::-1, ::-1]
+    assert (classifier.probabilities(backwards) == classifier.probabilities(read_only)).all()
+
+
+def test_numbers_of_several_digits_with_exported_digits(lenet5):
+    picture = DIGITS / "digit_3.png"
+    own, other = (
+        NumberReader(digit_weights=path).predict_batch([picture])[0] for path in (None, lenet5)
+    )
+    assert own.prediction == other.prediction == "3"
+    assert other.confidence == pytest.approx(own.confidence, abs=1e-5)
+
+
+# ------------------------------------------------------------ the command line
+
+# What main() does with each of several command lines where there is no PyTorch.
+WITHOUT_TORCH = """
+import contextlib, io, json, sys
+sys.modules["torch"] = None  # cannot be imported
+sys.path.insert(0, sys.argv[1])
+import inference
+done = []
+for flags in json.loads(sys.argv[2]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        done.append((inference.main(flags), out.getvalue()))
+print(json.dumps(done))
+"""
+
+
+def test_the_command_line_needs_no_pytorch(lenet5, workdir, capsys):
+    from PIL import Image
+
+    (workdir / "in" / "7").mkdir(parents=True)
+    Image.new("L", (28, 28)).save("in/7/blank.png")
+    Image.open(DIGITS / "digit_7.png").save("in/7/a.gif")
+    Path("list").write_text(f"{DIGITS / 'digit_1.png'}\n{DIGITS / 'digit_2.png'}\n")
+    commands = [
+        [str(DIGITS), "--format", "json"],
+        [str(DIGITS)],
+        ["in", "--reject", "--format", "csv", "--top-k", "2"],
+        ["--files-from", "list", "--format", "json", "--top-k", "1", "--batch-size", "1"],
+        [str(DIGITS / "digit_5.png"), "--invert", "no", "--format", "json"],
+        ["in", "--output", "{}.jsonl", "--plot", "{}.png"],
+        ["in", "--output", "{}.jsonl"],
+        ["--explain", str(DIGITS / "digit_4.png"), "--plot", "{}-steps.png"],
+    ]
+    flags = [[word.format("onnx") for word in (*command, "--weights", lenet5)] for command in commands]
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(ROOT), json.dumps(flags)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    expected = []
+    for command in commands:
+        status = main([word.format("pth") for word in (*command, *WEIGHTS)])
+        expected.append([status, capsys.readouterr().out])
+    for (status, out), (wanted, other) in zip(found, expected, strict=True):
+        assert status == wanted == 0
+        assert same_but_for_digits(out, other)
+    assert same_but_for_digits(Path("onnx.jsonl").read_text(), Path("pth.jsonl").read_text())
+    assert len(objects(Path("onnx.jsonl").read_text())) == 2
+    assert Path("onnx.png").read_bytes() == Path("pth.png").read_bytes()
+    assert os.path.getsize("onnx-steps.png") > 10_000  # a figure, not an empty one
+
+
+def same_but_for_digits(one: str, other: str) -> bool:
+    """Whether two texts are the same but for the last digits of the numbers in them."""
+    words, others = (re.split(r"[][,\s]+", text) for text in (one, other))
+
+    def same(word: str, wanted: str) -> bool:
+        try:
+            return float(word) == pytest.approx(float(wanted), abs=1e-5)
+        except ValueError:
+            return word == wanted
+
+    return len(words) == len(others) and all(map(same, words, others))
+
+
+def test_an_evaluation_is_that_of_the_weights(lenet5, workdir, capsys):
+    for digit in range(10):
+        os.makedirs(f"set/{digit}")
+        (workdir / "set" / str(digit) / "a.png").write_bytes(
+            (DIGITS / f"digit_{digit}.png").read_bytes()
+        )
+    values = []
+    for weights, plot in ((lenet5, ["--plot", "set.png"]), (str(PRETRAINED), [])):
+        flags = ["--evaluate", "set", "--weights", weights, "--format", "json", "--reject"]
+        assert main([*flags, *plot]) == 0
+        out, err = capsys.readouterr()
+        values.append(json.loads(out))
+        assert "answered with --reject: 100.00%, of which 100.00% right" in err
+    for name, value in values[0].items():
+        np.testing.assert_allclose(value, values[1][name], atol=1e-5, err_msg=name)
+
+
+def test_the_loss_of_an_evaluation_is_the_network_s_own(tmp_path, capsys):
+    weights = ROOT / "pretrained" / "lenet5-1998.pth"
+    losses = []
+    for path in (str(weights), written(tmp_path / "a.onnx", *load_weights(weights))):
+        assert main(["--evaluate", str(DIGITS), "--weights", path, "--format", "json"]) == 0
+        losses.append(json.loads(capsys.readouterr().out)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)  # equation 9
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--filters"], "does not show its layers"),
+        (["--maps", str(DIGITS / "digit_1.png")], "does not show its layers"),
+        (["--embedding", str(DIGITS)], "does not show its layers"),
+        (["--robustness", str(DIGITS)], "does not show its layers"),
+        (["--device", "cuda"], "is read on the CPU, not on the device cuda"),
+        (["--arch", "lenet5-conv"], "holds a network of lenet5, not of lenet5-conv"),
+        (["--arch", "lenet6"], "choose from lenet5, "),
+    ],
+)
+def test_what_an_exported_network_is_not_asked_status_2(lenet5, workdir, capsys, flags, words):
+    try:
+        status = main(["--weights", lenet5, *flags])
+    except SystemExit as end:  # argparse's way
+        status = end.code
+    assert status == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert_one_error_line(err, words)
+    assert os.listdir() == []
+
+
+def test_it_is_not_compared_with_others(lenet5, workdir, capsys):
+    flags = ["--robustness", str(DIGITS), *WEIGHTS, "--beside", lenet5]
+    assert main(flags) == 2
+    assert_one_error_line(capsys.readouterr().err, lenet5, "does not show its layers")
+
+
+def test_its_own_architecture_and_device_may_be_named(lenet5, capsys):
+    flags = ["--weights", lenet5, "--arch", "lenet5", "--device", "cpu", str(DIGITS / "digit_1.png")]
+    assert main(flags) == 0
+
+
+def test_without_onnxruntime(lenet5, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(["--weights", lenet5, str(DIGITS)]) == 2
+    err = capsys.readouterr().err
+    assert_one_error_line(
+        err, lenet5, "needs the package onnxruntime", "pip install -r requirements-export.txt"
+    )
+
+
+# ------------------------------------------------------------ files that are not run
+
+
+def refused(path, words):
+    """That a file is refused in one line which has these words, and names it."""
+    with pytest.raises(UserError) as caught:
+        ExportedNetwork(str(path))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert words in message, message
+    assert str(path) in message
+
+
+def changed(model, change):
+    change(model)
+    return model
+
+
+def told(name, value):
+    """A change: another text in the metadata, or none."""
+
+    def change(model):
+        entries = [entry for entry in model.metadata_props if entry.key != name]
+        del model.metadata_props[:]
+        model.metadata_props.extend(entries)
+        if value is not None:
+            model.metadata_props.add(key=name, value=value)
+
+    return change
+
+
+def bias(model):
+    return next(n for n in model.graph.initializer if n.name == "F6.full.bias")
+
+
+def outside(model):
+    """A layer's numbers are said to be in another file, which there is."""
+    Path("secret").write_bytes(bytes(4 * 84))
+    tensor = bias(model)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="secret")
+
+
+def no_more_data_location(model):
+    """The same by an entry alone, without saying so first."""
+    bias(model).external_data.add(key="location", value="/etc/passwd")
+
+
+def other_input(model):
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 28
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 28
+
+
+def other_name(model):
+    model.graph.input[0].name = model.graph.node[0].input[0] = "pixels"
+
+
+def one_picture(model):
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def two_outputs(model):
+    model.graph.output.add().CopyFrom(model.graph.output[0])
+    model.graph.output[1].name = "F6"
+    model.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 84
+
+
+def shorter_bias(model):
+    bias(model).CopyFrom(numpy_helper.from_array(np.zeros(5, np.float32), "F6.full.bias"))
+
+
+def loop(model):
+    """A graph within a node, to be repeated without an end."""
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node.append(helper.make_node("Loop", [], [], body=body))
+
+
+def graph_in_relu(model):
+    body = helper.make_graph([], "body", [], [])
+    node = next(n for n in model.graph.node if n.op_type == "Relu")
+    node.attribute.append(helper.make_attribute("body", body))
+
+
+def other_domain(model):
+    model.graph.node[1].domain = "com.microsoft"
+
+
+def pool_with(name, value):
+    """A change: another setting of S2."""
+
+    def change(model):
+        pool = next(n for n in model.graph.node if n.op_type == "MaxPool")
+        others = [setting for setting in pool.attribute if setting.name != name]
+        del pool.attribute[:]
+        pool.attribute.extend([*others, helper.make_attribute(name, value)])
+
+    return change
+
+
+def empty_weights(model):
+    bias(model).CopyFrom(numpy_helper.from_array(np.zeros((0, 84), np.float32), "F6.full.bias"))
+
+
+def function(model):
+    model.functions.append(helper.make_function("", "Relu", ["x"], ["y"], [], model.opset_import))
+
+
+def many_nodes(model):
+    node = next(n for n in model.graph.node if n.op_type == "Relu")
+    model.graph.node.extend([node] * exported.MOST_NODES)
+
+
+def sparse(model):
+    values = helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])
+    places = helper.make_tensor("p", TensorProto.INT64, [1], [0])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [10]))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda model: model.metadata_props.clear() or model.ClearField("metadata_props"),
+            "does not say its arch",
+        ),
+        (told("mean", None), "does not say its mean"),
+        (told("std", "0"), "its std is 0, which is not above 0 or too small"),
+        (told("mean", "none"), "its mean is not a number"),
+        (told("temperature", "1e999"), "its temperature is not a number"),
+        (told("reject_below", "[" * 100_000), "its reject_below is not a number"),
+        (told("classes", '"0123456789"'), "its classes are not a list of names"),
+        (told("classes", '["0", "1"]'), "other numbers than N×1×32×32 and N×2"),
+        (outside, "has its numbers in another file"),
+        (no_more_data_location, "has its numbers in another file"),
+        (other_input, "a.onnx"),
+        (other_name, "other numbers than N×1×32×32"),
+        (one_picture, "cannot be run: "),
+        (two_outputs, "other numbers than N×1×32×32"),
+        (shorter_bias, "cannot be run: "),
+        (loop, "has the operation Loop, which no network here has, and is not run"),
+        (graph_in_relu, "has an operation with more than integers to set"),
+        (other_domain, "has operations that are not of ONNX"),
+        (pool_with("pads", [1_000_000] * 4), "has the setting pads [1000000"),
+        (pool_with("strides", [0, 0]), "has the setting strides [0, 0] of an operation"),
+        (pool_with("dilations", [2, 2]), "has the setting dilations [2, 2] of an operation"),
+        (pool_with("strides", [2, -(1 << 63)]), "has the setting strides"),
+        (empty_weights, "has an empty list of numbers"),
+        (function, "has functions of its own"),
+        (many_nodes, "nodes, which no network here has"),
+        (sparse, "has sparse numbers"),
+        (lambda model: model.ClearField("graph"), "is not an ONNX file, or is damaged"),
+    ],
+)
+def test_a_model_that_is_none_of_ours(model, workdir, capfd, change, words):
+    change(model)
+    Path("a.onnx").write_bytes(model.SerializeToString())
+    refused("a.onnx", words)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_graph_that_wants_all_memory(workdir, pretrained, capfd):
+    """Sums of long rows with each other: 400 GB of numbers from a file of half a megabyte."""
+    rows = [
+        numpy_helper.from_array(np.zeros(shape, np.float32), name)
+        for name, shape in (("a", (100_000, 1, 1, 1)), ("b", (1, 1_000, 1, 1)), ("c", (1, 1, 1, 1_000)))
+    ]
+    nodes = [
+        helper.make_node("Add", ["a", "b"], ["x"]),
+        helper.make_node("Add", ["x", "c"], ["y"]),
+        helper.make_node("Flatten", ["input"], ["flat"]),
+        helper.make_node("Slice", ["flat", "from", "to", "axes"], ["logits"]),
+        helper.make_node("Flatten", ["y"], ["z"]),
+    ]
+    numbers = [
+        numpy_helper.from_array(np.array([n]), name)
+        for name, n in (("from", 0), ("to", 10), ("axes", 1))
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
+        for name, shape in (("input", (1, 32, 32)), ("logits", (10,)), ("z", (1_000_000,)))
+    ]
+    graph = helper.make_graph(nodes, "large", ends[:1], ends[1:], [*rows, *numbers])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    describe(model, pretrained[1])
+    Path("a.onnx").write_bytes(model.SerializeToString())
+    refused("a.onnx", "a.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_files_that_are_no_models(workdir, capsys, lenet5):
+    data = Path(lenet5).read_bytes()
+    cases = {
+        "missing.onnx": (None, "there is no missing.onnx"),
+        "empty.onnx": (b"", "is not an ONNX file"),
+        "text.onnx": (b"not a model at all\n" * 10, "is not an ONNX file"),
+        "weights.onnx": (PRETRAINED.read_bytes(), "is not an ONNX file"),
+        "half.onnx": (data[: len(data) // 2], "is not an ONNX file"),
+        "large.onnx": (b"\x12" * ((16 << 20) + 1), "is larger than 16,777,216 bytes"),
+    }
+    for name, (content, words) in cases.items():
+        if content is not None:
+            Path(name).write_bytes(content)
+        assert main(["--weights", name, str(DIGITS)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert_one_error_line(err, name, words)
+    os.mkdir("folder.onnx")
+    assert main(["--weights", "folder.onnx", str(DIGITS)]) == 2
+    assert_one_error_line(capsys.readouterr().err, "folder.onnx", "not a regular file")
+
+
+def test_damage_anywhere_is_one_line(workdir, lenet5, capfd):
+    """A byte or a bit of the structure is another, or the rest is missing: refused, or still read."""
+    data, rng = Path(lenet5).read_bytes(), np.random.default_rng(0)
+    # The numbers of C5 and F6 are most of the file, and not what is looked at here.
+    places = np.concatenate([np.arange(1_000), np.arange(len(data) - 2_000, len(data))])
+    refusals = []
+    for trial in range(200):
+        damaged, place = bytearray(data), int(rng.choice(places))
+        if trial % 3 == 0:
+            damaged[place] ^= 1 << int(rng.integers(8))
+        elif trial % 3 == 1:
+            damaged[place] = int(rng.integers(256))
+        else:
+            del damaged[place:]
+        Path("a.onnx").write_bytes(damaged)
+        try:
+            ExportedNetwork("a.onnx").logits(np.zeros((1, 28, 28), np.uint8))
+        except UserError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 66  # a cut-off file always is
+    assert not any("\n" in words for words in refusals)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_weights_that_are_no_numbers(tmp_path, capsys, pretrained):
+    net = LeNet5()
+    net.load_state_dict(pretrained[0].state_dict())
+    net.output.bias.data[3] = float("nan")
+    path = written(tmp_path / "a.onnx", net, pretrained[1])
+    assert main(["--weights", path, str(DIGITS)]) == 2
+    assert_one_error_line(capsys.readouterr().err, "not finite numbers")
+
+
+# ------------------------------------------------------------ protocol buffers
+
+
+def test_fields_are_those_that_onnx_writes():
+    tensor = TensorProto(dims=[3, -1, 1 << 40], data_type=1, raw_data=b"abc", name="a name")
+    assert [
+        (n, v if isinstance(v, int) else bytes(v)) for n, v in fields(tensor.SerializeToString())
+    ] == [
+        (1, 3),
+        (1, (1 << 64) - 1),
+        (1, 1 << 40),
+        (2, 1),
+        (8, b"a name"),
+        (9, b"abc"),
+    ]
+    setting = helper.make_attribute("pads", [0, -5, 300, -(1 << 63)])
+    found = [
+        n for field, value in fields(setting.SerializeToString()) if field == 8 for n in integers(value)
+    ]
+    assert found == [0, -5, 300, -(1 << 63)]
+    assert list(integers(memoryview(b"\x05\xac\x02"))) == [5, 300]  # packed, as protobuf.dev has it
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x08",
+        b"\x08\xff",
+        b"\x08" + b"\xff" * 11,
+        b"\x12\x05abc",
+        b"\x0b",
+        b"\x0d\x00",
+        b"\x09\x00\x00",
+    ],
+)
+def test_what_is_no_message(data):
+    with pytest.raises(ValueError, match=r"it (ends|has)"):
+        list(fields(data))
+
+
+def test_a_number_in_place_of_a_message(workdir):
+    for data in (
+        b"\x38\x05",
+        b"\x3a\x02\x08\x05",
+        b"\x3a\x04\x0a\x02\x20\x05",
+    ):  # graph, node, operation
+        Path("a.onnx").write_bytes(data)
+        refused("a.onnx", "is not an ONNX file, or is damaged")
