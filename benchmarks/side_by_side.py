@@ -71,6 +71,7 @@ CONTESTANTS = {
     "tinygrad": Contestant("tinygrad", "tinygrad_lenet.py", needs="tinygrad"),
     "sklearn": Contestant("scikit-learn's MLP", "sklearn_mlp.py", needs="sklearn"),
     "ours": Contestant("`train.py`", "ours.py", grows=True),
+    "ours-quick": Contestant("`train.py --recipe quick`", "ours.py", ("--recipe", "quick"), epochs=2),
     "ours-plain": Contestant("`train.py --augment none`", "ours.py", ("--augment", "none")),
 }
 LIMIT = "limit"  # takes its turn like a contestant, since the machine's speed drifts
