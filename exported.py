@@ -15,6 +15,7 @@ file itself brings, and in as much memory as a LeNet needs.
 import contextlib
 import functools
 import json
+import math
 import os
 from collections.abc import Iterator
 
@@ -261,12 +262,15 @@ def check_setting(path, setting) -> None:
 
 
 def check_numbers(path, tensor) -> None:
-    """Raise UserError for numbers that are elsewhere, or none."""
+    """Raise UserError for numbers that are elsewhere, or none, or more than there are bytes of them."""
+    sides = []
     for field, value in fields(tensor):
+        if field == 1:
+            sides += integers(value)
         if field == 13 or (field == 14 and value != 0):
             raise UserError(f"{path} has its numbers in another file, which is not read; {HINT}")
-        if field == 1 and not all(length > 0 for length in integers(value)):
-            raise foreign(path, "an empty list of numbers")
+    if not all(0 < side <= len(tensor) for side in sides) or math.prod(sides) > len(tensor):
+        raise foreign(path, f"{'×'.join(map(str, sides[:4]))} numbers in {len(tensor):,} bytes")
 
 
 def text(value: int | memoryview) -> str:
