@@ -6,10 +6,10 @@
     >>> network.logits(np.zeros((1, 28, 28), np.uint8)).shape
     (1, 10)
 
-onnxruntime (in requirements-export.txt) runs the graph; it is loaded in a tenth of a second,
-where PyTorch takes one or two. A file may come from anywhere, so it is looked through first:
-only graphs of the operations that `onnx_graph.py` writes are run, with the numbers that the
-file itself brings, and in as much memory as a LeNet needs.
+onnxruntime (in requirements-export.txt) runs the graph, and takes a small part of the time
+that PyTorch takes to import (`benchmarks/inference_start.py`). A file may come from anywhere,
+so it is looked through first: only graphs of the operations that `onnx_graph.py` writes are
+run, with the numbers that the file itself brings, and in as much memory as a LeNet needs.
 """
 
 import contextlib
