@@ -6,15 +6,16 @@
     >>> network.logits(np.zeros((1, 28, 28), np.uint8)).shape
     (1, 10)
 
-onnxruntime (in requirements-export.txt) runs the graph; it is loaded in a tenth of a second,
-where PyTorch takes one or two. A file may come from anywhere, so it is looked through first:
-only graphs of the operations that `onnx_graph.py` writes are run, with the numbers that the
-file itself brings, and in as much memory as a LeNet needs.
+onnxruntime (in requirements-export.txt) runs the graph, and takes a small part of the time
+that PyTorch takes to import (`benchmarks/inference_start.py`). A file may come from anywhere,
+so it is looked through first: only graphs of the operations that `onnx_graph.py` writes are
+run, with the numbers that the file itself brings, and in as much memory as a LeNet needs.
 """
 
 import contextlib
 import functools
 import json
+import math
 import os
 from collections.abc import Iterator
 
@@ -261,12 +262,15 @@ def check_setting(path, setting) -> None:
 
 
 def check_numbers(path, tensor) -> None:
-    """Raise UserError for numbers that are elsewhere, or none."""
+    """Raise UserError for numbers that are elsewhere, or none, or more than there are bytes of them."""
+    sides = []
     for field, value in fields(tensor):
+        if field == 1:
+            sides += integers(value)
         if field == 13 or (field == 14 and value != 0):
             raise UserError(f"{path} has its numbers in another file, which is not read; {HINT}")
-        if field == 1 and not all(length > 0 for length in integers(value)):
-            raise foreign(path, "an empty list of numbers")
+    if not all(0 < side <= len(tensor) for side in sides) or math.prod(sides) > len(tensor):
+        raise foreign(path, f"{'×'.join(map(str, sides[:4]))} numbers in {len(tensor):,} bytes")
 
 
 def text(value: int | memoryview) -> str:

@@ -422,7 +422,7 @@ def download(url: str, limit: int, timeout: float = 15.0) -> bytes:
 
     Raises UserError with the reason, in words, of whatever went wrong.
     """
-    # Most scripts fetch nothing, and these take as long to import as ten pictures to read.
+    # Most scripts fetch nothing, and these take a while to import.
     import http.client
     import urllib.error
     import urllib.request

@@ -120,7 +120,7 @@ class ImageClassifier:
     @property
     def trained(self) -> TrainedNetwork:
         """The network in PyTorch. Raises UserError for an exported one, whose layers nobody sees."""
-        if is_exported(self.weights):
+        if isinstance(self.network, ExportedNetwork):
             raise UserError(
                 f"{self.weights} does not show its layers, which are wanted here: "
                 "take the .pth that it was made from"
@@ -129,10 +129,12 @@ class ImageClassifier:
 
     @property
     def net(self) -> nn.Module:
+        """The module of PyTorch that `trained` has."""
         return self.trained.net
 
     @property
     def device(self) -> torch.device:
+        """What `net` is on."""
         return self.trained.device
 
     def predict(self, picture) -> int | str | None:
@@ -392,7 +394,7 @@ def evaluation_of(classifier: ImageClassifier, images: torch.Tensor, labels: tor
     from evaluate import compare, evaluate, loss_function
     from model import NETWORKS
 
-    if not is_exported(classifier.weights):
+    if not isinstance(classifier.network, ExportedNetwork):
         return evaluate(classifier.net, classifier.inputs(images), labels)
     logits = torch.from_numpy(classifier.network.logits(images))
     return compare(logits, labels, loss_function(NETWORKS.get(classifier.network.arch)))
@@ -522,7 +524,7 @@ def draw_robustness(classifier: ImageClassifier, arguments) -> int:
         classifiers.append(ImageClassifier(weights, device=arguments.device, arch=arguments.arch))
         if classifiers[-1].classes != classifier.classes:
             raise UserError(f"{weights} knows other classes than {classifier.weights}")
-    nets = [each.net for each in classifiers]
+    nets = [each.net for each in classifiers]  # an exported one is refused before all is read
     images, labels, unusable = evaluation_set(arguments.robustness, classifier)
     curves = {}
     for each, net in zip(classifiers, nets, strict=True):
@@ -605,8 +607,16 @@ def parse_arguments(argv):
     )
     add = parser.add_argument
     add("paths", nargs="*", metavar="PICTURE|FOLDER", help="what to read (test_digits)")
-    add("--weights", metavar="FILE", help=f"({WEIGHTS}, else those in pretrained/)")
-    add("--arch", type=network_name, help="for weights that do not say what they are of")
+    add(
+        "--weights",
+        metavar="FILE",
+        help=f"weights, or an exported .onnx ({WEIGHTS}, else those in pretrained/)",
+    )
+    add(
+        "--arch",
+        type=network_name,
+        help="for weights that do not say what they are of: a network's name",
+    )
     add("--top-k", type=number(int, 1, 1000), default=3, help="choices in json and csv (3)")
     add("--format", choices=["table", "json", "csv"], default="table", help="(table)")
     add("--plot", metavar="FILE", help="draw the pictures as the network saw them, wrong ones first")

@@ -21,8 +21,7 @@ from evaluate import compute_logits
 from model import load_weights, pick_device
 from preprocess import to_input
 
-# Pictures at a time, which stay in the cache with their inputs: with 250 two cores read
-# a tenth more in a second than with 500 or with 60.
+# Pictures at a time: few enough to stay in the cache together with the inputs that they become.
 BATCH_SIZE = 250
 
 

@@ -3,12 +3,13 @@
 damaged          bits, header fields, pieces of any file
 damaged_inside   the same within a PNG's chunks, a zip's members or a gzip stream, with right checksums
 damaged_value    odd things in the places of a nested value's numbers, names and lists
-damaged_json, damaged_csv, damaged_pth   the same in a file
+damaged_json, damaged_csv, damaged_onnx, damaged_pth   the same in a file
 """
 
 import gzip
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -192,6 +193,77 @@ def damaged_csv(data: bytes, other: bytes, rng) -> bytes:
     rows = rows if isinstance(rows, list) else [rows]
     lines = (",".join(map(str, row)) if isinstance(row, list) else str(row) for row in rows)
     return "\n".join(lines).encode("utf-8", "surrogatepass")
+
+
+def damaged_onnx(data: bytes, other: bytes, rng) -> bytes:
+    """A file of export.py: its bytes, or one to three of the values, and the nodes, in its model."""
+    import onnx
+
+    if rng.random() < 0.3:
+        return damaged(data, other, rng)
+    model = onnx.load_from_string(data)
+    for _ in range(1 + int(rng.integers(3))):
+        if rng.random() < 0.1:  # a node, a list of numbers or an end less, or once more
+            entries = (
+                model.graph.node,
+                model.graph.initializer,
+                model.graph.input,
+                model.metadata_props,
+            )
+            chosen = entries[rng.integers(len(entries))]
+            if not chosen:
+                continue
+            place = int(rng.integers(len(chosen)))
+            chosen.append(chosen[place]) if rng.random() < 0.5 else chosen.pop(place)
+            continue
+        places = list(values_in(model))
+        message, name, place = places[rng.integers(len(places))]
+        value = getattr(message, name) if place is None else getattr(message, name)[place]
+        value = odd_for_onnx(value, rng)
+        try:
+            if place is None:
+                setattr(message, name, value)
+            else:
+                getattr(message, name)[place] = value
+        except ValueError:  # larger than the field, or not one of those that it has names for
+            continue
+    return model.SerializeToString()
+
+
+def values_in(message):
+    """Each number and text in a message of protocol buffers: what has it, its name, where in a list."""
+    for field, value in message.ListFields():
+        is_list = not isinstance(value, int | float | str | bytes) and not hasattr(value, "ListFields")
+        for place, entry in enumerate(value) if is_list else [(None, value)]:
+            if hasattr(entry, "ListFields"):
+                yield from values_in(entry)
+            else:
+                yield message, field.name, place
+
+
+def odd_for_onnx(value, rng):
+    """Another value of the same kind."""
+    if isinstance(value, int):
+        return int(NUMBERS[rng.integers(len(NUMBERS))]) if rng.random() < 0.7 else value + 1
+    if isinstance(value, float):
+        return float(rng.choice([0.0, -1.0, 1e308, math.nan, math.inf]))
+    if isinstance(value, bytes):
+        return value[: int(rng.integers(len(value) + 1))] + rng.bytes(int(rng.integers(9)))
+    odd = (
+        "Loop",
+        "If",
+        "Conv",
+        "Add",
+        "MatMul",
+        "com.microsoft",
+        "input",
+        "logits",
+        "C1",
+        "../../x",
+        "",
+    )
+    odd += ("0", "-1", "1e999", "NaN", "null", "[]", '["a"]', "[" * 100_000, "y" * 100_000, "9" * 5000)
+    return odd[rng.integers(len(odd))]
 
 
 def damaged_pth(data: bytes, other: bytes, rng) -> bytes:

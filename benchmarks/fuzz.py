@@ -32,7 +32,15 @@ from pathlib import Path
 
 import numpy as np
 from common import ROOT, load, save
-from damage import damaged, damaged_csv, damaged_inside, damaged_json, damaged_pth, generator
+from damage import (
+    damaged,
+    damaged_csv,
+    damaged_inside,
+    damaged_json,
+    damaged_onnx,
+    damaged_pth,
+    generator,
+)
 from PIL import Image, ImageOps, PngImagePlugin
 
 from files import UserError, md5
@@ -96,6 +104,7 @@ CASES = {
     "ppm": 800,
     "other": 1500,
     "pth": 2500,
+    "onnx": 2000,
     "idx": 1500,
     "idx.gz": 1000,
     "verified": 500,
@@ -234,6 +243,23 @@ def weights_files() -> list[bytes]:
     buffer = io.BytesIO()
     torch.save(plain, buffer, _use_new_zipfile_serialization=False)  # as before PyTorch 1.6
     return [*found, to_bytes(dict(plain)), buffer.getvalue()]
+
+
+def onnx_files() -> list[bytes]:
+    """Of every network, and of one in whole numbers of eight bits."""
+    import numpy as np
+    import torch
+
+    from model import NETWORKS, build, default_metadata
+    from onnx_graph import describe, onnx_model, quantised
+
+    torch.manual_seed(0)
+    more = {"temperature": 1.5, "reject_below": 0.4, "least_evidence": 0.1, "non_digits": True}
+    nets = [build(name) for name in NETWORKS]
+    models = [onnx_model(net, default_metadata(net) | more) for net in nets]
+    small = quantised(models[0], np.random.default_rng(0).random((10, 1, 32, 32), np.float32))
+    describe(small, default_metadata(nets[0]) | more)
+    return [model.SerializeToString(deterministic=True) for model in (*models, small)]
 
 
 def new_run(folder: Path):
@@ -421,6 +447,7 @@ KINDS = {
     **{kind: (lambda kind=kind: written(kind), read_picture, damaged_inside) for kind in PICTURES},
     "other": (others, read_picture, damaged_inside),
     "pth": (weights_files, read_weights, damaged_pth),
+    "onnx": (onnx_files, read_weights, damaged_onnx),
     "idx": (idx_files, read_idx, damaged_inside),
     "idx.gz": (compressed_idx_files, read_compressed_idx, damaged_inside),
     "verified": (lambda: [idx_files()[0], compressed_idx_files()[0]], read_verified_idx, damaged_inside),

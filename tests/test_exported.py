@@ -403,6 +403,10 @@ def sparse(model):
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [10]))
 
 
+def many_weights(model):
+    bias(model).dims[:] = [1 << 32, 1 << 32]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -431,7 +435,8 @@ def sparse(model):
         (pool_with("strides", [0, 0]), "has the setting strides [0, 0] of an operation"),
         (pool_with("dilations", [2, 2]), "has the setting dilations [2, 2] of an operation"),
         (pool_with("strides", [2, -(1 << 63)]), "has the setting strides"),
-        (empty_weights, "has an empty list of numbers"),
+        (empty_weights, "has 0×84 numbers in "),
+        (many_weights, "has 4294967296×4294967296 numbers in "),
         (function, "has functions of its own"),
         (many_nodes, "nodes, which no network here has"),
         (sparse, "has sparse numbers"),

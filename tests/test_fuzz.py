@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import fuzz
 
-EACH = 10  # files of each of the 35 kinds
+EACH = 10  # files of each of the 36 kinds
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is watched in /proc")
