@@ -699,11 +699,28 @@ def read_all(classifier, preparation, todo: Iterator[list[str]]) -> Iterator[lis
     """The results of each batch of paths, in their order."""
     if processes.count() == 1:
         for paths, prepared in preparation.ahead(todo):
-            yield classifier.predict_batch(paths, prepared)
+            with contextlib.nullcontext() if preparation.workers is None else one_thread():
+                results = classifier.predict_batch(paths, prepared)
+            yield results
         return
     for paths in todo:
         yield read_together(classifier, preparation, paths)
     read_together(classifier, preparation, [])  # the others need not wait for more
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Run the network in one thread meanwhile: the cores are for those that prepare pictures.
+
+    PyTorch's threads wait for each other awake, and where one of them has no core, the
+    others wait for nothing.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def read_together(classifier, preparation, paths: list[str] | None) -> list:

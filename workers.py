@@ -30,7 +30,10 @@ from files import UserError, say
 # gives a list with an element for each. None of these modules imports PyTorch.
 WORK = {"digits": ("preprocess", "all_mnist_like"), "numbers": ("lines", "all_numbers_in")}
 MOST = 16  # workers that are started unasked: the network of one process keeps up with no more
-PATIENCE = 0.5  # seconds of work that this process does alone before it pays to start workers
+# Unasked, workers are started when this process has prepared pictures for so many seconds, and
+# for such a share of all the time: where a network takes most of it, or who lists the paths,
+# workers would help little.
+PATIENCE, WORTH = 0.5, 0.4
 FIRST = 16  # pictures that a worker is given while it is not known how long they take
 SHARE = 0.05  # seconds that a worker is to take for the pictures that it is given at a time
 AHEAD = 64  # pictures for each worker that are prepared before their turn, and two batches at least
@@ -173,10 +176,10 @@ class Workers:
 
 
 class Preparation:
-    """Where the pictures of one command are prepared: in workers, or in this process.
+    """Where the pictures of one command are prepared: in this process, or in workers.
 
-    `count` workers, or with None as many as the machine has cores once there was enough to
-    do for this process alone. Use it in a `with`.
+    `count` workers; None begins with none and starts one for each core if there is much to
+    do that way. Use it in a `with`.
     """
 
     def __init__(self, count: int | None, work: str, invert: str):
@@ -196,26 +199,26 @@ class Preparation:
     def start(self, count: int) -> None:
         self.workers = self.ending.enter_context(Workers(count, self.work, self.invert))
 
-    def of(self, paths: list[str]) -> list | None:
-        """What workers make of each picture; None without workers."""
-        return None if self.workers is None else joined(self.workers.submit(paths))
+    def here(self, paths: list[str]) -> list:
+        """What is made of these pictures, by this process."""
+        return function_of(*WORK[self.work])(paths, self.invert)
 
-    def ahead(self, batches: Iterator[list[str]]) -> Iterator[tuple[list[str], list | None]]:
-        """Each batch of paths, and what workers made of each of its pictures.
+    def of(self, paths: list[str]) -> list:
+        """What is made of these pictures, by workers if there are any."""
+        return self.here(paths) if self.workers is None else joined(self.workers.submit(paths))
 
-        Workers are some batches ahead. The second is None while this process is to do it
-        itself: there are no workers, or not yet.
-        """
-        began, busy = time.perf_counter(), 0.0
+    def ahead(self, batches: Iterator[list[str]]) -> Iterator[tuple[list[str], list]]:
+        """Each batch of paths, and what is made of its pictures; workers are some batches ahead."""
+        began, spent = time.perf_counter(), 0.0
         waiting: deque[tuple[list[str], list[Future]]] = deque()
         for batch in batches:
             if self.workers is None or (self.most and not self.workers.are_ready):
                 start = time.perf_counter()
-                yield batch, None
-                busy += time.perf_counter() - start
-                # Where most of the time goes by before the next path is there, workers help little.
-                is_waited_for = busy > (time.perf_counter() - began) / 2
-                if self.most and self.workers is None and busy > PATIENCE and is_waited_for:
+                made = self.here(batch)
+                spent += time.perf_counter() - start
+                yield batch, made
+                is_worth_it = spent > max(PATIENCE, WORTH * (time.perf_counter() - began))
+                if is_worth_it and self.most and self.workers is None:
                     self.start(self.most)
                 continue
             waiting.append((batch, self.workers.submit(batch)))
@@ -224,6 +227,10 @@ class Preparation:
                 yield paths, joined(parts)
         for paths, parts in waiting:
             yield paths, joined(parts)
+
+
+def function_of(module: str, name: str):
+    return getattr(importlib.import_module(module), name)
 
 
 def joined(parts: list[Future]) -> list:
@@ -240,8 +247,7 @@ def main() -> int:
     """Answer the questions on standard input, until it ends."""
     questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that a library prints gets among the answers
-    module, function = sys.argv[1:]
-    work = getattr(importlib.import_module(module), function)
+    work = function_of(*sys.argv[1:])
     # The process that asks may be gone without a word.
     with contextlib.suppress(EOFError, BrokenPipeError), answers:
         answer = "ready"

@@ -179,17 +179,6 @@ def test_few_pictures_need_no_workers(workdir, capsys, started):
     assert not started
 
 
-def consume(preparation, batches, seconds: float) -> list:
-    """What is prepared of batches, by a reader that takes some time for each."""
-    found = []
-    for paths, made in preparation.ahead(batches):
-        if made is None:
-            made = all_mnist_like(paths)
-            time.sleep(seconds)
-        found.append(made)
-    return found
-
-
 def test_workers_are_started_when_there_is_much_to_do(workdir, started, monkeypatch):
     paths = pictures(workdir, ["a.png", "b.png"])
     monkeypatch.setattr(workers, "PATIENCE", 0.01)
@@ -203,23 +192,26 @@ def test_workers_are_started_when_there_is_much_to_do(workdir, started, monkeypa
         yield paths
 
     with Preparation(None, "digits", "auto") as preparation:
-        found = consume(preparation, until_workers_are_ready(), 0.02)
+        found = list(preparation.ahead(until_workers_are_ready()))
     assert len(started) == 2
-    assert all(same(made, all_mnist_like(paths)) for made in found)
+    assert len(found) > 2
+    assert all(same(made, all_mnist_like(paths)) for _, made in found)
 
 
-def test_workers_are_not_started_for_a_slow_list_of_paths(workdir, started, monkeypatch):
+@pytest.mark.parametrize("waits", ["for the next path", "for the network"])
+def test_workers_are_not_started_where_they_would_help_little(workdir, started, monkeypatch, waits):
     paths = pictures(workdir, ["a.png"])
     monkeypatch.setattr(workers, "PATIENCE", 0.0)
     monkeypatch.setattr(workers, "most_that_pay", lambda: 2)
 
     def slow():
         for _ in range(5):
-            time.sleep(0.1)
+            time.sleep(0.2 if waits == "for the next path" else 0)
             yield paths
 
     with Preparation(None, "digits", "auto") as preparation:
-        assert len(consume(preparation, slow(), 0.0)) == 5
+        for _ in preparation.ahead(slow()):
+            time.sleep(0.2 if waits == "for the network" else 0)
     assert not started
 
 
