@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import inference
@@ -108,6 +109,25 @@ def test_results_are_those_of_one_process(workdir, capsys, started, count):
         assert len(started) == workers_asked
     assert found[count] == found[0]
     assert [row["path"] for row in objects(found[count])[:41]] == [*names, "none.png"]
+
+
+def test_the_network_runs_in_one_thread_beside_workers(workdir, monkeypatch, started):
+    predict, threads = ImageClassifier.predict_batch, []
+
+    def predict_and_count(classifier, paths, prepared=None):
+        threads.append(torch.get_num_threads())
+        return predict(classifier, paths, prepared)
+
+    monkeypatch.setattr(ImageClassifier, "predict_batch", predict_and_count)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for count in (0, 1):
+            assert inference.main([str(DIGITS), *READING, "--workers", str(count)]) == 0
+        assert threads == [3, 1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_numbers_too(workdir, capsys, started):
