@@ -812,13 +812,12 @@ def one_thread():
     """Run the network in one thread meanwhile: the cores are for those that prepare pictures.
 
     PyTorch's threads wait for each other awake, and where one of them has no core, the
-    others wait for nothing. An exported network has one in any case.
+    others wait for nothing.
     """
-    if "torch" not in sys.modules:
+    torch = sys.modules.get("torch")
+    if torch is None:  # the network is one that does without
         yield
         return
-    import torch
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

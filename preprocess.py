@@ -68,6 +68,9 @@ class PictureError(UserError):
     """A picture that cannot be read; the message says why."""
 
 
+Attempt = tuple[np.ndarray | None, str | None]  # a digit and None; or None, and why there is none
+
+
 class Ink(NamedTuple):
     """How much each pixel of a picture is ink, and what was found on the way."""
 
@@ -458,9 +461,6 @@ def attempt(work: Callable, *arguments) -> tuple:
         return None, str(error)
     except MemoryError:
         return None, "this machine has not enough memory for it"
-
-
-Attempt = tuple[np.ndarray | None, str | None]  # a digit or None; None, or why it cannot be read
 
 
 def all_mnist_like(sources: Iterable, invert: str = "auto") -> list[Attempt]:

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from files import UserError, say
+from files import UserError, reason, say
 
 # What workers do: the module and its function, which takes a list of paths and `invert` and
 # gives a list with an element for each. None of these modules imports PyTorch.
@@ -53,13 +53,16 @@ class Worker:
             apart = {"start_new_session": True}  # Ctrl-C is for the process that people see
         else:
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        self.process = subprocess.Popen(
-            [sys.executable, os.path.abspath(__file__), *WORK[work]],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | ONE_THREAD,
-            **apart,
-        )
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, os.path.abspath(__file__), *WORK[work]],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | ONE_THREAD,
+                **apart,
+            )
+        except OSError as error:
+            raise UserError(f"cannot start a worker process: {reason(error)}") from error
         self.is_ready = False
 
     def wait_until_ready(self) -> None:
@@ -106,7 +109,7 @@ class Workers:
         self.count, self.work, self.invert = count, work, invert
         self.pace = SHARE / FIRST  # seconds a picture takes, as far as that is known
         self.is_closed, self.lock = False, threading.Lock()
-        self.all: list[Worker] = []
+        self.all: list[Worker] = []  # also those that have ended
         self.idle: deque[Worker] = deque()  # as many as there are idle threads
         self.threads = ThreadPoolExecutor(count, "workers")
         for _ in range(count):
@@ -125,12 +128,16 @@ class Workers:
                 worker.process.kill()
             worker.end()
         self.threads.shutdown()
+        for worker in self.all:
+            worker.process.stdout.close()
 
     def start_one(self) -> None:
+        """Start a worker, unless all is at its end."""
         with self.lock:
-            if not self.is_closed:
-                self.all.append(Worker(self.work))
-                self.idle.append(self.all[-1])
+            if self.is_closed:
+                raise WorkerEndedError("is no longer wanted")
+            self.all.append(Worker(self.work))
+            self.idle.append(self.all[-1])
 
     @property
     def are_ready(self) -> bool:
@@ -159,9 +166,6 @@ class Workers:
         try:
             found = worker.ask(paths, self.invert)
         except WorkerEndedError as ended:
-            if self.is_closed:
-                raise
-            self.all.remove(worker)
             self.start_one()
             if len(paths) == 1:
                 return [(None, f"the process that prepared it {ended}: is there enough memory for it?")]

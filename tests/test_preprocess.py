@@ -279,7 +279,7 @@ def ink_one_by_one(gray, invert):
     if doubtful and preprocess.has_two_levels(gray):
         paper, noise = preprocess.paper_beside_ink(gray, border, invert)
     elif noise > 0 and min(height, width) > 2 * rim + 2:
-        gray = np.asarray(Image.fromarray(gray).filter(ImageFilter.MedianFilter(3)))
+        gray = np.asarray(Image.fromarray(gray.astype(np.uint8)).filter(ImageFilter.MedianFilter(3)))
     away = gray.astype(np.float32) - paper
     bright, dark = np.maximum(away, 0), np.maximum(-away, 0)
     is_dark = {"yes": True, "no": False, "auto": (dark**2).sum() > (bright**2).sum()}[invert]
@@ -323,9 +323,9 @@ def odd_pictures(rng, count, height, width):
 @settings(max_examples=150, deadline=None)
 def test_ink_of_many_is_the_ink_of_each(height, width, count, invert, seed):
     """To the last bit, which decides now and then by which pixel a digit is moved."""
-    grays = odd_pictures(np.random.default_rng(seed), count, height, width)
-    for levels in (grays, grays.astype(np.float32)):
-        amounts, papers, darks = preprocess.find_inks(levels, invert)
+    levels = odd_pictures(np.random.default_rng(seed), count, height, width)
+    for grays in (levels, levels.astype(np.float32)):
+        amounts, papers, darks = preprocess.find_inks(grays, invert)
         for gray, amount, paper, dark in zip(grays, amounts, papers, darks, strict=True):
             expected, own_paper, own_dark = ink_one_by_one(gray, invert)
             assert amount.dtype == np.float32
