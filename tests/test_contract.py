@@ -79,8 +79,9 @@ def lines(text):
     ],
 )
 def test_a_signal_during_the_imports_is_one_line(workdir, script, imported, number, status, word):
-    # A library of this name that takes a minute to import, and says when it begins.
-    slow = 'import time\nprint("importing", flush=True)\ntime.sleep(60)\n'
+    # A library of this name that takes a minute to import, and says when it begins. (Python hears
+    # no signal that comes just before a sleep until it is over, so there are many short ones.)
+    slow = 'import time\nprint("importing", flush=True)\nfor _ in range(600):\n    time.sleep(0.1)\n'
     (workdir / f"{imported}.py").write_text(slow)
     process = subprocess.Popen(
         [sys.executable, str(ROOT / script)],
