@@ -20,6 +20,7 @@ import processes
 from dataset import Augmentation, random_maps, random_pens, redraw, warp
 from evaluate import BATCH_SIZE, loss_function
 from lenet1998 import DiagonalLevenbergMarquardt
+from muon import Muon
 
 
 def one_cycle(progress: float, warm_up: float = 0.2) -> float:
@@ -55,6 +56,7 @@ OPTIMIZERS = {
     "adam": (torch.optim.Adam, {"fused": True}),
     "adamw": (torch.optim.AdamW, {"weight_decay": 0.01, "fused": True}),
     "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
+    "muon": (Muon, {}),
     "sdlm": (DiagonalLevenbergMarquardt, {}),  # stochastic, for lenet5-1998 alone
 }
 
@@ -66,8 +68,18 @@ def make_optimizer(
     kind, options = OPTIMIZERS[name]
     if weight_decay is not None:
         options = {**options, "weight_decay": weight_decay}
-    # Only sdlm takes the network itself, layer by layer.
-    return kind(net if kind is DiagonalLevenbergMarquardt else net.parameters(), lr, **options)
+    # Two of them go by the network's layers.
+    by_layers = kind in (Muon, DiagonalLevenbergMarquardt)
+    return kind(net if by_layers else net.parameters(), lr, **options)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Have the next steps made at this learning rate, also those that were recorded before."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):  # which a recording looks at: captured.py
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 NO_CLASS = -1  # the label of what is none of the classes
@@ -156,6 +168,10 @@ class EpochPlan:
             self.maps, self.pens = random_distortions(
                 len(self.order), augmentation, inputs.shape[-1], generator, inputs.device
             )
+
+    def tensors(self) -> tuple:
+        """Order, maps, pens and answers, each a row an image in the epoch's order, or None."""
+        return self.order, self.maps, self.pens, self.answers
 
     def batch(self, inputs: torch.Tensor, rows: slice) -> torch.Tensor:
         """The inputs at these places of the order, distorted."""
@@ -265,16 +281,17 @@ def train_epoch(
     loss=None,
     before_step=lambda step: True,
     after_step=lambda: None,
+    learn=lambda rows: None,
 ) -> tuple[int, Tally]:
     """One pass over N×1×32×32 inputs and their labels, in batches.
 
     `before_step(step)` is called before each step, sets the learning rate if it
     likes, and ends the epoch by returning False; `after_step()` is called after it.
-    Returns the number of the step
-    at which the epoch ended and the running loss and hits, from which, given
-    back as `first_step` and `tally`, the same epoch goes on. `loss(logits,
-    targets)` takes the place of the network's own; targets are the labels, or a
-    teacher's probabilities where the plan has them.
+    Returns the number of the step at which the epoch ended and the running loss and
+    hits, from which, given back as `first_step` and `tally`, the same epoch goes on.
+    `loss(logits, targets)` takes the place of the network's own; targets are the
+    labels, or a teacher's probabilities where the plan has them. `learn(rows)` takes the
+    place of `learn_batch` where it gives anything but None: `captured.CapturedSteps`.
 
     Of several processes, each with the same arguments, each goes through its share of
     every batch; the steps are those of the whole batches, and so is the tally.
@@ -282,28 +299,45 @@ def train_epoch(
     net.train()
     loss = loss or loss_function(net)
     tally = tally or Tally(inputs.device)
-    one_by_one = isinstance(optimizer, DiagonalLevenbergMarquardt)
     steps = math.ceil(len(plan.order) / batch_size)
     for step in range(first_step, steps):
         if not before_step(step):
             return step, tally
-        whole = slice(step * batch_size, min((step + 1) * batch_size, len(plan.order)))
-        rows = processes.share(whole.start, whole.stop)
-        batch, truth = plan.batch(inputs, rows), labels[plan.order[rows]]
-        if one_by_one:
-            if optimizer.is_due(begins_pass=step == 0):
-                following = plan.order[rows.start : rows.start + optimizer.PATTERNS]
-                optimizer.measure_curvature(inputs[following])
-            value, logits = optimizer.learn(batch, truth)
-            found = (value, *counts(logits, truth))
-        else:
-            targets = truth if plan.answers is None else plan.answers[rows]
-            part = len(truth) / (whole.stop - whole.start)
-            found = learn_part(net, batch, truth, targets, loss, part)
-            optimizer.step()
+        rows = slice(step * batch_size, min((step + 1) * batch_size, len(plan.order)))
+        found = learn(rows)
+        if found is None:
+            found = learn_batch(net, optimizer, inputs, labels, plan, rows, loss)
         after_step()
         tally.add(*found)
     return steps, tally
+
+
+def learn_batch(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    plan: EpochPlan,
+    whole: slice,
+    loss,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One step of the optimiser, with the images at these places of the plan's order.
+
+    Mean loss, hits, and images with a class.
+    """
+    rows = processes.share(whole.start, whole.stop)
+    batch, truth = plan.batch(inputs, rows), labels[plan.order[rows]]
+    if isinstance(optimizer, DiagonalLevenbergMarquardt):
+        if optimizer.is_due(begins_pass=whole.start == 0):
+            following = plan.order[rows.start : rows.start + optimizer.PATTERNS]
+            optimizer.measure_curvature(inputs[following])
+        value, logits = optimizer.learn(batch, truth)
+        return value, *counts(logits, truth)
+    targets = truth if plan.answers is None else plan.answers[rows]
+    part = len(truth) / (whole.stop - whole.start)
+    found = learn_part(net, batch, truth, targets, loss, part)
+    optimizer.step()
+    return found
 
 
 def learn_part(

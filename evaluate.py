@@ -153,7 +153,7 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     together: bool = False,
 ) -> Evaluation:
-    """Run a network over N×1×32×32 inputs and compare with N labels.
+    """Run a network over N×1×32×32 inputs, a tensor or `dataset.Inputs`, and compare with N labels.
 
     Processes that evaluate `together`, all with the same arguments, each run it over their
     share; every one then has all logits, so each image counts once.
@@ -164,7 +164,8 @@ def evaluate(
         raise ValueError(f"{len(inputs)} images and {len(labels)} labels cannot be evaluated")
     mine = processes.share(0, len(inputs)) if together else slice(0, len(inputs))
     # Of fewer images than processes, some have none.
-    logits = compute_logits(net, inputs[mine], batch_size) if mine.start < mine.stop else None
+    own = inputs.narrow(0, mine.start, mine.stop - mine.start)
+    logits = compute_logits(net, own, batch_size) if len(own) else None
     logits = processes.rows_of_all(logits) if together else logits
     return compare(logits, labels.cpu(), loss_function(net))
 

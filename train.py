@@ -45,10 +45,12 @@ from tqdm import tqdm
 
 import processes
 from answers import rejection_limits
+from captured import CapturedSteps, can_capture
 from dataset import (
     AUGMENTATIONS,
     DATASETS,
     LARGEST_FONTS,
+    Inputs,
     in_few_pixels,
     load_dataset,
     load_font_digits,
@@ -63,6 +65,7 @@ from epoch import (
     epoch_size,
     outlier_exposure,
     random_order,
+    set_rate,
     soft_cross_entropy,
     train_epoch,
 )
@@ -95,7 +98,6 @@ from model import (
     table_of_networks,
     weights_with_metadata,
 )
-from preprocess import to_input
 from recipes import RECIPES, flag, make_parser, settings_of, settle
 from run import (
     COLUMNS,
@@ -151,7 +153,7 @@ class Data:
             val, test = val[:DRY_IMAGES], test[:DRY_IMAGES]
 
         def part(all_images, all_labels, index):
-            inputs = to_input(all_images[index].to(device), network.mean, network.std)
+            inputs = Inputs(all_images[index].to(device), network.mean, network.std)
             return inputs, all_labels[index].to(device)
 
         self.classes = images.classes
@@ -184,16 +186,19 @@ class Data:
         self.val = part(images.train_images, images.train_labels, val)
         self.test = part(images.test_images, images.test_labels, test)
 
-    def show(self, part: tuple[torch.Tensor, torch.Tensor], times: float) -> None:
+    def show(self, part: tuple[Inputs, torch.Tensor], times: float) -> None:
         """Let every epoch go through these images too: twice, or through a random tenth of them."""
-        part = tuple(tensor[: self.most] for tensor in part)
-        self.shown = tuple(torch.cat(pair) for pair in zip(self.shown, part, strict=True))
-        self.parts.append((len(part[0]), times))
+        (inputs, labels), (more, their_labels) = self.shown, part
+        pictures, their_labels = more.pictures[: self.most], their_labels[: self.most]
+        inputs = inputs.of(torch.cat([inputs.pictures, pictures]))
+        self.shown = inputs, torch.cat([labels, their_labels])
+        self.parts.append((len(pictures), times))
 
     def repeat(self) -> None:
         """Have each image as often as an epoch shows it, where each time it is one of its own."""
         again = random_order(self.parts, torch.Generator()).sort().values
-        self.shown = tuple(tensor[again] for tensor in self.shown)
+        inputs, labels = self.shown
+        self.shown = inputs.of(inputs.pictures[again]), labels[again]
         self.parts = [(len(again), 1)]
 
 
@@ -303,6 +308,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
     ask_every = 1 if processes.count() == 1 else ASK_EVERY
     after_step = (lambda: run.average.add(run.net)) if run.average else (lambda: None)
     epochs, took = math.ceil(total / per_epoch), []
+    captured = None
     if run.step < total:
         print(columns(epochs), flush=True)
     while run.step < total:
@@ -311,6 +317,9 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         generator_state = run.generator.get_state()
         lesson = run.lessons.of_epoch(epoch) if run.lessons else None
         plan = EpochPlan(data.shown[0], augmentation, run.generator, lesson, data.parts)
+        if run.device.type == "cuda" and can_capture(run.optimizer, plan):
+            captured = captured or CapturedSteps(run.net, run.optimizer, *data.shown, batch_size, loss)
+            captured.begin(plan)
         first_step, done_before = run.step_in_epoch, run.step - run.step_in_epoch
         tally = None if run.tally is None else Tally(run.device, run.tally)
         with tqdm(
@@ -324,9 +333,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
             def before_step(step: int, bar=bar, done_before=done_before) -> bool:
                 if done_before + step >= total or (step % ask_every == 0 and stop.agree()):
                     return False
-                lr = peak * schedule((done_before + step) / total)
-                for group in run.optimizer.param_groups:
-                    group["lr"] = lr
+                set_rate(run.optimizer, peak * schedule((done_before + step) / total))
                 bar.update()
                 return True
 
@@ -341,6 +348,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
                 loss=loss,
                 before_step=before_step,
                 after_step=after_step,
+                learn=captured.learn if captured else lambda rows: None,
             )
         run.step = done_before + run.step_in_epoch
         if stop.agreed is not None and run.step < min(total, done_before + per_epoch):
@@ -425,7 +433,7 @@ class DivergedError(UserError):
 def finish_epoch(run: Run, data: Data, epoch: int, tally: Tally, started: float) -> None:
     """Evaluate, add a row to the history, and keep the weights if they are the best so far."""
     row = dict.fromkeys(COLUMNS)
-    row["epoch"], row["lr"] = epoch, run.optimizer.param_groups[0]["lr"]
+    row["epoch"], row["lr"] = epoch, float(run.optimizer.param_groups[0]["lr"])
     row["train_loss"], row["train_accuracy"] = tally.result()
     check_finite(row["train_loss"], run, f"epoch {epoch}, step {tally.finite_steps() + 1}")
     val = evaluate(run.judged, *data.val, together=True) if len(data.val[0]) else None

@@ -40,15 +40,15 @@ def machine() -> dict:
     }
 
 
-def load(name: str) -> dict:
+def load(name: str, folder: Path = RESULTS) -> dict:
     """A result file's content, or an empty one to begin with."""
-    path = RESULTS / f"{name}.json"
+    path = folder / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {"machine": machine(), "rows": []}
 
 
-def save(name: str, results: dict) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    write_file(RESULTS / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
+def save(name: str, results: dict, folder: Path = RESULTS) -> None:
+    folder.mkdir(exist_ok=True)
+    write_file(folder / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
 
 
 def median_and_range(ratios: list[float]) -> str:

@@ -18,6 +18,7 @@ from dataset import (
     AUGMENTATIONS,
     KNOTS,
     Augmentation,
+    Inputs,
     in_few_pixels,
     kept_inside,
     load_dataset,
@@ -33,7 +34,7 @@ from dataset import (
 from files import UserError, md5
 from generate_test_digits import default_face, draw_digit
 from nondigits import load_letters
-from preprocess import bounding_box, mnist_like
+from preprocess import bounding_box, mnist_like, to_input
 from sources import MNIST_FILES, parse_idx
 from tests.conftest import ROOT, assert_one_error_line, run_script
 
@@ -714,3 +715,20 @@ def test_digits_in_few_pixels_are_stretched_and_coarse(mnist):
     assert (after[before > 0.85] > 0.65).all()  # what is wide is not made slim
     blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
     assert torch.equal(in_few_pixels(blank, seed=0), blank)
+
+
+# ------------------------------------------------------------ what a network is given
+
+
+def test_inputs_are_those_of_the_whole_set_as_they_are_used():
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (11, 28, 28), generator=generator).to(torch.uint8)
+    inputs, whole = Inputs(pictures, 0.25, 0.5), to_input(pictures, 0.25, 0.5)
+    assert (len(inputs), inputs.shape, inputs.device) == (11, whole.shape, whole.device)
+    for index in (slice(None), slice(3, 7), slice(0, 0), torch.tensor([5, 0, 5])):
+        assert torch.equal(inputs[index], whole[index])
+    part, wanted = inputs.narrow(0, 2, 7), whole.narrow(0, 2, 7)
+    for mine, theirs in zip(part.split(3), wanted.split(3), strict=True):
+        assert torch.equal(mine, theirs)
+    assert torch.equal(inputs.of(pictures.flip(0))[:], whole.flip(0))
+    assert part.pictures.data_ptr() == pictures[2:].data_ptr()  # nothing was copied

@@ -23,6 +23,7 @@ BATCH, STEPS = 10, 4  # of an epoch on forty pictures
 KINDS = {
     "adam": {},
     "sgd": {"optimizer": "sgd"},
+    "muon": {"optimizer": "muon"},
     "averaged": {"optimizer": "adamw", "average": 0.9, "weight_decay": 0.05},
     "1998": {"arch": "lenet5-1998", "optimizer": "sdlm", "lr": 1e-4},
 }

@@ -1,0 +1,201 @@
+"""Training on a GPU: the time of ten epochs, the time to 99.0 %, and the textbook loop beside it.
+
+    python benchmarks/gpu.py                    # a few minutes, on a machine with CUDA
+    python benchmarks/gpu.py --batch-size 512 --lr 0.012 --optimizer adam
+    python benchmarks/gpu.py --table            # print what was measured
+
+The images lie on the card, and a step is recorded once (captured.py). What that and the
+first epochs of a process take (loading libraries, choosing kernels) is the warm-up and is
+told apart; then five networks are trained from the seeds 0 to 4, each evaluated after every
+epoch. Training is timed from its first step to its last, without the evaluations.
+"""
+
+import itertools
+import math
+import sys
+import time
+from statistics import mean, median
+
+from common import ROOT, load, machine, save, spread  # sets the path for what follows
+
+from files import ArgumentParser, UserError, command_line, number
+
+SEEDS = (0, 1, 2, 3, 4)
+EPOCHS = 10
+
+
+def make_parser() -> ArgumentParser:
+    from dataset import AUGMENTATIONS
+    from recipes import RECIPES
+
+    default = RECIPES["default"]
+    parser = ArgumentParser(prog="benchmarks/gpu.py", description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--batch-size", type=number(int, 1, 60_000), default=default["batch_size"])
+    add("--lr", type=number(float, 1e-9, 1e6), default=default["lr"])
+    add("--optimizer", choices=("adam", "adamw", "sgd", "muon"), default=default["optimizer"])
+    augmentations = [name for name in AUGMENTATIONS if not name.startswith("pens")]
+    add("--augment", choices=augmentations, default=default["augment"])
+    add("--epochs", type=number(int, 1, 1000), default=EPOCHS)
+    add("--table", action="store_true", help="measure nothing, print what was measured")
+    return parser
+
+
+class Training:
+    """A network on the card that can be trained again from other first weights."""
+
+    def __init__(self, mnist, device, options):
+        import torch
+
+        from captured import CapturedSteps
+        from dataset import AUGMENTATIONS
+        from epoch import make_optimizer
+        from model import LeNet5
+        from preprocess import to_input
+
+        self.options, self.device = options, device
+        self.net = LeNet5().to(device)
+        self.inputs, self.test = (
+            to_input(images.to(device), self.net.mean, self.net.std)
+            for images in (mnist.train_images, mnist.test_images)
+        )
+        self.labels, self.truth = mnist.train_labels.to(device), mnist.test_labels.to(device)
+        self.optimizer = make_optimizer(self.net, options.optimizer, options.lr)
+        self.steps = CapturedSteps(
+            self.net, self.optimizer, self.inputs, self.labels, options.batch_size
+        )
+        self.augmentation, self.generator = AUGMENTATIONS[options.augment], torch.Generator()
+
+    def begin(self, seed: int) -> None:
+        """The first weights of a seed, in the tensors that the recording knows."""
+        import torch
+
+        torch.manual_seed(seed)
+        self.generator.manual_seed(seed)
+        self.net.load_state_dict(type(self.net)().state_dict())
+        for values in self.optimizer.state.values():
+            for tensor in values.values():
+                tensor.zero_()
+
+    def run(self, seed: int, epochs: int) -> list[dict]:
+        """Seconds of training and the test accuracy after each epoch."""
+        import torch
+
+        from epoch import SCHEDULES, EpochPlan, set_rate, train_epoch
+        from evaluate import evaluate
+
+        self.begin(seed)
+        batch_size, schedule = self.options.batch_size, SCHEDULES["onecycle"]
+        total, rows = epochs * math.ceil(len(self.inputs) / batch_size), []
+        count = itertools.count()
+
+        def before_step(step: int) -> bool:
+            set_rate(self.optimizer, self.options.lr * schedule(next(count) / total))
+            return True
+
+        for _ in range(epochs):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            plan = EpochPlan(self.inputs, self.augmentation, self.generator)
+            self.steps.begin(plan)
+            train_epoch(
+                self.net,
+                self.optimizer,
+                self.inputs,
+                self.labels,
+                plan,
+                batch_size,
+                before_step=before_step,
+                learn=self.steps.learn,
+            )
+            torch.cuda.synchronize()
+            seconds = time.perf_counter() - start
+            rows.append(
+                {"seconds": seconds, "accuracy": evaluate(self.net, self.test, self.truth).accuracy}
+            )
+        return rows
+
+
+def textbook_epoch(device) -> float:
+    """Seconds of the second epoch of the textbook loop on the same card, without workers."""
+    import torch
+    import torch.nn.functional as F
+    from torch.utils.data import DataLoader
+    from torchvision import datasets, transforms
+
+    from model import LeNet5
+
+    transform = transforms.Compose(
+        [transforms.Pad(2), transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    )
+    loader = DataLoader(datasets.MNIST(ROOT / "data", True, transform), 64, shuffle=True)
+    net = LeNet5().to(device)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    for _ in range(2):
+        start, total = time.perf_counter(), 0.0
+        for images, labels in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(images.to(device)), labels.to(device))
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+    return time.perf_counter() - start
+
+
+def measure(options) -> dict:
+    import torch
+
+    from dataset import load_mnist
+
+    if not torch.cuda.is_available():
+        raise UserError("this machine has no CUDA device, and nothing is measured")
+    device, mnist = torch.device("cuda"), load_mnist(ROOT / "data")
+    start = time.perf_counter()
+    training = Training(mnist, device, options)
+    training.run(0, 1)
+    results = {
+        "machine": machine() | {"card": torch.cuda.get_device_name(), "date": time.strftime("%Y-%m-%d")},
+        "settings": {name: value for name, value in vars(options).items() if name != "table"},
+        "warm_up_seconds": time.perf_counter() - start,
+        "textbook_seconds": textbook_epoch(device),
+        "rows": [{"seed": seed, "epochs": training.run(seed, options.epochs)} for seed in SEEDS],
+    }
+    save("gpu", results)
+    return results
+
+
+def first_at(epochs: list[dict], target: float) -> float | None:
+    """Seconds of training until the test accuracy was that high, if it was."""
+    for count, epoch in enumerate(epochs, 1):
+        if epoch["accuracy"] >= target:
+            return sum(one["seconds"] for one in epochs[:count])
+    return None
+
+
+def print_table(results: dict) -> None:
+    if not results["rows"]:
+        print("not measured: no machine with CUDA was to be had")
+        return
+    runs = [row["epochs"] for row in results["rows"]]
+    whole = [sum(epoch["seconds"] for epoch in run) for run in runs]
+    each = median(epoch["seconds"] for run in runs for epoch in run)
+    textbook = results["textbook_seconds"]
+    reached = [seconds for run in runs if (seconds := first_at(run, 0.99)) is not None]
+    until = f"{mean(reached):.2f} s, " if reached else ""
+    print(f"{results['machine']['card']}, {results['machine']['date']}, {results['settings']}")
+    print(f"warm-up          {results['warm_up_seconds']:.1f} s")
+    print(f"{len(runs[0]):2} epochs        {mean(whole):.2f} s ({min(whole):.2f} to {max(whole):.2f})")
+    print(f"test accuracy    {spread([run[-1]['accuracy'] for run in runs])}")
+    print(f"to 99.0 %        {until}{len(reached)} of {len(runs)} seeds")
+    print(f"textbook, epoch  {textbook:.1f} s, {textbook / each:.0f} times as long as ours")
+
+
+@command_line
+def main(argv=None) -> int:
+    options = make_parser().parse_args(argv)
+    print_table(load("gpu") if options.table else measure(options))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

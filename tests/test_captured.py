@@ -1,0 +1,157 @@
+"""Steps that are recorded once: the same weights as without, on whatever device there is."""
+
+import copy
+
+import pytest
+import torch
+
+import processes
+from captured import CapturedSteps, as_before, can_capture
+from dataset import AUGMENTATIONS
+from epoch import NO_CLASS, EpochPlan, Tally, make_optimizer, set_rate, train_epoch
+from model import LeNet5, build
+from tests.test_processes import place
+
+CPU = torch.device("cpu")
+IMAGES, BATCH = 70, 16  # four whole batches, and six images
+RATES = {"adam": 2.0**-9, "adamw": 2.0**-9, "sgd": 2.0**-6, "muon": 2.0**-6}  # whole in float32
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+def noise(device=CPU) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(IMAGES, 1, 32, 32, generator=generator)
+    labels = torch.randint(NO_CLASS, 10, (IMAGES,), generator=generator).clamp(min=0)
+    return inputs.to(device), labels.to(device)
+
+
+def learned(name: str, augment: str, capture: bool, device=CPU, epochs: int = 2, arch="lenet5"):
+    """The network, its optimiser and its tally after some epochs, the rate halved before each step."""
+    torch.manual_seed(0)
+    net, (inputs, labels) = build(arch).to(device), noise(device)
+    optimizer = make_optimizer(net, name, RATES[name])
+    generator = torch.Generator().manual_seed(2)
+    steps = CapturedSteps(net, optimizer, inputs, labels, BATCH) if capture else None
+    done = []
+
+    def before_step(step: int) -> bool:
+        set_rate(optimizer, RATES[name] / 2 ** len(done))
+        done.append(step)
+        return True
+
+    for _ in range(epochs):
+        plan = EpochPlan(inputs, AUGMENTATIONS[augment], generator)
+        if capture:
+            steps.begin(plan)
+        learn = steps.learn if capture else lambda rows: None
+        _, tally = train_epoch(
+            net, optimizer, inputs, labels, plan, BATCH, before_step=before_step, learn=learn
+        )
+    return net, optimizer, tally
+
+
+@pytest.mark.parametrize("augment", ["none", "elastic"])
+@pytest.mark.parametrize("name", list(RATES))
+def test_recorded_steps_give_the_weights_of_ordinary_ones(name, augment):
+    net, optimizer, tally = learned(name, augment, capture=True)
+    other, _, wanted = learned(name, augment, capture=False)
+    # Muon multiplies the rate, which in a recording is of float32 with other last digits, and its
+    # iteration multiplies what small singular values have of them.
+    atol = 1e-5 if name == "muon" else 0
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=atol)
+    torch.testing.assert_close(tally.values, wanted.values, rtol=atol, atol=atol)
+    # Five steps an epoch: the last of ten was made at the ninth half of the first rate.
+    assert float(optimizer.param_groups[0]["lr"]) == RATES[name] / 2**9
+
+
+def test_only_whole_batches_are_played_back():
+    net, (inputs, labels) = LeNet5(), noise()
+    steps = CapturedSteps(net, make_optimizer(net, "adam", 1e-3), inputs, labels, BATCH)
+    steps.begin(EpochPlan(inputs, None, torch.Generator()))
+    assert steps.learn(slice(64, 70)) is None
+    assert len(steps.learn(slice(48, 64))) == 3
+    few = CapturedSteps(net, make_optimizer(net, "adam", 1e-3), inputs, labels, IMAGES + 1)
+    few.begin(EpochPlan(inputs, None, torch.Generator()))
+    assert few.learn(slice(0, 70)) is None
+
+
+@pytest.mark.parametrize("name", list(RATES))
+@pytest.mark.parametrize("done", [0, 2])
+def test_what_is_tried_before_the_recording_is_forgotten(name, done):
+    torch.manual_seed(0)
+    net, (inputs, labels) = build("teacher"), noise()  # whose batch normalisation keeps means too
+    optimizer = make_optimizer(net, name, 1e-2)
+
+    def steps(count: int) -> None:
+        plan = EpochPlan(inputs, None, torch.Generator().manual_seed(3))
+        train_epoch(net, optimizer, inputs, labels, plan, BATCH, before_step=lambda s: s < count)
+
+    steps(done)
+    other, states = copy.deepcopy(net), copy.deepcopy(optimizer.state_dict()["state"])
+    places = [p.data_ptr() for p in net.parameters()]
+    with as_before(net, optimizer):
+        steps(3)
+        assert not torch.equal(net.c1.weight, other.c1.weight)
+    assert places == [p.data_ptr() for p in net.parameters()]
+    found = optimizer.state_dict()["state"]
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key])
+    for place_of, values in found.items():
+        for key, value in values.items():
+            wanted = states[place_of][key] if done else torch.zeros(())
+            assert torch.equal(value, wanted.expand_as(value))
+
+
+def test_steps_that_differ_from_each_other_are_not_recorded(monkeypatch):
+    net, (inputs, _) = LeNet5(), noise()
+    adam, plan = make_optimizer(net, "adam", 1e-3), EpochPlan(inputs, None, torch.Generator())
+    assert can_capture(adam, plan)
+    assert can_capture(adam, EpochPlan(inputs, AUGMENTATIONS["elastic"], torch.Generator()))
+    assert not can_capture(adam, EpochPlan(inputs, AUGMENTATIONS["pens"], torch.Generator()))
+    assert not can_capture(make_optimizer(build("lenet5-1998"), "sdlm", 1e-4), plan)
+    place(monkeypatch, 0, 2)
+    assert processes.count() == 2
+    assert not can_capture(adam, plan)
+
+
+# ------------------------------------------------------------ where there is such a device
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", list(RATES))
+def test_a_graph_gives_the_weights_of_ordinary_steps(name):
+    device = torch.device("cuda")
+    net, _, tally = learned(name, "affine", capture=True, device=device)
+    other, _, wanted = learned(name, "affine", capture=False, device=device)
+    # Sums within a GPU's operations have no fixed order, and Adam divides by their size.
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=2e-5)
+    assert tally.values[2:].tolist() == wanted.values[2:].tolist()
+
+
+@needs_cuda
+def test_no_step_waits_for_the_gpu():
+    device = torch.device("cuda")
+    net, (inputs, labels) = LeNet5().to(device), noise(device)
+    optimizer, tally = make_optimizer(net, "adam", 1e-3), Tally(device)
+    steps = CapturedSteps(net, optimizer, inputs, labels, BATCH)
+    plan = EpochPlan(inputs, AUGMENTATIONS["affine"], torch.Generator())
+    steps.begin(plan)
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        train_epoch(net, optimizer, inputs, labels, plan, BATCH, tally=tally, learn=steps.learn)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert tally.result()[0] > 0
+
+
+@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="there is no MPS device")
+@pytest.mark.parametrize("augment", ["none", "affine"])
+def test_mps_learns_what_the_cpu_does(augment):
+    net, _, tally = learned("adam", augment, capture=False, device=torch.device("mps"), epochs=1)
+    other, _, wanted = learned("adam", augment, capture=False, epochs=1)
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p.cpu(), q, rtol=0, atol=2e-5)
+    assert tally.values[2:].tolist() == wanted.values[2:].tolist()
