@@ -31,7 +31,6 @@ import json
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,8 +58,9 @@ from files import (
     say,
     sync_folder,
 )
-from preprocess import SIDE, PictureError, Steps, steps
-from results import WRITERS, PlotKeeper, Report, Result, read_done
+from preprocess import SIDE, PictureError, Steps, all_mnist_like, attempt, steps
+from results import WRITERS, Done, PlotKeeper, Report, Result, read_done
+from workers import Preparation
 
 if TYPE_CHECKING:
     import torch
@@ -144,12 +144,19 @@ class ImageClassifier:
         """
         return only_prediction(self.predict_batch([picture]))
 
-    def predict_batch(self, pictures: Iterable) -> list[Result]:
+    def predict_batch(self, pictures: Iterable, prepared: list[tuple] | None = None) -> list[Result]:
         """One Result for each path, PIL image or array, in their order.
 
-        A picture that cannot be read has its `error` set, and the others are read.
+        A picture that cannot be read has its `error` set, and the others are read. `prepared`
+        is what `all_mnist_like` gives of them, where another process has called it.
         """
-        return self.read([self.prepare(picture) for picture in pictures])
+        pictures = list(pictures)
+        if prepared is None:
+            prepared = all_mnist_like(pictures, self.invert)
+        results = [self.result_of(picture) for picture in pictures]
+        for result, (image, error) in zip(results, prepared, strict=True):
+            result.image, result.error = image, error
+        return self.read(results)
 
     def read(self, results: list[Result]) -> list[Result]:
         """The same Results with what the network says of their pictures."""
@@ -168,13 +175,15 @@ class ImageClassifier:
 
     def prepare_in_steps(self, picture) -> tuple[Result, Steps | None]:
         """The same, and each step of the picture on its way, or None."""
-        path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-        result = Result(path=path, label=None if path is None else self.label_of(path))
-        found = None
-        with noting_error(result):
-            found = steps(picture, self.invert)
-            result.image = found.digit
+        result = self.result_of(picture)
+        found, result.error = attempt(steps, picture, self.invert)
+        result.image = None if found is None else found.digit
         return result, found
+
+    def result_of(self, picture) -> Result:
+        """A Result that says which picture it is of, and no more yet."""
+        path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+        return Result(path=path, label=None if path is None else self.label_of(path))
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
         """The N×1×32×32 inputs of `net` of N×28×28 uint8 pictures, on its device."""
@@ -262,17 +271,6 @@ def only_prediction(results: list[Result]):
     return result.prediction
 
 
-@contextlib.contextmanager
-def noting_error(result: Result):
-    """A picture that cannot be read meanwhile has that as the `error` of its result."""
-    try:
-        yield
-    except PictureError as error:
-        result.error = str(error)
-    except MemoryError:
-        result.error = "this machine has not enough memory for it"
-
-
 def default_weights() -> str:
     """lenet5_model.pth here, else the weights that come with the project; a line says which."""
     if os.path.exists(WEIGHTS):
@@ -286,21 +284,37 @@ def default_weights() -> str:
 
 def walk(folder: str) -> Iterator[str]:
     """The pictures in a folder and those below it, sorted by name at every level."""
-    # A list of what is still to be seen, since folders may lie deeper than Python calls functions.
-    waiting = [(folder, True)]
+    # What is still to be seen in each folder on the way down, the last name first: folders may
+    # lie deeper than Python calls functions. One folder's names are in memory, not its paths.
+    waiting = [("", [folder], {folder})]
     while waiting:
-        path, is_folder = waiting.pop()
-        if not is_folder:
-            if is_registered(os.path.splitext(path)[1].lower()):
-                yield path
+        above, names, folders = waiting[-1]
+        if not names:
+            waiting.pop()
+            continue
+        name = names.pop()
+        path = os.path.join(above, name)
+        if name not in folders:
+            yield path
             continue
         try:
-            with os.scandir(path) as entries:
-                found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+            waiting.append((path, *entries(path)))
         except OSError:
             yield path  # whoever opens it learns the reason
-            continue
-        waiting += [(os.path.join(path, name), is_folder) for name, is_folder in reversed(found)]
+
+
+def entries(folder: str) -> tuple[list[str], set[str]]:
+    """The names of the pictures and folders in a folder, the last one first; which are folders."""
+    names, folders = [], set()
+    with os.scandir(folder) as found:
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                folders.add(entry.name)
+            elif not is_registered(os.path.splitext(entry.name)[1].lower()):
+                continue
+            names.append(entry.name)
+    names.sort(reverse=True)
+    return names, folders
 
 
 def is_registered(extension: str) -> bool:
@@ -579,6 +593,12 @@ TASKS = {
 def add_common_flags(add) -> None:
     """Those flags that every reader of pictures has, to a parser's `add_argument`."""
     add("--batch-size", type=number(int, 1, 100_000), default=256, help="pictures at a time (256)")
+    add(
+        "--workers",
+        type=number(int, 0, 256),
+        metavar="N",
+        help="processes that prepare pictures (as many as cores once it takes long; 0: none)",
+    )
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(auto)")
     add(
         "--invert",
@@ -698,12 +718,12 @@ def batches(paths: Iterator[str], size: int) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def results_to(arguments, report: Report, writers: dict = WRITERS):
-    """A writer for the results, what brings them where they belong, and how often each path is there.
+    """A writer for the results, what brings them where they belong, and which ones are there already.
 
     With `--output` they are added to that file, after what is already in it.
     """
     if arguments.output is None:
-        yield writers[arguments.format](sys.stdout), sys.stdout.flush, Counter()
+        yield writers[arguments.format](sys.stdout), sys.stdout.flush, Done()
         return
     # A table cannot be read back, so a file of results is JSON unless CSV is asked for.
     format = "csv" if arguments.format == "csv" else "json"
@@ -712,11 +732,13 @@ def results_to(arguments, report: Report, writers: dict = WRITERS):
         is_regular = os.path.isfile(arguments.output)
         if is_regular:
             lock(file, arguments.output)
-        rows, length = read_done(arguments.output, format, writers["csv"].kind)
-        for row in rows:
+        done, length = Done(), 0
+        for row, end in read_done(arguments.output, format, writers["csv"].kind):
             report.add(row)
-        if rows:
-            say(f"{arguments.output} holds {len(rows):,} results; going on after them")
+            done.add(row["path"])
+            length = end
+        if length:
+            say(f"{arguments.output} holds {done.count:,} results; going on after them")
         if is_regular:
             file.truncate(length)
         text = io.StringIO(newline="")
@@ -729,7 +751,7 @@ def results_to(arguments, report: Report, writers: dict = WRITERS):
             append(file, data)
 
         try:
-            yield writer, save, Counter(row["path"] for row in rows)
+            yield writer, save, done
         except Stopped as stopped:
             hint = f"the same command goes on after the results in {arguments.output}"
             raise Stopped(f"{stopped}; {hint}", stopped.status) from stopped
@@ -739,28 +761,20 @@ def results_to(arguments, report: Report, writers: dict = WRITERS):
             sync_folder(os.path.dirname(os.path.realpath(arguments.output)))
 
 
-def score(classifier, arguments, report: Report, keeper, writers: dict = WRITERS) -> None:
+def score(classifier, arguments, report: Report, keeper, preparation, writers: dict = WRITERS) -> None:
     """Read everything that is asked for, a batch at a time, and write each result once.
 
     `classifier` has a `predict_batch` as ImageClassifier has, `keeper` (or None) an `add`
     as PlotKeeper has. Of several processes the first one finds and writes, and all read.
     """
     if not processes.is_first():
-        while read_together(classifier, None):
+        while read_together(classifier, preparation, None):
             pass
         return
     with results_to(arguments, report, writers) as (writer, save, done):
         at_once = arguments.batch_size * processes.count()
-        for batch in batches(wanted_paths(arguments), at_once):
-            todo = []
-            for path in batch:
-                if done[path] > 0:
-                    done[path] -= 1
-                else:
-                    todo.append(path)
-            if not todo:
-                continue
-            results = read_together(classifier, todo)
+        todo = (done.left(batch) for batch in batches(wanted_paths(arguments), at_once))
+        for results in read_all(classifier, preparation, filter(None, todo)):
             try:
                 writer.write(results)
                 save()
@@ -778,17 +792,49 @@ def score(classifier, arguments, report: Report, keeper, writers: dict = WRITERS
                     say(f"not read: {result.path}: {result.error}")
             if keeper is not None:
                 keeper.add(results)
-        read_together(classifier, [])  # the others need not wait for more
 
 
-def read_together(classifier, paths: list[str] | None) -> list:
+def read_all(classifier, preparation, todo: Iterator[list[str]]) -> Iterator[list]:
+    """The results of each batch of paths, in their order."""
+    if processes.count() == 1:
+        for paths, prepared in preparation.ahead(todo):
+            with contextlib.nullcontext() if preparation.workers is None else one_thread():
+                results = classifier.predict_batch(paths, prepared)
+            yield results
+        return
+    for paths in todo:
+        yield read_together(classifier, preparation, paths)
+    read_together(classifier, preparation, [])  # the others need not wait for more
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Run the network in one thread meanwhile: the cores are for those that prepare pictures.
+
+    PyTorch's threads wait for each other awake, and where one of them has no core, the
+    others wait for nothing.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:  # the network is one that does without
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def read_together(classifier, preparation, paths: list[str] | None) -> list:
     """A result for each path that the first process gives, in their order; each reads its share.
 
     Paths that other processes give do not count; no path tells them that all is read.
     """
     paths = processes.from_first(lambda: paths)
-    mine = processes.share(0, len(paths))
-    results = processes.of_all(classifier.predict_batch(paths[mine]) if paths else [])
+    mine = paths[processes.share(0, len(paths))]
+    results = classifier.predict_batch(mine, preparation.of(mine)) if paths else []
+    results = processes.of_all(results)
     return list(itertools.chain.from_iterable(results))
 
 
@@ -800,8 +846,21 @@ def main(argv=None) -> int:
         check_writable(arguments.plot)
     if arguments.task is not None and not processes.is_first():
         return 0  # the first process does it alone
+    if arguments.task is not None:
+        task, *_ = TASKS[arguments.task]
+        return task(classifier_of(arguments), arguments)
+    # Where several processes share the pictures out, there is one for each core without workers.
+    unasked = None if processes.count() == 1 else 0
+    workers = unasked if arguments.workers is None else arguments.workers
+    with Preparation(workers, "digits", arguments.invert) as preparation:  # they begin meanwhile
+        keeper = PlotKeeper() if arguments.plot else None
+        return score_and_report(classifier_of(arguments), arguments, keeper, preparation)
+
+
+def classifier_of(arguments) -> ImageClassifier:
+    """What the command line asks to read with."""
     with handling_signals(end_now):  # it imports PyTorch or onnxruntime; nothing is to be saved yet
-        classifier = ImageClassifier(
+        return ImageClassifier(
             arguments.weights,
             device=arguments.device,
             arch=arguments.arch,
@@ -809,16 +868,12 @@ def main(argv=None) -> int:
             top_k=max(arguments.top_k, 2 if arguments.format == "table" else 1),
             reject=arguments.reject,
         )
-    if arguments.task is not None:
-        task, *_ = TASKS[arguments.task]
-        return task(classifier, arguments)
-    return score_and_report(classifier, arguments, PlotKeeper() if arguments.plot else None)
 
 
-def score_and_report(classifier, arguments, keeper, writers: dict = WRITERS) -> int:
+def score_and_report(classifier, arguments, keeper, preparation, writers: dict = WRITERS) -> int:
     """Read what is asked for, say how much was right, draw it; the exit status."""
     report = Report()
-    score(classifier, arguments, report, keeper, writers)
+    score(classifier, arguments, report, keeper, preparation, writers)
     # In json and csv, stdout holds results and nothing else.
     total = sys.stdout if arguments.format == "table" else sys.stderr
     with partly_done():

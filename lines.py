@@ -22,15 +22,16 @@ from preprocess import (
     BOX_LEVEL,
     DARK_INK,
     DIGIT_SIDE,
+    HEIGHT,
     INVERT,
     SMALLEST,
+    attempt,
     find_ink,
     reduced,
     to_gray,
     upright_picture,
     with_full_strength,
 )
-from strings import HEIGHT
 
 PAGE_SIDE = 1024  # larger pictures are reduced to this before numbers are looked for
 DUST = 5  # pixels: what has no more of them is no writing
@@ -80,6 +81,11 @@ def numbers_in(source, invert: str = "auto") -> list[Strip]:
     labels, boxes = components(amount)
     numbers = find_numbers(boxes)
     return [make_strip(amount, labels, boxes, number, (across, down)) for number in numbers]
+
+
+def all_numbers_in(sources: list, invert: str) -> list[tuple[list[Strip] | None, str | None]]:
+    """For each source what `numbers_in` gives, and None; or None, and why it cannot be read."""
+    return [attempt(numbers_in, source, invert) for source in sources]
 
 
 def size_of(source, image: Image.Image) -> tuple[int, int]:

@@ -36,14 +36,14 @@ from inference import PRETRAINED as DIGIT_WEIGHTS
 from inference import (
     ImageClassifier,
     add_common_flags,
-    noting_error,
     only_prediction,
     score_and_report,
 )
-from lines import Strip, numbers_in
+from lines import Strip, all_numbers_in
 from model import NETWORKS, LeNet5Conv, load_weights, pick_device
 from reading import Reading, StripReader
 from results import CsvWriter, JsonWriter, Result, TableWriter
+from workers import Preparation
 
 HERE = Path(__file__).resolve().parent
 # Two trainings, which together read better than either (benchmarks/whole_numbers.py).
@@ -134,27 +134,27 @@ class NumberReader:
         """
         return only_prediction(self.predict_batch([picture]))
 
-    def predict_batch(self, pictures: Iterable) -> list[NumberResult]:
+    def predict_batch(
+        self, pictures: Iterable, prepared: list[tuple] | None = None
+    ) -> list[NumberResult]:
         """One NumberResult for each path, PIL image or array, in their order.
 
-        A picture that cannot be read has its `error` set, and the others are read.
+        A picture that cannot be read has its `error` set, and the others are read. `prepared`
+        is what `all_numbers_in` gives of them, where another process has called it.
         """
-        prepared = [self.prepare(picture) for picture in pictures]
-        strips = [strip for _, found in prepared for strip in found]
+        pictures = list(pictures)
+        if prepared is None:
+            prepared = all_numbers_in(pictures, self.invert)
+        strips = [strip for found, _ in prepared for strip in found or ()]
         readings = iter(self.reader.read([strip.picture for strip in strips]))
-        for result, found in prepared:
-            if result.error is None:
-                self.decide(result, [(strip, next(readings)) for strip in found])
-        return [result for result, _ in prepared]
-
-    def prepare(self, picture) -> tuple[NumberResult, list[Strip]]:
-        """A result with the strips of the numbers in a picture, or with the error."""
-        path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-        result = NumberResult(path=path, label=None if path is None else label_of(path))
-        found = []
-        with noting_error(result):
-            found = numbers_in(picture, self.invert)
-        return result, found
+        results = []
+        for picture, (found, error) in zip(pictures, prepared, strict=True):
+            path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+            label = None if path is None else label_of(path)
+            results.append(NumberResult(path=path, label=label, error=error))
+            if error is None:
+                self.decide(results[-1], [(strip, next(readings)) for strip in found])
+        return results
 
     def decide(self, result: NumberResult, seen: list[tuple[Strip, Reading]]) -> None:
         """Fill in what was read on a picture's strips."""
@@ -287,17 +287,18 @@ def main(argv=None) -> int:
     arguments = parse_arguments(argv)
     if arguments.plot:
         check_writable(arguments.plot)
-    reader = NumberReader(
-        arguments.weights,
-        digit_weights=arguments.digit_weights,
-        device=arguments.device,
-        arch=arguments.arch,
-        invert=arguments.invert,
-        top_k=arguments.top_k,
-        reject=arguments.reject,
-    )
-    keeper = NumberKeeper() if arguments.plot else None
-    return score_and_report(reader, arguments, keeper, WRITERS)
+    with Preparation(arguments.workers, "numbers", arguments.invert) as preparation:
+        reader = NumberReader(
+            arguments.weights,
+            digit_weights=arguments.digit_weights,
+            device=arguments.device,
+            arch=arguments.arch,
+            invert=arguments.invert,
+            top_k=arguments.top_k,
+            reject=arguments.reject,
+        )
+        keeper = NumberKeeper() if arguments.plot else None
+        return score_and_report(reader, arguments, keeper, preparation, WRITERS)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,8 @@ import torch
 import torch.nn.functional as F
 
 from dataset import AUGMENTATIONS, Augmentation, random_maps, random_pens, redraw, warp
-from preprocess import BOX_LEVEL, ROUNDING
+from preprocess import BOX_LEVEL, HEIGHT, ROUNDING
 
-HEIGHT = 32  # pixels of a strip
 MOST_DIGITS = 10
 CLOSEST, FARTHEST = -4, 20  # pixels between the ink of neighbours; below 0 they overlap
 ROOM = 4  # pixels around a 28×28 picture, so that slant and size do not cut it off

@@ -502,9 +502,9 @@ def read_pictures(folder: Path, format: str, prepare=lambda: None) -> Forked:
 
 
 def readings(folder: Path, format: str) -> list[tuple]:
-    rows, length = inference.read_done(str(folder / "out"), format)
-    assert length == (folder / "out").stat().st_size
-    return [(row["path"], str(row["prediction"])) for row in rows]
+    found = list(inference.read_done(str(folder / "out"), format))
+    assert found[-1][1] == (folder / "out").stat().st_size
+    return [(row["path"], str(row["prediction"])) for row, _ in found]
 
 
 def reading_killed(reference: Reference, times: int, format: str) -> dict:

@@ -152,11 +152,11 @@ def test_a_signal_while_pictures_are_read_says_how_to_go_on(
 ):
     predict, calls = ImageClassifier.predict_batch, []
 
-    def predict_and_stop(classifier, paths):
+    def predict_and_stop(classifier, paths, *prepared):
         calls.append(paths)
         if len(calls) == 3:
             os.kill(os.getpid(), number)
-        return predict(classifier, paths)
+        return predict(classifier, paths, *prepared)
 
     flags = [str(DIGITS), "--weights", str(PRETRAINED), "--batch-size", "2", "--output", "out"]
     with monkeypatch.context() as patch:
@@ -164,9 +164,9 @@ def test_a_signal_while_pictures_are_read_says_how_to_go_on(
         assert inference.main(flags) == status
     hint = "the same command goes on after the results in out"
     assert capsys.readouterr().err == f"{word}; {hint}\n"
-    assert len(inference.read_done("out", "json")[0]) == 4  # two whole batches
+    assert len(list(inference.read_done("out", "json"))) == 4  # two whole batches
     assert inference.main(flags) == 0
-    assert len(inference.read_done("out", "json")[0]) == 10
+    assert len(list(inference.read_done("out", "json"))) == 10
 
 
 # ------------------------------------------------------------ a full disk
@@ -190,7 +190,7 @@ def test_a_disk_that_gets_full_while_pictures_are_read(workdir):
     done = subprocess.run(command, **limited, capture_output=True, text=True)
     assert done.returncode == 1
     assert_one_error_line(done.stderr, "cannot write out: File too large")
-    assert 0 < len(inference.read_done("out", "json")[0]) < 10
+    assert 0 < len(list(inference.read_done("out", "json"))) < 10
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in Path("out").read_text().splitlines()]

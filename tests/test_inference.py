@@ -174,6 +174,18 @@ def test_the_label_is_where_a_name_tells_it(classifier, path, label):
     assert classifier.label_of(path) == label
 
 
+def test_the_first_pictures_are_found_before_the_whole_tree_is_walked(workdir, monkeypatch):
+    for i in range(20):
+        (workdir / f"{i:02}" / "below").mkdir(parents=True)
+        (workdir / f"{i:02}" / "below" / "a.png").touch()
+    scanned, scandir = [], os.scandir
+    monkeypatch.setattr(inference.os, "scandir", lambda path: scanned.append(path) or scandir(path))
+    pictures = find_pictures(["."])
+    assert [next(pictures), next(pictures)] == ["./00/below/a.png", "./01/below/a.png"]
+    assert scanned == [".", "./00", "./00/below", "./01", "./01/below"]
+    assert len(list(pictures)) == 18
+
+
 def test_files_from_standard_input(workdir):
     lines = f"{DIGITS}/digit_1.png\n\n{DIGITS}/digit_2.png\r\nmissing.png\n"
     done = run_script("inference.py", "--files-from", "-", "--format", "json", cwd=workdir, stdin=lines)
@@ -201,14 +213,16 @@ def test_an_output_file_is_continued(workdir, capsys, format, cut):
     scored = []
     predict = ImageClassifier.predict_batch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ImageClassifier, "predict_batch", lambda s, p: scored.extend(p) or predict(s, p))
+        patch.setattr(
+            ImageClassifier, "predict_batch", lambda s, p, *made: scored.extend(p) or predict(s, p)
+        )
         # The missing picture counts again: the status is that of all results in the file.
         todo = [*paths[:2], "missing.png", *paths[2:]]
         assert main([*todo, "--format", format, "--output", "out"]) == 1
     assert scored == (paths[2:] if cut == 0 else ["missing.png", *paths[2:]])
     # The confidence's last digit may depend on how many pictures were read together.
-    read = [row for row in inference.read_done("out", format)[0] if row["path"] != "missing.png"]
-    whole = inference.read_done("whole", format)[0]
+    read = [row for row, _ in inference.read_done("out", format) if row["path"] != "missing.png"]
+    whole = [row for row, _ in inference.read_done("whole", format)]
     for name in ("path", "prediction", "label", "correct"):
         assert [row[name] for row in read] == [row[name] for row in whole]
     assert (workdir / "out").read_text().count("path") == (1 if format == "csv" else 5)
@@ -223,10 +237,10 @@ def test_an_output_file_is_whole_up_to_some_line_wherever_it_was_cut(workdir, fo
     data = (workdir / "out").read_bytes()
     for cut in range(len(data) + 1):
         (workdir / "cut").write_bytes(data[:cut])
-        rows, length = inference.read_done("cut", format)
-        assert [row["path"] for row in rows] == names[: len(rows)]
-        assert length <= cut
-    assert (len(rows), length) == (3, len(data))
+        found = list(inference.read_done("cut", format))
+        assert [row["path"] for row, _ in found] == names[: len(found)]
+        assert all(length <= cut for _, length in found)
+    assert (len(found), found[-1][1]) == (3, len(data))
 
 
 def test_an_output_file_that_is_something_else_is_left_alone(workdir, capsys):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import EpsImagePlugin, Image, ImageDraw, ImageOps
+from PIL import EpsImagePlugin, Image, ImageDraw, ImageFilter, ImageOps
 
 import preprocess
 from preprocess import (
@@ -262,6 +262,122 @@ def test_find_ink_against_a_direct_computation():
     assert ink.dark
     assert ink.paper == 200
     assert np.array_equal(ink.amount, 200.0 - gray)
+
+
+def ink_one_by_one(gray, invert):
+    """The definition of `find_ink` for a single picture, without a thought of time."""
+    height, width = gray.shape
+    rim = max(1, min(height, width) // 28)
+    border = np.concatenate(
+        [s.ravel() for s in (gray[:rim], gray[-rim:], gray[:, :rim], gray[:, -rim:])]
+    )
+    paper = float(np.median(border))
+    noise = 1.4826 * float(np.median(np.abs(border - paper)))
+    doubtful = min(height, width) < preprocess.TINY or noise > preprocess.MOST_NOISE * float(
+        np.ptp(gray)
+    )
+    if doubtful and preprocess.has_two_levels(gray):
+        paper, noise = preprocess.paper_beside_ink(gray, border, invert)
+    elif noise > 0 and min(height, width) > 2 * rim + 2:
+        gray = np.asarray(Image.fromarray(gray.astype(np.uint8)).filter(ImageFilter.MedianFilter(3)))
+    away = gray.astype(np.float32) - paper
+    bright, dark = np.maximum(away, 0), np.maximum(-away, 0)
+    is_dark = {"yes": True, "no": False, "auto": (dark**2).sum() > (bright**2).sum()}[invert]
+    amount = dark if is_dark else bright
+    amount[amount < 3 * noise] = 0
+    return amount * (amount.max() >= preprocess.BLANK_CONTRAST), paper, is_dark
+
+
+def odd_pictures(rng, count, height, width):
+    """N×H×W uint8: blank, noise, a bar, dots, a blob, a drawn seven; dark or bright, clean or noisy."""
+    drawn = np.asarray(seven(size=(60, 80)).resize((width, height)))
+    rows, columns = np.mgrid[:height, :width]
+    pictures = []
+    for kind in rng.integers(0, 6, count):
+        picture = np.full((height, width), 255.0 * (kind == 5))
+        if kind == 1:
+            picture = rng.uniform(0, 255, (height, width))
+        elif kind == 2:
+            picture[height // 4 :, rng.integers(width) :] = 255
+        elif kind == 3:
+            picture[rng.random((height, width)) < 0.1] = 255
+        elif kind == 4:
+            picture = 255 * np.exp(-((rows - height / 2) ** 2 + (columns - width / 2) ** 2) / width)
+        elif kind == 5:
+            picture = drawn.astype(float)
+        low, high = np.sort(rng.uniform(0, 255, 2))
+        picture = (
+            low + picture * ((high - low) / 255) + rng.normal(0, 1, picture.shape) * rng.choice([0, 6])
+        )
+        pictures.append(picture if rng.random() < 0.5 else 255 - picture)
+    return np.stack(pictures).round().clip(0, 255).astype(np.uint8)
+
+
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    count=st.integers(1, 6),
+    invert=st.sampled_from(["auto", "yes", "no"]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=150, deadline=None)
+def test_ink_of_many_is_the_ink_of_each(height, width, count, invert, seed):
+    """To the last bit, which decides now and then by which pixel a digit is moved."""
+    levels = odd_pictures(np.random.default_rng(seed), count, height, width)
+    for grays in (levels, levels.astype(np.float32)):
+        amounts, papers, darks = preprocess.find_inks(grays, invert)
+        for gray, amount, paper, dark in zip(grays, amounts, papers, darks, strict=True):
+            expected, own_paper, own_dark = ink_one_by_one(gray, invert)
+            assert amount.dtype == np.float32
+            assert np.array_equal(amount, expected)
+            assert (paper, dark) == (own_paper, own_dark)
+            alone = find_ink(gray, invert)
+            assert np.array_equal(alone.amount, expected)
+            assert (alone.paper, alone.dark) == (own_paper, own_dark)
+
+
+def test_many_at_once_are_as_one_by_one(tmp_path, mnist):
+    """Small ones of one size and of others, of every mode, large ones, and what is no picture."""
+    rng = np.random.default_rng(0)
+    sources = [*mnist.test_images[:300].numpy(), *odd_pictures(rng, 300, 28, 28)]
+    sources += [
+        picture for side in (1, 2, 3, 8, 19, 20, 47, 48) for picture in odd_pictures(rng, 3, side, 40)
+    ]
+    modes = ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I", "F"]
+    sources += [seven(size=(28, 28), width=3, mode=mode) for mode in modes]
+    sources += [seven(), seven(size=(30, 400), width=4), seven(size=(20, 300), width=3)]
+    sources += [np.full((28, 28), np.nan), tmp_path / "none.png"]  # the last two cannot be read
+    for i in rng.permutation(len(sources))[:100]:
+        if isinstance(sources[i], np.ndarray) and sources[i].dtype == np.uint8:
+            Image.fromarray(sources[i]).save(tmp_path / f"{i}.png")
+            sources[i] = tmp_path / f"{i}.png"
+    order = rng.permutation(len(sources))
+    for invert in ("auto", "yes", "no"):
+        found = preprocess.all_mnist_like((sources[i] for i in order), invert)
+        assert len(found) == len(sources)
+        for i, (digit, error) in zip(order, found, strict=True):
+            if i < len(sources) - 2:
+                assert np.array_equal(digit, mnist_like(sources[i], invert))
+                assert error is None
+            else:
+                with pytest.raises(PictureError, match=error):
+                    mnist_like(sources[i])
+                assert digit is None
+    assert preprocess.all_mnist_like([]) == []
+
+
+def test_a_picture_without_memory_is_one_of_many(monkeypatch):
+    reduced = preprocess.reduced
+
+    def with_little_memory(image, *side):
+        if image.width > 1000:
+            raise MemoryError
+        return reduced(image, *side)
+
+    monkeypatch.setattr(preprocess, "reduced", with_little_memory)
+    found = preprocess.all_mnist_like([seven(), seven(size=(1200, 900)), seven(size=(28, 28), width=3)])
+    assert [error for _, error in found] == [None, "this machine has not enough memory for it", None]
+    assert all((digit is None) == (error is not None) for digit, error in found)
 
 
 def test_centre_digit_keeps_the_aspect():

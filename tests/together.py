@@ -118,9 +118,9 @@ def reading(flags: list[str]) -> dict:
     """The status of inference.py, and the names of the files that this process has read."""
     names, predict = [], inference.ImageClassifier.predict_batch
 
-    def predict_and_tell(classifier, paths):
+    def predict_and_tell(classifier, paths, *prepared):
         names.extend(os.path.basename(path) for path in paths)
-        return predict(classifier, paths)
+        return predict(classifier, paths, *prepared)
 
     inference.ImageClassifier.predict_batch = predict_and_tell
     try:

@@ -1,0 +1,115 @@
+"""What an output file holds, read line by line, and which pictures are still to be done."""
+
+import os
+import tracemalloc
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import inference
+import results
+from files import UserError
+from results import WRITERS, Done, Result, read_done
+
+FOLDER = "folder" * 30
+PATHS = st.lists(st.sampled_from(["a.png", "b.png", "c.png", "5", "None", "\udcff.png", 'd"\n.png']))
+
+
+@given(written=PATHS, asked=st.lists(PATHS, max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_what_is_left_is_what_was_not_written_as_often(written, asked):
+    done, counts = Done(), Counter(written)
+    for path in written:
+        done.add(path)
+    assert done.count == len(written)
+    for batch in asked:
+        left = []
+        for path in batch:
+            if counts[path] > 0:
+                counts[path] -= 1
+            else:
+                left.append(path)
+        assert done.left(batch) == left
+
+
+def test_a_path_is_told_from_a_number_and_from_none():
+    done = Done()
+    for path in (5, None):
+        done.add(path)
+    assert done.left(["5", "None"]) == ["5", "None"]
+
+
+def write(path, format: str, paths) -> None:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        WRITERS[format](file).write([Result(path=p, prediction=1, confidence=0.5) for p in paths])
+
+
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_a_long_file_is_read_in_little_memory(workdir, format):
+    count = 10_000
+    write("out", format, (FOLDER + f"/picture_{i:08}.png" for i in range(count)))
+    done = Done()
+    tracemalloc.start()
+    try:
+        for row, end in read_done("out", format):
+            done.add(row["path"])
+            length = end
+        left = done.left([FOLDER + "/picture_00000007.png", "other.png"])
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert length == os.path.getsize("out")
+    assert left == ["other.png"]
+    # Of each path its digest of 16 bytes, sorted once more, with a count of 8; the rest is of one line.
+    assert most < 100 * count < 0.5 * length
+
+
+@pytest.mark.parametrize("format", ["json", "csv"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Dear Ann",  # no line is whole, but that is no beginning of a result
+        "Dear Ann,\n",
+        '"Dear Ann\n',  # in CSV, a quotation that does not end
+        '{"path": "a.png"}\n',
+        "path,prediction\na.png,1\n",
+        "path,prediction\n",
+        "\n",
+    ],
+)
+def test_a_file_that_holds_something_else_is_left_alone(workdir, capsys, format, content):
+    (workdir / "out").write_text(content)
+    with pytest.raises(UserError, match="give another --output"):
+        list(read_done("out", format))
+    assert inference.main(["a.png", "--device", "cpu", "--format", format, "--output", "out"]) == 2
+    assert (workdir / "out").read_text() == content
+
+
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_a_file_without_a_whole_result_is_begun_again(workdir, format):
+    write("out", format, ["a.png"])
+    data = (workdir / "out").read_bytes()
+    end = len(data.splitlines()[0]) + 1 if format == "csv" else len(data) - 1
+    for cut in range(end + 1):
+        (workdir / "out").write_bytes(data[:cut])
+        assert list(read_done("out", format)) == []
+
+
+def test_a_line_longer_than_any_result_is_not_held(workdir, monkeypatch):
+    monkeypatch.setattr(results, "LONGEST_LINE", 1000)
+    for content in ("x" * 1001, '{"path": "' + "\n" * 2000, '"' + 600 * "a\n"):
+        (workdir / "out").write_text(content)
+        for format in ("json", "csv"):
+            with pytest.raises(UserError):
+                list(read_done("out", format))
+
+
+def test_rows_are_what_was_written(workdir):
+    paths = ["a.png", 'b"\nc,.png', "d\n\n.png", "\udcff.png"]
+    for format in ("json", "csv"):
+        write("out", format, paths)
+        rows = [row for row, _ in read_done("out", format)]
+        assert [row["path"] for row in rows] == paths
+        assert [float(row["confidence"]) for row in rows] == [0.5] * 4
