@@ -120,6 +120,19 @@ def test_what_can_be_cut_into_windows_is_a_product(monkeypatch, shape):
     assert bool(made) == (shape[0] % 4 == shape[1] % 4 == 0)
 
 
+def test_without_a_gradient_the_answers_are_the_same_to_the_bit():
+    """Two comparisons and PyTorch's pooling find the same largest number, also of equal ones and NaN."""
+    layer, x = nn.Conv2d(3, 6, 5), torch.randn(4, 3, 32, 32)
+    x[1], x[2, :, 7, 9] = 0.5, float("nan")
+    with torch.no_grad():
+        found = convolve_and_pool(layer, x)
+    expected = convolve_and_pool(layer, x)
+    assert expected.requires_grad
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert found.isnan().any()
+    assert torch.equal(found.nan_to_num(), expected.nan_to_num())
+
+
 def test_ties_in_the_pooling_get_the_gradient_of_max_pool2d():
     # A constant picture makes the four neighbours equal everywhere.
     layer = nn.Conv2d(1, 6, 5)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from answers import evidence
-from epoch import NO_CLASS, Tally, outlier_exposure
+from epoch import NO_CLASS, Tally, counts, outlier_exposure
 from inference import ImageClassifier, main
 from model import LeNet5, load_weights, save_weights
 from nondigits import (
@@ -120,7 +120,7 @@ def test_outlier_exposure_against_a_loop():
 
 def test_the_tally_counts_what_has_a_class():
     tally = Tally(torch.device("cpu"))
-    tally.add(torch.tensor(0.5), torch.eye(3), torch.tensor([0, 2, NO_CLASS]))
+    tally.add(torch.tensor(0.5), *counts(torch.eye(3), torch.tensor([0, 2, NO_CLASS])))
     assert tally.result() == (0.5, 0.5)
 
 
