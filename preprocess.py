@@ -13,6 +13,7 @@ out as they went in.
     find_ink       the ink in a small picture, which has no room for any of that
     centre_digit   bounding box to 20×20, centre of mass to the middle of 28×28
     mnist_like     all of these; `steps` gives each
+    all_mnist_like the same of many pictures, in less time
     to_input       a batch of 28×28 pictures to the network's N×1×32×32 input
 """
 
