@@ -1,5 +1,6 @@
 """What the measurements share: the machine's description, result files, training runs."""
 
+import contextlib
 import csv
 import json
 import os
@@ -54,6 +55,30 @@ def save(name: str, results: dict, folder: Path = RESULTS) -> None:
 def median_and_range(ratios: list[float]) -> str:
     """Ratios that were measured turn by turn, in words: the median and the range."""
     return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def lines_of(pattern: str) -> list[str]:
+    """The lines of all files below /proc like this, as far as there are any (Linux)."""
+    lines = []
+    for path in Path("/proc").glob(pattern):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            lines += path.read_text().splitlines()
+    return lines
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that one started, and those that they started."""
+    found = [int(word) for line in lines_of(f"{process}/task/*/children") for word in line.split()]
+    return found + [below for child in found for below in children_of(child)]
+
+
+def memory_of(process: int, kind: str) -> int:
+    """Bytes of a process of a kind in /proc/PID/smaps_rollup (Linux); 0 if it has ended.
+
+    "Private_" is what it has for itself alone, "Pss:" that and its share of what others use too.
+    """
+    lines = lines_of(f"{process}/smaps_rollup")
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(kind))
 
 
 def run_training(

@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from common import ROOT, held_out, load, median_and_range, save
+from common import ROOT, children_of, held_out, load, median_and_range, memory_of, save
 from PIL import Image
 
 REPEATS, LARGE, MILLION = 5, 48, 1_000_000
@@ -178,22 +178,6 @@ def measure_speed(what: str, arguments) -> list[dict]:
 # ---------------------------------------------------------------- memory
 
 
-def set_size(process: int) -> int:
-    """Bytes that a process takes, with its share of what others use too; 0 if it has ended."""
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-def children(process: int) -> list[int]:
-    try:
-        return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except OSError:
-        return []
-
-
 class Reading:
     """`inference.py` over a tree, and the most memory that it and its workers took."""
 
@@ -210,9 +194,9 @@ class Reading:
     def watch(self, until=lambda: False) -> float:
         """Look at its memory until it ends or something is so; the seconds since it began."""
         while self.process.poll() is None and not until():
-            workers = sum(set_size(child) for child in children(self.process.pid))
+            workers = sum(memory_of(child, "Pss:") for child in children_of(self.process.pid))
             self.most_of_workers = max(self.most_of_workers, workers)
-            self.most = max(self.most, set_size(self.process.pid))
+            self.most = max(self.most, memory_of(self.process.pid, "Pss:"))
             time.sleep(0.2)
         return time.perf_counter() - self.start
 
@@ -221,9 +205,9 @@ def memory_of_imports() -> int:
     """Bytes of a process that has imported what inference.py needs and loaded the weights."""
     program = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'benchmarks')!r}]\n"
-        "import os, inference, inference_speed\n"
+        "import os, common, inference\n"
         f"classifier = inference.ImageClassifier({str(WEIGHTS)!r}, device='cpu')\n"
-        "print(inference_speed.set_size(os.getpid()))"
+        "print(common.memory_of(os.getpid(), 'Pss:'))"
     )
     return int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
 

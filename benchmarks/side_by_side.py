@@ -34,7 +34,16 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import NamedTuple
 
-from common import RESULTS, ROOT, load, machine, median_and_range, save  # sets the path for what follows
+from common import (  # sets the path for what follows
+    RESULTS,
+    ROOT,
+    children_of,
+    load,
+    machine,
+    median_and_range,
+    memory_of,
+    save,
+)
 
 from dataset import load_mnist
 from files import ArgumentParser, UserError, command_line, number, say, write_file
@@ -68,7 +77,7 @@ CONTESTANTS = {
     ),
     "keras": Contestant("Keras, TensorFlow", "keras_lenet.py", needs="keras"),
     "flax": Contestant("JAX, Flax", "flax_lenet.py", needs="flax"),
-    "tinygrad": Contestant("tinygrad", "tinygrad_lenet.py", needs="tinygrad"),
+    "tinygrad": Contestant("tinygrad", "tinygrad_lenet.py", needs="tinygrad", epochs=4),
     "sklearn": Contestant("scikit-learn's MLP", "sklearn_mlp.py", needs="sklearn"),
     "ours": Contestant("`train.py`", "ours.py", grows=True),
     "ours-quick": Contestant("`train.py --recipe quick`", "ours.py", ("--recipe", "quick"), epochs=2),
@@ -156,28 +165,12 @@ def use_two_cores() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 
 
-def lines_of(pattern: str) -> list[str]:
-    """The lines of all files below /proc like this, as far as there are any (Linux)."""
-    lines = []
-    for path in Path("/proc").glob(pattern):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            lines += path.read_text().splitlines()
-    return lines
-
-
-def children_of(process: int) -> list[int]:
-    """The processes that one started, and those that they started."""
-    found = [int(word) for line in lines_of(f"{process}/task/*/children") for word in line.split()]
-    return found + [below for child in found for below in children_of(child)]
-
-
 def memory_of_children(process: int) -> float:
     """MB that a process's children have now for themselves alone.
 
     What they share with it is in its own memory, which it tells itself.
     """
-    lines = [line for child in children_of(process) for line in lines_of(f"{child}/smaps_rollup")]
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
+    return sum(memory_of(child, "Private_") for child in children_of(process)) / 1e6
 
 
 class FailedError(Exception):
