@@ -97,8 +97,8 @@ def convolve_and_pool(convolution: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     numbers of a map, and all maps of all windows are one product of two
     matrices: 49 windows of 64 pixels a picture by 64 × 96 weights. That is 2.6
     times the multiplications, and yet on 2 cores the whole network's training
-    step takes 0.62 of the time with PyTorch's convolution and pooling, and an
-    evaluation 0.53 (python benchmarks/step.py, an AMD EPYC).
+    step takes 0.76 of the time with PyTorch's convolution and pooling, and an
+    evaluation 0.47 (python benchmarks/step.py, an AMD EPYC).
     """
     height, width = x.shape[2:]
     if x.device.type != "cpu" or height % 4 or width % 4 or min(height, width) < 8:
