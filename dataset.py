@@ -10,12 +10,10 @@ them), one that torchvision knows, or anybody's folder of pictures.
 """
 
 import contextlib
-import dataclasses
 import functools
 import io
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from files import UserError, read_file, reason, say, unpacked_size
-from preprocess import PADDING, SIDE, PictureError, bounding_box, mnist_like, to_input
+from preprocess import SIDE, PictureError, bounding_box, mnist_like
 from sources import IDX_SETS, ImageSet, load_idx_set
 
 LARGEST_FONTS = 20_000_000  # bytes
@@ -236,45 +234,6 @@ def split(
     for label, number in enumerate(quota.tolist()):
         held_out[order[labels[order] == label][:number]] = True
     return (~held_out).nonzero().squeeze(1), held_out.nonzero().squeeze(1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """N×28×28 uint8 pictures that become a network's inputs, N×1×32×32 float32, as they are used.
-
-    As such they would take five times the memory. Where images are learned or evaluated
-    it stands for a tensor of inputs, of which it has what is needed there. An index or a
-    slice gives a tensor.
-    """
-
-    pictures: torch.Tensor
-    mean: float
-    std: float
-
-    def of(self, pictures: torch.Tensor) -> "Inputs":
-        """Other pictures, for the same network."""
-        return dataclasses.replace(self, pictures=pictures)
-
-    @property
-    def shape(self) -> torch.Size:
-        return torch.Size([len(self), 1, *(side + 2 * PADDING for side in self.pictures.shape[1:])])
-
-    @property
-    def device(self) -> torch.device:
-        return self.pictures.device
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index) -> torch.Tensor:
-        return to_input(self.pictures[index], self.mean, self.std)
-
-    def narrow(self, dim: int, start: int, length: int) -> "Inputs":
-        return self.of(self.pictures.narrow(dim, start, length))
-
-    def split(self, size: int) -> Iterator[torch.Tensor]:
-        """Inputs of `size` pictures at a time."""
-        return (to_input(pictures, self.mean, self.std) for pictures in self.pictures.split(size))
 
 
 class Augmentation(NamedTuple):

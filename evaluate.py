@@ -5,7 +5,6 @@ that a figure means the same wherever it is printed.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -127,23 +126,17 @@ def confusion_matrix(labels: torch.Tensor, predictions: torch.Tensor, classes: i
 
 
 @torch.inference_mode()
-def compute_logits(
-    net: nn.Module,
-    images: torch.Tensor,
-    batch_size: int = BATCH_SIZE,
-    prepare: Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> torch.Tensor:
+def compute_logits(net: nn.Module, inputs: torch.Tensor, batch_size: int = BATCH_SIZE) -> torch.Tensor:
     """N×classes logits, float32 on the CPU, of N×1×32×32 inputs on the network's device.
 
-    Or of any `images` of which `prepare` makes such inputs, a batch at a time. The network is
-    in evaluation mode meanwhile, and in its own mode afterwards.
+    `inputs` is a tensor or `preprocess.Inputs`. The network is in evaluation mode
+    meanwhile, and in its own mode afterwards.
     """
     was_training = net.training
     net.eval()
-    batches = images.split(batch_size)
-    logits = [net(batch if prepare is None else prepare(batch)) for batch in batches]
+    batches = [net(batch) for batch in inputs.split(batch_size)]
     net.train(was_training)
-    return torch.cat(logits).float().cpu()
+    return torch.cat(batches).float().cpu()
 
 
 def evaluate(
@@ -153,7 +146,7 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     together: bool = False,
 ) -> Evaluation:
-    """Run a network over N×1×32×32 inputs, a tensor or `dataset.Inputs`, and compare with N labels.
+    """Run a network over N×1×32×32 inputs, a tensor or `preprocess.Inputs`, and compare with N labels.
 
     Processes that evaluate `together`, all with the same arguments, each run it over their
     share; every one then has all logits, so each image counts once.

@@ -15,11 +15,13 @@ out as they went in.
     mnist_like     all of these; `steps` gives each
     all_mnist_like the same of many pictures, in less time
     to_input       a batch of 28×28 pictures to the network's N×1×32×32 input
+    Inputs         the same of many pictures, as they are used
 """
 
 from __future__ import annotations  # a torch.Tensor is named below; pictures are read without PyTorch
 
 import contextlib
+import dataclasses
 import itertools
 import math
 import os
@@ -27,7 +29,7 @@ import stat
 import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -593,6 +595,45 @@ def to_input(
 
     scaled = images * (1 / (255 * std)) - mean / std
     return F.pad(scaled, padding, value=-mean / std).unsqueeze(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """N×28×28 uint8 pictures that become a network's inputs, N×1×32×32 float32, as they are used.
+
+    As such they would take five times the memory. Where images are learned or evaluated
+    it stands for a tensor of inputs, of which it has what is needed there. An index or a
+    slice gives a tensor.
+    """
+
+    pictures: torch.Tensor
+    mean: float
+    std: float
+
+    def of(self, pictures: torch.Tensor) -> Inputs:
+        """Other pictures, for the same network."""
+        return dataclasses.replace(self, pictures=pictures)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self), 1, *(side + 2 * PADDING for side in self.pictures.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        return self.pictures.device
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index) -> torch.Tensor:
+        return to_input(self.pictures[index], self.mean, self.std)
+
+    def narrow(self, dim: int, start: int, length: int) -> Inputs:
+        return self.of(self.pictures.narrow(dim, start, length))
+
+    def split(self, size: int) -> Iterator[torch.Tensor]:
+        """Inputs of `size` pictures at a time."""
+        return (to_input(pictures, self.mean, self.std) for pictures in self.pictures.split(size))
 
 
 def to_pixels(inputs: torch.Tensor, mean: float, std: float) -> torch.Tensor:

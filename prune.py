@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from dataset import AUGMENTATIONS, DATASETS
-from epoch import SCHEDULES, EpochPlan, train_epoch
+from epoch import SCHEDULES, EpochPlan, set_rate, train_epoch
 from files import UserError
 from model import count_parameters, load_weights
 from recipes import RECIPES
@@ -166,8 +166,7 @@ def prune(
 
         def before_step(step: int, epoch=epoch) -> bool:
             progress = ((epoch - 1) * steps + step) / total
-            for group in run.optimizer.param_groups:
-                group["lr"] = lr * SCHEDULES["cosine"](progress)
+            set_rate(run.optimizer, lr * SCHEDULES["cosine"](progress))
             pruning.cut(progress)
             pruning.apply()
             return True

@@ -50,7 +50,6 @@ from dataset import (
     AUGMENTATIONS,
     DATASETS,
     LARGEST_FONTS,
-    Inputs,
     in_few_pixels,
     load_dataset,
     load_font_digits,
@@ -98,6 +97,7 @@ from model import (
     table_of_networks,
     weights_with_metadata,
 )
+from preprocess import Inputs
 from recipes import RECIPES, flag, make_parser, settings_of, settle
 from run import (
     COLUMNS,

@@ -49,7 +49,7 @@ from displacement import (
     window_loss,
     windows_of,
 )
-from epoch import Average, make_optimizer, one_cycle
+from epoch import Average, make_optimizer, one_cycle, set_rate
 from evaluate import evaluate
 from files import (
     ArgumentParser,
@@ -173,8 +173,7 @@ def train_epoch(state: State, pools: Pools, arguments, epoch: int) -> float:
     for chunk in range(chunks):
         strings = pools.chunk((arguments.seed * 100_003 + epoch) * 1009 + chunk, CHUNK)
         done = (epoch - 1 - first + chunk / chunks) / epochs
-        for group in state.optimizer.param_groups:
-            group["lr"] = arguments.lr * one_cycle(done)
+        set_rate(state.optimizer, arguments.lr * one_cycle(done))
         for loss in learn(state.net, strings, arguments.batch_size, generator):
             state.optimizer.zero_grad()
             loss.backward()

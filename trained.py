@@ -19,7 +19,7 @@ import torch
 import processes
 from evaluate import compute_logits
 from model import load_weights, pick_device
-from preprocess import to_input
+from preprocess import Inputs, to_input
 
 # Pictures at a time: few enough to stay in the cache together with the inputs that they become.
 BATCH_SIZE = 250
@@ -47,7 +47,8 @@ class TrainedNetwork:
         if isinstance(images, np.ndarray):
             # PyTorch has no tensors that must not be written to, or that are read backwards.
             images = torch.from_numpy(np.require(images, requirements="CW"))
-        return compute_logits(self.net, images, BATCH_SIZE, self.inputs)
+        inputs = Inputs(images.to(self.device), self.metadata["mean"], self.metadata["std"])
+        return compute_logits(self.net, inputs, BATCH_SIZE)
 
     @staticmethod
     def softmax(logits: torch.Tensor) -> np.ndarray:

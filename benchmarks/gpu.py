@@ -11,12 +11,15 @@ epoch. Training is timed from its first step to its last, without the evaluation
 """
 
 import itertools
+import json
 import math
+import subprocess
 import sys
 import time
 from statistics import mean, median
 
 from common import ROOT, load, machine, save, spread  # sets the path for what follows
+from side_by_side import time_to_accuracy
 
 from files import ArgumentParser, UserError, command_line, number
 
@@ -116,30 +119,12 @@ class Training:
         return rows
 
 
-def textbook_epoch(device) -> float:
+def textbook_epoch() -> float:
     """Seconds of the second epoch of the textbook loop on the same card, without workers."""
-    import torch
-    import torch.nn.functional as F
-    from torch.utils.data import DataLoader
-    from torchvision import datasets, transforms
-
-    from model import LeNet5
-
-    transform = transforms.Compose(
-        [transforms.Pad(2), transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
-    )
-    loader = DataLoader(datasets.MNIST(ROOT / "data", True, transform), 64, shuffle=True)
-    net = LeNet5().to(device)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    for _ in range(2):
-        start, total = time.perf_counter(), 0.0
-        for images, labels in loader:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(net(images.to(device)), labels.to(device))
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
-    return time.perf_counter() - start
+    script = ROOT / "benchmarks" / "contestants" / "textbook.py"
+    flags = ["--data", str(ROOT / "data"), "--epochs", "2", "--device", "cuda", "--json"]
+    done = subprocess.run([sys.executable, str(script), *flags], capture_output=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])["epochs"][1]["seconds"]
 
 
 def measure(options) -> dict:
@@ -157,19 +142,11 @@ def measure(options) -> dict:
         "machine": machine() | {"card": torch.cuda.get_device_name(), "date": time.strftime("%Y-%m-%d")},
         "settings": {name: value for name, value in vars(options).items() if name != "table"},
         "warm_up_seconds": time.perf_counter() - start,
-        "textbook_seconds": textbook_epoch(device),
+        "textbook_seconds": textbook_epoch(),
         "rows": [{"seed": seed, "epochs": training.run(seed, options.epochs)} for seed in SEEDS],
     }
     save("gpu", results)
     return results
-
-
-def first_at(epochs: list[dict], target: float) -> float | None:
-    """Seconds of training until the test accuracy was that high, if it was."""
-    for count, epoch in enumerate(epochs, 1):
-        if epoch["accuracy"] >= target:
-            return sum(one["seconds"] for one in epochs[:count])
-    return None
 
 
 def print_table(results: dict) -> None:
@@ -180,7 +157,7 @@ def print_table(results: dict) -> None:
     whole = [sum(epoch["seconds"] for epoch in run) for run in runs]
     each = median(epoch["seconds"] for run in runs for epoch in run)
     textbook = results["textbook_seconds"]
-    reached = [seconds for run in runs if (seconds := first_at(run, 0.99)) is not None]
+    reached = [seconds for run in runs if (seconds := time_to_accuracy(run, 0.99)) is not None]
     until = f"{mean(reached):.2f} s, " if reached else ""
     print(f"{results['machine']['card']}, {results['machine']['date']}, {results['settings']}")
     print(f"warm-up          {results['warm_up_seconds']:.1f} s")

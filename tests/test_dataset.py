@@ -18,7 +18,6 @@ from dataset import (
     AUGMENTATIONS,
     KNOTS,
     Augmentation,
-    Inputs,
     in_few_pixels,
     kept_inside,
     load_dataset,
@@ -34,7 +33,7 @@ from dataset import (
 from files import UserError, md5
 from generate_test_digits import default_face, draw_digit
 from nondigits import load_letters
-from preprocess import bounding_box, mnist_like, to_input
+from preprocess import Inputs, bounding_box, mnist_like, to_input
 from sources import MNIST_FILES, parse_idx
 from tests.conftest import ROOT, assert_one_error_line, run_script
 

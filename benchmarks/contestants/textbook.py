@@ -27,7 +27,9 @@ def make_dataset(options, train: bool) -> datasets.MNIST:
 def main(argv=None) -> int:
     parser = make_parser(__doc__)
     parser.add_argument("--workers", type=int, default=0, help="processes that load pictures (0)")
+    parser.add_argument("--device", default="cpu", help="what the network is on (cpu)")
     options = parser.parse_args(argv)
+    device = torch.device(options.device)
     torch.manual_seed(options.seed)
     train_set, test_set = (make_dataset(options, train) for train in (True, False))
     train = DataLoader(train_set, 64, shuffle=True, num_workers=options.workers)
@@ -45,7 +47,7 @@ def main(argv=None) -> int:
         nn.Linear(120, 84),
         nn.ReLU(),
         nn.Linear(84, 10),
-    )
+    ).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
 
     def train_epoch() -> float:
@@ -53,7 +55,7 @@ def main(argv=None) -> int:
         total = 0.0
         for images, labels in train:
             optimizer.zero_grad()
-            loss = F.cross_entropy(net(images), labels)
+            loss = F.cross_entropy(net(images.to(device)), labels.to(device))
             loss.backward()
             optimizer.step()
             total += loss.item()
@@ -62,7 +64,10 @@ def main(argv=None) -> int:
     def accuracy() -> float:
         net.eval()
         with torch.no_grad():
-            hits = sum((net(images).argmax(1) == labels).sum().item() for images, labels in test)
+            hits = sum(
+                (net(images.to(device)).argmax(1) == labels.to(device)).sum().item()
+                for images, labels in test
+            )
         return hits / len(test_set)
 
     report(options, compete(options, train_epoch, accuracy), "torch", "torchvision")
