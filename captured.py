@@ -51,9 +51,10 @@ class CapturedSteps:
         labels: torch.Tensor,
         batch_size: int,
         loss=None,
+        precision: torch.dtype = torch.float32,
     ):
         self.net, self.optimizer, self.inputs, self.labels = net, optimizer, inputs, labels
-        self.loss = loss or loss_function(net)
+        self.loss, self.precision = loss or loss_function(net), precision
         self.start = torch.zeros((), dtype=torch.int64, device=inputs.device)
         self.within = torch.arange(batch_size, device=inputs.device)
         self.plan: EpochPlan | None = None
@@ -82,7 +83,7 @@ class CapturedSteps:
         index, maps, _, answers = (None if t is None else t[rows] for t in self.plan.tensors())
         batch, truth = distort(self.inputs[index], maps, None), self.labels[index]
         targets = truth if answers is None else answers
-        value, logits = backpropagate(self.net, batch, targets, self.loss)
+        value, logits = backpropagate(self.net, batch, targets, self.loss, self.precision)
         self.optimizer.step()
         self.found = (value, *counts(logits, truth))
 

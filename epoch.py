@@ -282,6 +282,7 @@ def train_epoch(
     before_step=lambda step: True,
     after_step=lambda: None,
     learn=lambda rows: None,
+    precision: torch.dtype = torch.float32,
 ) -> tuple[int, Tally]:
     """One pass over N×1×32×32 inputs and their labels, in batches.
 
@@ -292,6 +293,7 @@ def train_epoch(
     `loss(logits, targets)` takes the place of the network's own; targets are the
     labels, or a teacher's probabilities where the plan has them. `learn(rows)` takes the
     place of `learn_batch` where it gives anything but None: `captured.CapturedSteps`.
+    `precision` is as for `backpropagate`.
 
     Of several processes, each with the same arguments, each goes through its share of
     every batch; the steps are those of the whole batches, and so is the tally.
@@ -306,7 +308,7 @@ def train_epoch(
         rows = slice(step * batch_size, min((step + 1) * batch_size, len(plan.order)))
         found = learn(rows)
         if found is None:
-            found = learn_batch(net, optimizer, inputs, labels, plan, rows, loss)
+            found = learn_batch(net, optimizer, inputs, labels, plan, rows, loss, precision)
         after_step()
         tally.add(*found)
     return steps, tally
@@ -320,6 +322,7 @@ def learn_batch(
     plan: EpochPlan,
     whole: slice,
     loss,
+    precision: torch.dtype,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One step of the optimiser, with the images at these places of the plan's order.
 
@@ -335,13 +338,19 @@ def learn_batch(
         return value, *counts(logits, truth)
     targets = truth if plan.answers is None else plan.answers[rows]
     part = len(truth) / (whole.stop - whole.start)
-    found = learn_part(net, batch, truth, targets, loss, part)
+    found = learn_part(net, batch, truth, targets, loss, part, precision)
     optimizer.step()
     return found
 
 
 def learn_part(
-    net: nn.Module, batch: torch.Tensor, truth: torch.Tensor, targets: torch.Tensor, loss, part: float
+    net: nn.Module,
+    batch: torch.Tensor,
+    truth: torch.Tensor,
+    targets: torch.Tensor,
+    loss,
+    part: float,
+    precision: torch.dtype,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean loss, hits, and images with a class of a batch, of which this process has a part (0 to 1).
 
@@ -351,14 +360,14 @@ def learn_part(
     which is another one where their parts are not as large.)
     """
     if processes.count() == 1:
-        value, logits = backpropagate(net, batch, targets, loss)
+        value, logits = backpropagate(net, batch, targets, loss, precision)
         return value, *counts(logits, truth)
     parameters = list(net.parameters())
     sizes = [p.numel() for p in parameters]
     # All in one tensor, since a message costs time however short it is.
     sums = parameters[0].new_zeros(sum(sizes) + 3)
     if part:  # of a last batch that is smaller than the number of processes, some have nothing
-        value, logits = backpropagate(net, batch, targets, loss)
+        value, logits = backpropagate(net, batch, targets, loss, precision)
         own = [p.grad.flatten() for p in parameters]
         sums[:-2] = torch.cat([*own, value[None]]) * part
         sums[-2], sums[-1] = counts(logits, truth)
@@ -370,10 +379,24 @@ def learn_part(
 
 
 def backpropagate(
-    net: nn.Module, batch: torch.Tensor, targets: torch.Tensor, loss
+    net: nn.Module,
+    batch: torch.Tensor,
+    targets: torch.Tensor,
+    loss,
+    precision: torch.dtype = torch.float32,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss and logits of a batch; leaves the gradient of the loss in the parameters."""
-    logits = net(batch)
+    """Loss and logits of a batch; leaves the gradient of the loss in the parameters.
+
+    With a `precision` of torch.bfloat16, which has a float32's range and 8 bits of its 24,
+    what goes into the products of both ways and what comes out of them is rounded; weights
+    and loss stay float32 (Kalamkar et al., "A Study of BFLOAT16 for Deep Learning
+    Training", 2019).
+    """
+    # No cache, since each weight is used once, and a recording of a step must have it all.
+    rounded = precision == torch.bfloat16
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=rounded, cache_enabled=False):
+        logits = net(batch)
+    logits = logits.float()
     value = loss(logits, targets)
     net.zero_grad(set_to_none=True)
     value.backward()

@@ -35,6 +35,8 @@ from lenet1998 import LeNet1998, connections
 LARGEST_WEIGHTS = 64 << 20  # bytes
 # Kinds of numbers that weights may be stored as; a network takes them all.
 PLAIN_NUMBERS = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
+# Names of precisions; "auto" is one of them.
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Steps of a pickle that make what later ones may use again.
 USED_AGAIN = (
     "GLOBAL",
@@ -421,6 +423,21 @@ def pick_device(name: str = "auto") -> torch.device:
     if not there[name]:
         raise UserError(f"this machine has no {name} device; --device auto takes what is there")
     return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """What `epoch.backpropagate` rounds to: auto takes bfloat16 on a CPU that multiplies it, else float32.
+
+    Raises UserError for a device on which it cannot be had.
+    """
+    if name == "auto":
+        # Older versions of PyTorch do not tell.
+        abilities = getattr(torch.cpu, "get_capabilities", dict)()
+        is_able = any(abilities.get(ability) for ability in ("avx512_bf16", "amx_bf16"))
+        name = "bfloat16" if device.type == "cpu" and is_able else "float32"
+    if name == "bfloat16" and device.type == "mps":
+        raise UserError("--precision bfloat16 is for the CPU and CUDA, not for MPS: leave it out")
+    return PRECISIONS[name]
 
 
 def default_metadata(net: nn.Module) -> dict:

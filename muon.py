@@ -76,16 +76,22 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     polynomials of the first A, so they are multiplied in its size, that of the smaller
     side, and with X only once.
     """
-    a, b, c = NEWTON_SCHULZ
     is_high = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if is_high else matrix
     x = x / (x.norm() + 1e-7)  # no singular value is above 1, as the iteration needs it
     square = x @ x.T
-    factors = torch.eye(len(x), device=x.device)
-    for _ in range(ITERATIONS):
-        factor = torch.addmm(square, square, square, beta=b, alpha=c)
-        factor.diagonal().add_(a)
-        factors = factor @ factors
+    factors = factor = factor_of(square)
+    for _ in range(ITERATIONS - 1):
         square = factor @ square @ factor
+        factor = factor_of(square)
+        factors = factor @ factors
     x = factors @ x
     return x.T if is_high else x
+
+
+def factor_of(square: torch.Tensor) -> torch.Tensor:
+    """a + b·A + c·A² of NEWTON_SCHULZ, for a symmetric A."""
+    a, b, c = NEWTON_SCHULZ
+    factor = torch.addmm(square, square, square, beta=b, alpha=c)
+    factor.diagonal().add_(a)
+    return factor

@@ -14,7 +14,7 @@ from dataset import AUGMENTATIONS, DATASETS, check_dataset
 from epoch import OPTIMIZERS, SCHEDULES
 from files import ArgumentParser, UserError, number, read_json
 from lenet1998 import LeNet1998
-from model import INITIALISATIONS, NETWORKS, load_weights
+from model import INITIALISATIONS, NETWORKS, PRECISIONS, load_weights
 
 RECIPES = {
     "default": {
@@ -40,6 +40,7 @@ RECIPES = {
         "average": None,
         "weight_decay": None,
         "label_smoothing": None,
+        "precision": None,
         "output": "lenet5_model.pth",
         "plot": "training_results.png",
         "tensorboard": None,
@@ -66,6 +67,7 @@ RECIPES |= {
         "optimizer": "muon",
         "augment": "none",
         "label_smoothing": 0.1,
+        "precision": "auto",
         "init": "xavier",
         "val_size": 0,
     },
@@ -183,6 +185,11 @@ def make_parser() -> ArgumentParser:
         help="(0.01 with adamw, which takes it from the weights; else 0, added to the gradient)",
     )
     add("--label-smoothing", type=number(float, 0.0, 0.9), help="(0)")
+    add(
+        "--precision",
+        choices=[*PRECISIONS, "auto"],
+        help="of the products in training (float32); auto: bfloat16 where the CPU multiplies it",
+    )
     add("--output", metavar="FILE", help="the trained weights (lenet5_model.pth)")
     add("--plot", metavar="FILE", help="the training curves (training_results.png)")
     add(
@@ -217,6 +224,8 @@ def check_together(settings: dict) -> None:
         raise UserError("--optimizer sdlm learns one pattern at a time, on the CPU: leave --device out")
     if settings["optimizer"] == "sdlm" and settings["weight_decay"] is not None:
         raise UserError("--optimizer sdlm knows no --weight-decay: leave it out")
+    if settings["optimizer"] == "sdlm" and settings["precision"] == "bfloat16":
+        raise UserError("--optimizer sdlm learns in float32: leave --precision out")
     if arch == LeNet1998.arch and (settings["teacher"] or settings["label_smoothing"]):
         raise UserError(
             f"the loss of {arch} is equation 9, of labels as they are: "

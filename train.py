@@ -93,6 +93,7 @@ from model import (
     count_parameters,
     load_weights,
     pick_device,
+    pick_precision,
     save_weights,
     table_of_networks,
     weights_with_metadata,
@@ -305,6 +306,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
     augmentation = AUGMENTATIONS[run.settings["augment"]]
     batch_size = run.settings["batch_size"]
     loss = loss_of_run(run)
+    precision = precision_of(run.settings, run.device)
     ask_every = 1 if processes.count() == 1 else ASK_EVERY
     after_step = (lambda: run.average.add(run.net)) if run.average else (lambda: None)
     epochs, took = math.ceil(total / per_epoch), []
@@ -318,7 +320,9 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         lesson = run.lessons.of_epoch(epoch) if run.lessons else None
         plan = EpochPlan(data.shown[0], augmentation, run.generator, lesson, data.parts)
         if run.device.type == "cuda" and can_capture(run.optimizer, plan):
-            captured = captured or CapturedSteps(run.net, run.optimizer, *data.shown, batch_size, loss)
+            captured = captured or CapturedSteps(
+                run.net, run.optimizer, *data.shown, batch_size, loss, precision
+            )
             captured.begin(plan)
         first_step, done_before = run.step_in_epoch, run.step - run.step_in_epoch
         tally = None if run.tally is None else Tally(run.device, run.tally)
@@ -349,6 +353,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
                 before_step=before_step,
                 after_step=after_step,
                 learn=captured.learn if captured else lambda rows: None,
+                precision=precision,
             )
         run.step = done_before + run.step_in_epoch
         if stop.agreed is not None and run.step < min(total, done_before + per_epoch):
@@ -424,6 +429,12 @@ def loss_of_run(run: Run):
     if smoothing:
         return functools.partial(F.cross_entropy, label_smoothing=smoothing)
     return loss_function(run.net)
+
+
+def precision_of(settings: dict, device: torch.device) -> torch.dtype:
+    """That of a run's products; learning pattern by pattern has but one."""
+    by_pattern = settings["optimizer"] == "sdlm"
+    return pick_precision("float32" if by_pattern else settings["precision"] or "float32", device)
 
 
 class DivergedError(UserError):
@@ -571,6 +582,7 @@ def conditions(settings: dict, device: torch.device, data: Data) -> dict:
     teacher, fonts, start = teacher_file(settings), fonts_file(settings), settings["init_from"]
     return {
         "device_used": str(device),
+        "precision_used": str(precision_of(settings, device)).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "processes": processes.count(),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
@@ -593,7 +605,8 @@ def compare_conditions(settings: dict, folder: Path, device: torch.device, data:
     Raises UserError if its teacher, its fonts, its first weights or its own
     pictures are others now: with another split, what was learned would be tested.
     """
-    config = {"processes": 1, **read_json(folder / "config.json")}  # older ones do not tell
+    older = {"processes": 1, "precision_used": "float32"}  # of runs whose config.json does not tell
+    config = older | read_json(folder / "config.json")
     for name, now in conditions(settings, device, data).items():
         before = config.get(name)
         if name.endswith("_md5") and name in config and before != now:
@@ -660,7 +673,11 @@ def load_run(given: dict) -> tuple[Run, Data]:
 def print_start(run: Run, data: Data) -> None:
     counts = [f"{len(images):,}" for images, _ in (data.train, data.val, data.test)]
     shared = f" in {processes.count()} processes" if processes.count() > 1 else ""
-    print(f"{run.settings['arch']}: {count_parameters(run.net):,} parameters, on {run.device}{shared}")
+    rounded = precision_of(run.settings, run.device) == torch.bfloat16
+    print(
+        f"{run.settings['arch']}: {count_parameters(run.net):,} parameters, on {run.device}{shared}"
+        + (", in bfloat16" if rounded else "")
+    )
     print("images: {} to train on, {} to validate, {} to test".format(*counts), flush=True)
     if epoch_size(data.parts) > len(data.train[0]):
         print(f"an epoch shows {epoch_size(data.parts):,} images", flush=True)

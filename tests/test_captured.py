@@ -26,13 +26,23 @@ def noise(device=CPU) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs.to(device), labels.to(device)
 
 
-def learned(name: str, augment: str, capture: bool, device=CPU, epochs: int = 2, arch="lenet5"):
+def learned(
+    name: str,
+    augment: str,
+    capture: bool,
+    device=CPU,
+    epochs: int = 2,
+    arch="lenet5",
+    precision=torch.float32,
+):
     """The network, its optimiser and its tally after some epochs, the rate halved before each step."""
     torch.manual_seed(0)
     net, (inputs, labels) = build(arch).to(device), noise(device)
     optimizer = make_optimizer(net, name, RATES[name])
     generator = torch.Generator().manual_seed(2)
-    steps = CapturedSteps(net, optimizer, inputs, labels, BATCH) if capture else None
+    steps = None
+    if capture:
+        steps = CapturedSteps(net, optimizer, inputs, labels, BATCH, precision=precision)
     done = []
 
     def before_step(step: int) -> bool:
@@ -46,7 +56,15 @@ def learned(name: str, augment: str, capture: bool, device=CPU, epochs: int = 2,
             steps.begin(plan)
         learn = steps.learn if capture else lambda rows: None
         _, tally = train_epoch(
-            net, optimizer, inputs, labels, plan, BATCH, before_step=before_step, learn=learn
+            net,
+            optimizer,
+            inputs,
+            labels,
+            plan,
+            BATCH,
+            before_step=before_step,
+            learn=learn,
+            precision=precision,
         )
     return net, optimizer, tally
 
@@ -64,6 +82,20 @@ def test_recorded_steps_give_the_weights_of_ordinary_ones(name, augment):
     torch.testing.assert_close(tally.values, wanted.values, rtol=atol, atol=atol)
     # Five steps an epoch: the last of ten was made at the ninth half of the first rate.
     assert float(optimizer.param_groups[0]["lr"]) == RATES[name] / 2**9
+
+
+def test_recorded_steps_round_as_ordinary_ones_do():
+    recorded, ordinary, exact = (
+        learned("sgd", "affine", capture=capture, precision=precision)[0]
+        for capture, precision in (
+            (True, torch.bfloat16),
+            (False, torch.bfloat16),
+            (False, torch.float32),
+        )
+    )
+    weights = [torch.cat([p.flatten() for p in net.parameters()]) for net in (recorded, ordinary, exact)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
 
 
 def test_only_whole_batches_are_played_back():

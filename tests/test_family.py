@@ -264,6 +264,7 @@ def test_other_numbers_of_classes_are_recognised_though_1998_has_ten(tmp_path):
         (["--arch", "lenet5-tanh", "--init", "he"], "an initialisation of its own"),
         (["--recipe", "1998", "--teacher", "t.pth"], "equation 9"),
         (["--recipe", "1998", "--weight-decay", "0.1"], "leave it out"),
+        (["--recipe", "1998", "--precision", "bfloat16"], "learns in float32"),
         (["--teacher", "t.pth", "--augment", "none"], "--teacher needs distorted images"),
         (["--temperature", "2"], "name a --teacher"),
         (["--teacher", "t.pth", "--label-smoothing", "0.1"], "stands for them"),

@@ -28,6 +28,7 @@ from model import (
     kernel_at_all_places,
     load_weights,
     pick_device,
+    pick_precision,
     save_weights,
     table_of_networks,
 )
@@ -191,6 +192,19 @@ def test_devices():
         if not found:
             with pytest.raises(UserError, match=f"this machine has no {name} device"):
                 pick_device(name)
+
+
+def test_precisions(monkeypatch):
+    cpu, cuda, mps = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))
+    for device in (cpu, cuda):
+        assert pick_precision("float32", device) == torch.float32
+        assert pick_precision("bfloat16", device) == torch.bfloat16
+    with pytest.raises(UserError, match="not for MPS"):
+        pick_precision("bfloat16", mps)
+    for found, wanted in (({"amx_bf16": True}, torch.bfloat16), ({"amx_bf16": False}, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
+        assert pick_precision("auto", cpu) == wanted
+        assert pick_precision("auto", cuda) == pick_precision("auto", mps) == torch.float32
 
 
 def test_save_and_load_round_trip(tmp_path):

@@ -244,6 +244,43 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, sto
     assert_goes_on_to_the_bit(TWO_EPOCHS, stop_at)
 
 
+def test_bfloat16_goes_on_to_the_bit(workdir, capsys):
+    assert_goes_on_to_the_bit([*TWO_EPOCHS, "--precision", "bfloat16"], stop_at=43)
+    out, err = capsys.readouterr()
+    assert out.count("on cpu, in bfloat16\n") == 3
+    assert "to the bit" not in err
+    for run in runs():
+        config = json.loads((run / "config.json").read_text())
+        assert (config["precision"], config["precision_used"]) == ("bfloat16", "bfloat16")
+    assert {p.dtype for p in load_weights("whole.pth")[0].parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("ability", "used"), [("avx512_bf16", "bfloat16"), ("avx512_f", "float32")])
+def test_auto_takes_bfloat16_where_the_processor_multiplies_it(workdir, capsys, monkeypatch, ability, used):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {ability: True}, raising=False)
+    assert main([*SHORT, "--recipe", "quick", "--max-steps", "2"]) == 0
+    (run,) = runs()
+    config = json.loads((run / "config.json").read_text())
+    assert (config["precision"], config["precision_used"]) == ("auto", used)
+    # On a processor of another kind, or with a PyTorch that does not tell, it is another run.
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    capsys.readouterr()
+    assert main(["--resume", run.name]) == 0
+    differs = "precision used: float32, and the run began with 'bfloat16'" in capsys.readouterr().err
+    assert differs == (used == "bfloat16")
+
+
+def test_runs_from_before_there_was_a_precision_go_on(workdir, capsys):
+    assert main([*SHORT, "--max-steps", "2"]) == 0
+    (run,) = runs()
+    config = json.loads((run / "config.json").read_text())
+    del config["precision"], config["precision_used"]
+    (run / "config.json").write_text(json.dumps(config))
+    capsys.readouterr()
+    assert main(["--resume", run.name]) == 0
+    assert "to the bit" not in capsys.readouterr().err
+
+
 def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
     monkeypatch.setattr(epoch.Lessons, "VIEWS", 2)  # one for each of the two epochs
     flags = [*TWO_EPOCHS, "--teacher", str(PRETRAINED), "--average", "0.99", "--augment", "elastic"]
@@ -532,6 +569,7 @@ def test_without_validation_the_last_weights_are_kept(workdir):
         ["--arch", "lenet5-1998"],
         ["--augment", "elastic", "--label-smoothing", "0.1", "--average", "0.9"],
         ["--optimizer", "adamw", "--weight-decay", "0.1", "--teacher", str(PRETRAINED)],
+        ["--precision", "bfloat16", "--optimizer", "muon", "--lr", "0.02"],
         ["--teacher", str(PRETRAINED), "--temperature", "3", "--seed", str(2**63 - 1)],
     ],
 )
