@@ -24,22 +24,25 @@ DEFAULT = [
     {"augment": "affine", "batch-size": "256", "lr": "0.008", "scheduler": "cosine"},
     {"augment": "affine", "batch-size": "256", "lr": "0.008", "optimizer": "adamw"},
 ]
-# Two epochs each: --recipe quick, and what differs from it in one flag or a few.
-CHOSEN = {"recipe": "quick", "val-size": "5000"}
+# An epoch and a half each: --recipe quick, and what differs from it in one flag or a few.
+CHOSEN = {"recipe": "quick", "val-size": "5000", "max-steps": "322"}
 QUICK = [
     CHOSEN,
+    CHOSEN | {"precision": "float32"},
     CHOSEN | {"optimizer": "adam", "lr": "0.008"},
     CHOSEN | {"optimizer": "sgd", "lr": "0.1"},
     CHOSEN | {"init": "he"},
     CHOSEN | {"label-smoothing": "0"},
     CHOSEN | {"label-smoothing": "0.05"},
-    CHOSEN | {"batch-size": "128"},
-    CHOSEN | {"batch-size": "256"},
-    CHOSEN | {"lr": "0.01"},
+    CHOSEN | {"batch-size": "192", "max-steps": "430", "lr": "0.03"},
+    CHOSEN | {"batch-size": "384", "max-steps": "215"},
     CHOSEN | {"lr": "0.03"},
+    CHOSEN | {"lr": "0.07"},
     CHOSEN | {"augment": "affine"},
     CHOSEN | {"scheduler": "cosine"},
-    {"epochs": "2"},  # the default recipe
+    CHOSEN | {"max-steps": "215"},  # one epoch
+    CHOSEN | {"max-steps": "430"},  # two
+    {"max-steps": "322", "epochs": "2"},  # the default recipe
 ]
 
 

@@ -82,6 +82,14 @@ CONTESTANTS = {
     "ours": Contestant("`train.py`", "ours.py", grows=True),
     "ours-quick": Contestant("`train.py --recipe quick`", "ours.py", ("--recipe", "quick"), epochs=2),
     "ours-plain": Contestant("`train.py --augment none`", "ours.py", ("--augment", "none")),
+    "ours-rounded": Contestant(
+        "`train.py --precision bfloat16`", "ours.py", ("--precision", "bfloat16")
+    ),
+    "ours-plain-rounded": Contestant(
+        "`train.py --augment none --precision bfloat16`",
+        "ours.py",
+        ("--augment", "none", "--precision", "bfloat16"),
+    ),
 }
 LIMIT = "limit"  # takes its turn like a contestant, since the machine's speed drifts
 OTHERS = ("keras", "flax", "tinygrad", "sklearn")
@@ -303,8 +311,12 @@ def time_to_accuracy(epochs: list[dict], target: float) -> float | None:
 
 
 def usual(epochs: list[dict], what: str) -> float:
-    """The median of a run's epochs without the first, in which libraries compile and warm up."""
-    return median(epoch[what] for epoch in (epochs[1:] or epochs))
+    """The median of a run's epochs without the first, in which libraries compile and warm up.
+
+    If no other is a whole one, it is the first.
+    """
+    whole = [epoch for epoch in epochs[1:] if epoch.get("is_whole", True)]
+    return median(epoch[what] for epoch in whole or epochs[:1])
 
 
 def by_round(results: dict, row: str, who: str, value, copies: int = 1) -> dict:

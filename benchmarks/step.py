@@ -1,13 +1,14 @@
-"""What a training step costs, and what the model's own first layer and the distortions do to it.
+"""What a training step costs, and what the model's own layers and the distortions do to it.
 
     python benchmarks/step.py            # half a minute
     python benchmarks/step.py --table    # print what was measured
 
 `convolve_and_pool` is there for speed alone, so this is where it has to show
 it: the whole network's step of 256 images and evaluation of 500, with it and
-with PyTorch's convolution and pooling in its place, taking turns. The affine
-distortion of a batch and the pens of `--augment pens` are timed beside them, and so
-are the slices of `largest_of_neighbours` beside PyTorch's pooling.
+with PyTorch's convolution and pooling in its place, taking turns; and the step once
+more in bfloat16 (`--precision`). The affine distortion of a batch and the pens of
+`--augment pens` are timed beside them, and so are the slices of
+`largest_of_neighbours` beside PyTorch's pooling.
 """
 
 import sys
@@ -36,6 +37,7 @@ def measure() -> list[dict]:
 
     import model
     from dataset import AUGMENTATIONS, largest_of_neighbours, random_maps, random_pens, redraw, warp
+    from epoch import backpropagate
 
     torch.manual_seed(0)
     net = model.LeNet5()
@@ -44,9 +46,8 @@ def measure() -> list[dict]:
     maps = random_maps(256, AUGMENTATIONS["affine"], 32, torch.Generator())
     pens = random_pens(256, AUGMENTATIONS["pens"], torch.Generator())
 
-    def step():
-        net.zero_grad()
-        F.cross_entropy(net(inputs), labels).backward()
+    def step(precision=torch.float32):
+        backpropagate(net, inputs, labels, F.cross_entropy, precision)
 
     def evaluation():
         with torch.inference_mode():
@@ -58,6 +59,7 @@ def measure() -> list[dict]:
     rows = []
     for _ in range(REPEATS):
         row = {"step": milliseconds(step), "evaluation": milliseconds(evaluation)}
+        row["rounded_step"] = milliseconds(lambda: step(torch.bfloat16))
         row["distortion"] = milliseconds(lambda: warp(inputs, maps))
         row["pens"] = milliseconds(lambda: redraw(inputs, pens))
         row["neighbours"] = milliseconds(lambda: largest_of_neighbours(inputs))
@@ -65,6 +67,7 @@ def measure() -> list[dict]:
         with mock.patch.object(model, "convolve_and_pool", plain):
             row["plain_step"] = milliseconds(step)
             row["plain_evaluation"] = milliseconds(evaluation)
+            row["plain_rounded_step"] = milliseconds(lambda: step(torch.bfloat16))
         rows.append(row)
     return rows
 
@@ -84,9 +87,12 @@ def main() -> int:
     for what in ("step", "evaluation"):
         plain = f"plain_{what}"
         print(
-            f"{what:10}  PyTorch's first layer {times(plain)}  ours {times(what)}"
-            f"  ratio {ratio(what, plain)}"
+            f"{what:10}  PyTorch's layers {times(plain)}  ours {times(what)}  ratio {ratio(what, plain)}"
         )
+    print(
+        f"in bfloat16  PyTorch's layers {times('plain_rounded_step')}  ours {times('rounded_step')}"
+        f"  of a step {ratio('rounded_step', 'step')}"
+    )
     print(f"distortion  {times('distortion')}, of a step {ratio('distortion', 'step')}")
     print(f"pens        {times('pens')}, of a step {ratio('pens', 'step')}")
     print(

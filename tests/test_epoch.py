@@ -64,7 +64,7 @@ def test_bfloat16_rounds_products_and_nothing_else():
         assert all(p.dtype == p.grad.dtype == torch.float32 for p in net.parameters())
         found[precision] = [logits, *(p.grad for p in net.parameters())]
     for exact, rounded in zip(found[torch.float32], found[torch.bfloat16], strict=True):
-        # 8 bits are a relative error of 0.004 in each product, of which a gradient has up to ten behind it.
+        # 8 bits are a relative error of 0.004 in each of up to ten products, one after the other.
         error = (rounded - exact).norm() / exact.norm()
         assert 1e-4 < error < 0.1
     assert torch.equal(found[torch.bfloat16][0], found[torch.bfloat16][0].bfloat16().float())

@@ -294,6 +294,13 @@ def test_recipes_of_the_documents():
     assert train.settle({"recipe": "1998", "epochs": 3})["epochs"] == 3  # a flag wins
 
 
+@pytest.mark.parametrize(
+    ("given", "steps"), [({}, 352), ({"epochs": 2}, 352), ({"epochs": 3}, None), ({"max_steps": 9}, 9)]
+)
+def test_other_epochs_than_a_recipes_are_not_cut_short_by_its_steps(given, steps):
+    assert train.settle({"recipe": "quick", **given})["max_steps"] == steps
+
+
 # ------------------------------------------------------------ what is shipped
 
 

@@ -256,7 +256,9 @@ def test_bfloat16_goes_on_to_the_bit(workdir, capsys):
 
 
 @pytest.mark.parametrize(("ability", "used"), [("avx512_bf16", "bfloat16"), ("avx512_f", "float32")])
-def test_auto_takes_bfloat16_where_the_processor_multiplies_it(workdir, capsys, monkeypatch, ability, used):
+def test_auto_takes_bfloat16_where_the_processor_multiplies_it(
+    workdir, capsys, monkeypatch, ability, used
+):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {ability: True}, raising=False)
     assert main([*SHORT, "--recipe", "quick", "--max-steps", "2"]) == 0
     (run,) = runs()

@@ -59,6 +59,7 @@ def run(options, flags: list[str]) -> list[dict]:
             lambda: evaluate(net, to_input(images.test_images, net.mean, net.std), images.test_labels)
         )
         row = {"seconds": seconds, "accuracy": run.history[-1]["test_accuracy"]}
+        row["is_whole"] = run.step_in_epoch == run.steps_per_epoch(data.parts)
         epochs.append(row | {"evaluation_seconds": evaluation_seconds})
         show(options, epoch, epochs[-1])
 
