@@ -390,13 +390,14 @@ def backpropagate(
     With a `precision` of torch.bfloat16, which has a float32's range and 8 bits of its 24,
     what goes into the products of both ways and what comes out of them is rounded; weights
     and loss stay float32 (Kalamkar et al., "A Study of BFLOAT16 for Deep Learning
-    Training", 2019).
+    Training", 2019). So are the gradients of several processes, each before their sum.
     """
-    # No cache, since each weight is used once, and a recording of a step must have it all.
-    rounded = precision == torch.bfloat16
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=rounded, cache_enabled=False):
+    if precision == torch.bfloat16:
+        # No cache: each weight is used once, and a CUDA graph has to round it again each time.
+        with torch.autocast(batch.device.type, precision, cache_enabled=False):
+            logits = net(batch).float()
+    else:
         logits = net(batch)
-    logits = logits.float()
     value = loss(logits, targets)
     net.zero_grad(set_to_none=True)
     value.backward()

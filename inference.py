@@ -405,12 +405,10 @@ def evaluation_of(classifier: ImageClassifier, images: torch.Tensor, labels: tor
     """What a network makes of N×28×28 uint8 pictures with N labels, before the temperature."""
     import torch
 
-    from evaluate import compare, evaluate, loss_function
+    from evaluate import compare, loss_function
     from model import NETWORKS
 
-    if not isinstance(classifier.network, ExportedNetwork):
-        return evaluate(classifier.net, classifier.inputs(images), labels)
-    logits = torch.from_numpy(classifier.network.logits(images))
+    logits = torch.as_tensor(classifier.network.logits(images))
     return compare(logits, labels, loss_function(NETWORKS.get(classifier.network.arch)))
 
 

@@ -35,7 +35,7 @@ from lenet1998 import LeNet1998, connections
 LARGEST_WEIGHTS = 64 << 20  # bytes
 # Kinds of numbers that weights may be stored as; a network takes them all.
 PLAIN_NUMBERS = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
-# Names of precisions; "auto" is one of them.
+# What `--precision` names, beside "auto".
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Steps of a pickle that make what later ones may use again.
 USED_AGAIN = (
@@ -96,28 +96,29 @@ def convolve_and_pool(convolution: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     A 5×5 kernel has 4×4 places in a window, which gives 4×4 neighbouring
     numbers of a map, and all maps of all windows are one product of two
     matrices: 49 windows of 64 pixels a picture by 64 × 96 weights. That is 2.6
-    times the multiplications, and yet on 2 cores the whole network's training
-    step takes 0.76 of the time with PyTorch's convolution and pooling, and an
-    evaluation 0.47 (python benchmarks/step.py, an AMD EPYC).
+    times the multiplications. Where there are several maps below, as for C3, the
+    convolution is PyTorch's own. On 2 cores the whole network's training step takes
+    0.76 of the time with PyTorch's convolutions and poolings, and an evaluation
+    0.47 (python benchmarks/step.py, an AMD EPYC).
     """
-    maps, channels = convolution.weight.shape[:2]
-    height, width = x.shape[2:]
     if x.device.type != "cpu":
         return F.max_pool2d(convolution(x), 2)
+    maps, channels = convolution.weight.shape[:2]
+    height, width = x.shape[2:]
     if channels > 1 or height % 4 or width % 4 or min(height, width) < 8:
-        # The pooling takes a tenth of the time where all maps of a place lie side by side.
+        # The pooling takes a tenth of the time where the maps of a place lie side by side.
         return F.max_pool2d(convolution(x).contiguous(memory_format=torch.channels_last), 2)
-    windows = x.unfold(2, 8, 4).unfold(3, 8, 4)  # N×C×H×W×8×8, H and W counting windows
+    windows = x.unfold(2, 8, 4).unfold(3, 8, 4)  # N×1×H×W×8×8, H and W counting windows
     count, _, height, width, _, _ = windows.shape
-    windows = windows.permute(0, 2, 3, 1, 4, 5).reshape(count * height * width, -1)
+    windows = windows.reshape(count * height * width, 64)
     # The pooling first: of each 2×2 places, which lie a row of 4·maps numbers apart.
     x = largest_of_four((windows @ kernel_at_all_places(convolution.weight)).view(-1, 4, 1, 4 * maps))
-    # What is left are 2×2 numbers of each map in each window: put them side by side, in
-    # the order from which the next convolution learns fastest.
+    # What is left are 2×2 numbers of each map in each window: put them where they belong.
     x = x.reshape(count, height, width, 2, 2, maps)
-    if x.dtype == torch.bfloat16:
+    if x.dtype == torch.bfloat16:  # from which the next convolution learns faster map by map
         x = x.permute(0, 5, 1, 3, 2, 4).reshape(count, maps, 2 * height, 2 * width)
         return x + convolution.bias.to(x.dtype)[:, None, None]
+    # And in float32 faster where the maps of a place lie side by side.
     x = x.permute(0, 1, 3, 2, 4, 5).reshape(count, 2 * height, 2 * width, maps)
     return (x + convolution.bias).permute(0, 3, 1, 2)
 
@@ -135,17 +136,17 @@ def largest_of_four(rows: torch.Tensor) -> torch.Tensor:
 
 
 def kernel_at_all_places(kernels: torch.Tensor) -> torch.Tensor:
-    """Maps×C×5×5 kernels as the matrix by which `convolve_and_pool` multiplies its windows.
+    """Maps×1×5×5 kernels as the matrix by which `convolve_and_pool` multiplies its windows.
 
-    (C·8·8)×(4·4·maps): a column for each of the 4×4 places in a window. Place
+    64×(4·4·maps): a column for each of the 4×4 places in a window of 8×8. Place
     (2i + a, 2j + b) is number (a, b) of the four that are pooled to (i, j); the
     columns are in the order a, b, i, j, map.
     """
-    maps, channels = kernels.shape[:2]
+    maps = len(kernels)
     # With 3 zeros around it, the 8×8 cut at (3 - y, 3 - x) holds the kernel at (y, x).
     cuts = F.pad(kernels, (3, 3, 3, 3)).unfold(2, 8, 1).unfold(3, 8, 1).flip(2, 3)
-    cuts = cuts.reshape(maps, channels, 2, 2, 2, 2, 64)  # axes: map, C, i, a, j, b, pixel
-    return cuts.permute(1, 6, 3, 5, 2, 4, 0).reshape(channels * 64, 16 * maps)
+    cuts = cuts.reshape(maps, 2, 2, 2, 2, 64)  # axes: map, i, a, j, b, pixel
+    return cuts.permute(5, 2, 4, 1, 3, 0).reshape(64, 16 * maps)
 
 
 def init_he(module: nn.Module) -> None:
@@ -431,17 +432,18 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """What `epoch.backpropagate` rounds to: auto takes bfloat16 on CPUs that multiply it, else float32.
+    """What `epoch.backpropagate` rounds to: auto takes bfloat16 on x86 CPUs that multiply it.
 
-    Raises UserError for a device on which it cannot be had.
+    Raises UserError for a device that has no bfloat16.
     """
     if name == "auto":
         # Older versions of PyTorch do not tell.
         abilities = getattr(torch.cpu, "get_capabilities", dict)()
         is_able = any(abilities.get(ability) for ability in ("avx512_bf16", "amx_bf16"))
         name = "bfloat16" if device.type == "cpu" and is_able else "float32"
-    if name == "bfloat16" and device.type == "mps":
-        raise UserError("--precision bfloat16 is for the CPU and CUDA, not for MPS: leave it out")
+    has_it = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
+    if name == "bfloat16" and not has_it:
+        raise UserError(f"--precision bfloat16 cannot be had on {device.type} here: leave it out")
     return PRECISIONS[name]
 
 

@@ -115,6 +115,7 @@ def settings_for(weights, metadata: dict, epochs: int, lr: float) -> dict:
             "arch": metadata["arch"],
             "init_from": str(weights),
             "epochs": epochs,
+            "max_steps": None,
             "lr": lr,
             "optimizer": "adam",
             "weight_decay": None,

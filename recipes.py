@@ -120,6 +120,8 @@ RECIPES |= {
         "val_size": 0,
     },
 }
+# Flags with which an epoch has other steps than the `max_steps` of a recipe was made for.
+MAKE_OTHER_STEPS = {"epochs", "batch_size", "dataset", "fonts", "few_pixels", "non_digits"}
 RECIPES["1998-distorted"] = {**RECIPES["1998"], "augment": "1998"}
 
 
@@ -189,7 +191,7 @@ def make_parser() -> ArgumentParser:
     add(
         "--precision",
         choices=[*PRECISIONS, "auto"],
-        help="of the products in training (float32); auto: bfloat16 where the CPU multiplies it",
+        help="of the products in training (float32); auto: bfloat16 on CPUs that multiply it",
     )
     add("--output", metavar="FILE", help="the trained weights (lenet5_model.pth)")
     add("--plot", metavar="FILE", help="the training curves (training_results.png)")
@@ -208,10 +210,9 @@ def make_parser() -> ArgumentParser:
 def settle(given: dict) -> dict:
     """All settings of a run from the flags that were given."""
     recipe = given.get("recipe", "default")
-    own = {**RECIPES["default"], **RECIPES[recipe]}
-    settings = {**own, "recipe": recipe, **given}
-    if settings["epochs"] != own["epochs"] and "max_steps" not in given:
-        settings["max_steps"] = None  # those of a recipe are for its own epochs
+    settings = {**RECIPES["default"], **RECIPES[recipe], "recipe": recipe, **given}
+    if "max_steps" not in given and given.keys() & MAKE_OTHER_STEPS:
+        settings["max_steps"] = None
     if "init_from" in given and "arch" not in given:
         settings["arch"] = load_weights(given["init_from"])[0].arch
     check_together(settings)

@@ -432,9 +432,9 @@ def loss_of_run(run: Run):
 
 
 def precision_of(settings: dict, device: torch.device) -> torch.dtype:
-    """That of a run's products; learning pattern by pattern has but one."""
-    by_pattern = settings["optimizer"] == "sdlm"
-    return pick_precision("float32" if by_pattern else settings["precision"] or "float32", device)
+    """What the products of a run are rounded to: with --optimizer sdlm to float32, also by auto."""
+    name = settings["precision"] or "float32"
+    return pick_precision("float32" if settings["optimizer"] == "sdlm" else name, device)
 
 
 class DivergedError(UserError):

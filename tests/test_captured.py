@@ -152,11 +152,16 @@ def test_steps_that_differ_from_each_other_are_not_recorded(monkeypatch):
 
 
 @needs_cuda
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", list(RATES))
-def test_a_graph_gives_the_weights_of_ordinary_steps(name):
+def test_a_graph_gives_the_weights_of_ordinary_steps(name, precision):
     device = torch.device("cuda")
-    net, _, tally = learned(name, "affine", capture=True, device=device)
-    other, _, wanted = learned(name, "affine", capture=False, device=device)
+    net, _, tally = learned(name, "affine", capture=True, device=device, precision=precision)
+    other, _, wanted = learned(name, "affine", capture=False, device=device, precision=precision)
+    if precision == torch.bfloat16:  # of which a last digit is a 256th, in every product
+        for p, q in zip(net.parameters(), other.parameters(), strict=True):
+            assert (p - q).norm() < 0.02 * q.norm()
+        return
     # Sums within a GPU's operations have no fixed order, and Adam divides by their size.
     for p, q in zip(net.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=0, atol=2e-5)

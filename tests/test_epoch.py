@@ -70,6 +70,13 @@ def test_bfloat16_rounds_products_and_nothing_else():
     assert torch.equal(found[torch.bfloat16][0], found[torch.bfloat16][0].bfloat16().float())
 
 
+def test_float32_asks_nothing_of_autocast(monkeypatch):
+    """Which older versions of PyTorch do not know of on every device."""
+    monkeypatch.setattr(torch, "autocast", None)
+    x, y = torch.randn(2, 1, 32, 32), torch.tensor([3, 4])
+    assert backpropagate(LeNet5(), x, y, F.cross_entropy)[0].isfinite()
+
+
 @pytest.mark.parametrize("name", ["adam", "muon"])
 def test_an_epoch_in_bfloat16_learns_as_much(mnist, name):
     images, labels = mnist.train_images[:5000], mnist.train_labels[:5000]

@@ -377,6 +377,8 @@ def test_pruned_weights_go_on_with_what_they_were_trained_on(pretrained):
     assert (settings["epochs"], settings["lr"], settings["init_from"]) == (3, 0.001, "w.pth")
     teacher = prune.settings_for("w.pth", {**pretrained[1], "recipe": "record", "val_size": 0}, 3, 0.1)
     assert (teacher["teacher"], teacher["val_size"]) == (None, 0)
+    quick = prune.settings_for("w.pth", {**pretrained[1], "recipe": "quick", "val_size": 0}, 3, 0.1)
+    assert (quick["epochs"], quick["max_steps"]) == (3, None)
 
 
 @pytest.mark.parametrize(

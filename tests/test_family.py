@@ -75,11 +75,13 @@ def test_multiply_adds(name):
     assert count_multiply_adds(build(name)) == MULTIPLY_ADDS[name]
 
 
-def test_shapes_and_gradients(net):
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_shapes_and_gradients(net, precision):
     for count in (1, 3):
         assert net(torch.randn(count, 1, 32, 32)).shape == (count, 10)
-    loss, logits = backpropagate(net, torch.randn(5, 1, 32, 32), torch.arange(5), loss_function(net))
-    assert logits.shape == (5, 10)
+    batch = torch.randn(5, 1, 32, 32), torch.arange(5)
+    loss, logits = backpropagate(net, *batch, loss_function(net), precision)
+    assert (logits.shape, logits.dtype) == ((5, 10), torch.float32)
     assert torch.isfinite(loss)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
@@ -295,9 +297,18 @@ def test_recipes_of_the_documents():
 
 
 @pytest.mark.parametrize(
-    ("given", "steps"), [({}, 352), ({"epochs": 2}, 352), ({"epochs": 3}, None), ({"max_steps": 9}, 9)]
+    ("given", "steps"),
+    [
+        ({}, 352),
+        ({"seed": 3, "lr": 0.1, "val_size": 5000}, 352),
+        ({"epochs": 2}, None),
+        ({"batch_size": 64}, None),
+        ({"dataset": "emnist-digits"}, None),
+        ({"fonts": "fonts/digits.npz"}, None),
+        ({"epochs": 3, "max_steps": 9}, 9),
+    ],
 )
-def test_other_epochs_than_a_recipes_are_not_cut_short_by_its_steps(given, steps):
+def test_the_steps_of_a_recipe_are_for_its_own_batches_and_images(given, steps):
     assert train.settle({"recipe": "quick", **given})["max_steps"] == steps
 
 

@@ -94,14 +94,23 @@ def test_forward_and_gradients_are_those_of_the_textbook(batch, channels_last):
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 32, 32), (1, 28, 36), (3, 40, 8), (1, 34, 32), (3, 33, 35), (1, 6, 6)]
+    "shape",
+    [(1, 32, 32), (1, 28, 36), (3, 40, 8), (6, 14, 14), (1, 34, 32), (3, 33, 35), (1, 6, 6)],
 )
-def test_convolve_and_pool_is_a_convolution_and_a_pooling(shape):
-    layer = nn.Conv2d(shape[0], 6, 5)
-    x = torch.randn(4, *shape)
-    torch.testing.assert_close(
-        convolve_and_pool(layer, x), F.max_pool2d(layer(x), 2), rtol=1e-4, atol=1e-5
-    )
+@pytest.mark.parametrize("rounded", [False, True])
+def test_convolve_and_pool_is_a_convolution_and_a_pooling(shape, rounded):
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(shape[0], 6, 5), torch.randn(4, *shape, requires_grad=True)
+    expected = F.max_pool2d(layer(x), 2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+        found = convolve_and_pool(layer, x)
+    assert found.dtype == (torch.bfloat16 if rounded else torch.float32)
+    close = {"rtol": 1e-2, "atol": 3e-2} if rounded else {"rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close(found.float(), expected, **close)
+    for pooled in (found, expected):
+        pooled.float().sum().backward()
+    # What is added to the bias counts the places of a map, whichever of four was the largest.
+    assert layer.bias.grad.tolist() == [2.0 * 4 * found.shape[2] * found.shape[3]] * 6
 
 
 @pytest.mark.parametrize(
@@ -123,7 +132,7 @@ def test_what_can_be_cut_into_windows_is_a_product(monkeypatch, shape):
 
 def test_without_a_gradient_the_answers_are_the_same_to_the_bit():
     """Two comparisons and PyTorch's pooling find the same largest number, also of equal ones and NaN."""
-    layer, x = nn.Conv2d(3, 6, 5), torch.randn(4, 3, 32, 32)
+    layer, x = nn.Conv2d(1, 6, 5), torch.randn(4, 1, 32, 32)
     x[1], x[2, :, 7, 9] = 0.5, float("nan")
     with torch.no_grad():
         found = convolve_and_pool(layer, x)
@@ -196,11 +205,15 @@ def test_devices():
 
 def test_precisions(monkeypatch):
     cpu, cuda, mps = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))
-    for device in (cpu, cuda):
-        assert pick_precision("float32", device) == torch.float32
-        assert pick_precision("bfloat16", device) == torch.bfloat16
-    with pytest.raises(UserError, match="not for MPS"):
-        pick_precision("bfloat16", mps)
+    for has_it in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has_it=has_it: has_it)
+        for device in (cpu, cuda, mps):
+            assert pick_precision("float32", device) == torch.float32
+            if device == cpu or (device == cuda and has_it):
+                assert pick_precision("bfloat16", device) == torch.bfloat16
+            else:
+                with pytest.raises(UserError, match=f"cannot be had on {device.type} here"):
+                    pick_precision("bfloat16", device)
     for found, wanted in (({"amx_bf16": True}, torch.bfloat16), ({"amx_bf16": False}, torch.float32)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
         assert pick_precision("auto", cpu) == wanted

@@ -165,6 +165,18 @@ def test_an_epoch_is_that_of_one_process(several, alone, count, what):
         assert all(torch.equal(other[what]["net"][key], first["net"][key]) for key in first["net"])
 
 
+@pytest.mark.parametrize("count", COUNTS)
+def test_an_epoch_in_bfloat16_is_that_of_one_process_but_for_the_rounding(several, alone, count):
+    torch.manual_seed(0)
+    start, one = together.LeNet5().state_dict(), alone["rounded"]["net"]
+    first, *others = [found["rounded"]["net"] for found in several[count]["states"]]
+    # Each process rounds its own part of the sums, by a 256th, and the steps go on from there.
+    apart = torch.cat([(first[key] - one[key]).flatten() for key in one])
+    moved = torch.cat([(start[key] - one[key]).flatten() for key in one])
+    assert 0 < apart.norm() < 0.1 * moved.norm()
+    assert all(torch.equal(other[key], first[key]) for other in others for key in one)
+
+
 def test_the_weights_of_those_epochs_tell_a_wrong_share(alone):
     """What a mean over processes in place of images would have changed is far above the tolerance."""
     torch.manual_seed(0)

@@ -58,7 +58,8 @@ def test_the_first_epoch_warms_up_unless_there_is_no_other():
     epochs = [an_epoch(9.0, 0.9), an_epoch(2.0, 0.9), an_epoch(3.0, 0.9), an_epoch(2.5, 0.9)]
     assert side_by_side.usual(epochs, "seconds") == 2.5
     assert side_by_side.usual(epochs[:1], "seconds") == 9.0
-    half = {"seconds": 1.0, "is_whole": False}
+    half = {"seconds": 1.0, "evaluation_seconds": 0.1, "is_whole": False}
+    assert side_by_side.usual([epochs[0], half], "evaluation_seconds") == 0.1
     assert side_by_side.usual([*epochs, half], "seconds") == 2.5
     assert side_by_side.usual([epochs[0], half], "seconds") == 9.0
 

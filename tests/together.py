@@ -37,7 +37,9 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, torch.randint(epoch.NO_CLASS, 10, (count,), generator=generator)
 
 
-def learned(count: int, batch_size: int, loss=None, teacher: bool = False) -> dict:
+def learned(
+    count: int, batch_size: int, loss=None, teacher: bool = False, precision=torch.float32
+) -> dict:
     """The weights, their average, the tally and the order of an epoch."""
     torch.manual_seed(0)
     net, other = LeNet5(), build("lenet5-tanh")
@@ -57,6 +59,7 @@ def learned(count: int, batch_size: int, loss=None, teacher: bool = False) -> di
         batch_size,
         loss=loss,
         after_step=lambda: average.add(net),
+        precision=precision,
     )
     states = {"net": net.state_dict(), "average": average.net.state_dict()}
     return states | {"tally": tally.values, "order": plan.order}
@@ -73,6 +76,7 @@ def parts() -> dict:
         "largest": processes.largest(-processes.here.rank),
         "known classes": learned(IMAGES, BATCH, epoch.outlier_exposure(0.1)),
         "a process without images": learned(FEW, SMALL_BATCH, epoch.outlier_exposure()),
+        "rounded": learned(IMAGES, BATCH, epoch.outlier_exposure(), precision=torch.bfloat16),
         "a teacher": learned(IMAGES, BATCH, epoch.soft_cross_entropy(2.0), teacher=True),
     }
     for count in (1, 2, 500, 501):
