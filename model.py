@@ -98,8 +98,8 @@ def convolve_and_pool(convolution: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     matrices: 49 windows of 64 pixels a picture by 64 × 96 weights. That is 2.6
     times the multiplications. Where there are several maps below, as for C3, the
     convolution is PyTorch's own. On 2 cores the whole network's training step takes
-    0.76 of the time with PyTorch's convolutions and poolings, and an evaluation
-    0.47 (python benchmarks/step.py, an AMD EPYC).
+    0.77 of the time with PyTorch's convolutions and poolings, and an evaluation
+    0.52 (python benchmarks/step.py, an AMD EPYC).
     """
     if x.device.type != "cpu":
         return F.max_pool2d(convolution(x), 2)
