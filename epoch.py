@@ -390,7 +390,7 @@ def backpropagate(
     With a `precision` of torch.bfloat16, which has a float32's range and 8 bits of its 24,
     what goes into the products of both ways and what comes out of them is rounded; weights
     and loss stay float32 (Kalamkar et al., "A Study of BFLOAT16 for Deep Learning
-    Training", 2019). So are the gradients of several processes, each before their sum.
+    Training", 2019). Several processes round each its own gradients, before their sum.
     """
     if precision == torch.bfloat16:
         # No cache: each weight is used once, and a CUDA graph has to round it again each time.

@@ -1,11 +1,15 @@
 """Muon against a singular value decomposition, and against PyTorch's Adam."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from epoch import make_optimizer
 from model import NETWORKS, LeNet5, build
 from muon import Muon, orthogonal
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("shape", [(6, 25), (16, 150), (120, 400), (120, 84), (5, 5), (1, 9)])
@@ -86,3 +90,20 @@ def test_weight_decay_makes_matrices_smaller_by_itself():
     for name, p in net.named_parameters():
         is_matrix = name.endswith("weight") and name != "output.weight"
         torch.testing.assert_close(p.detach(), before[name] * (0.95 if is_matrix else 1))
+
+
+def test_nothing_of_torch_compile_is_imported():
+    """A second and a half, which a run of `--recipe quick` would wait before its first step."""
+    program = (
+        "import sys, torch\n"
+        "from epoch import backpropagate, make_optimizer\n"
+        "from model import LeNet5\n"
+        "net = LeNet5()\n"
+        "optimizer = make_optimizer(net, 'muon', 0.1)\n"
+        "batch = torch.zeros(2, 1, 32, 32), torch.zeros(2, dtype=int)\n"
+        "backpropagate(net, *batch, torch.nn.functional.cross_entropy, torch.bfloat16)\n"
+        "optimizer.step()\n"
+        "optimizer.load_state_dict(optimizer.state_dict())\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
