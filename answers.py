@@ -41,7 +41,7 @@ def evidence(logits) -> np.ndarray:
     evidence against each of the nine others too; the largest probability does
     not see it, and is as large for much that is no digit.
     """
-    logits = np.asarray(logits)
+    logits = np.asarray(logits, np.float64)  # ten of the largest float32 have no sum in float32
     below = logits - logits.max(axis=1, keepdims=True)
     # The mean of -log(probability), of which log(classes) is what all as likely have.
     return np.log(np.exp(below).sum(axis=1)) - below.mean(axis=1) - math.log(logits.shape[1])

@@ -98,10 +98,14 @@ def training_curves(history: list[dict], path, title: str, best_epoch: int | Non
     epochs, values = column(history, "lr")
     rate.plot(epochs, values, color=RED, marker="D", **style)
     rate.set(title="Learning rate", ylabel="at the end of the epoch")
+    rate.set_ylim(bottom=0)
+    rate.yaxis.set_major_locator(MaxNLocator(5))  # longer numbers have no room
     rate.yaxis.set_major_formatter("{x:g}")
     for axes in (loss, accuracy, rate):
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if len(history) == 1:  # a point, around which there is room for its number alone
+            axes.set_xlim(history[0]["epoch"] - 0.5, history[0]["epoch"] + 0.5)
         axes.grid(alpha=0.3)
     save(figure, path)
 
@@ -115,8 +119,10 @@ def decimal_log_scale(axes) -> None:
 
 
 def accuracy_limits(history: list[dict]) -> tuple[float, float]:
-    """Axis limits in % from the evaluations alone: the first epoch's training is far below them."""
+    """Axis limits in % from the evaluations: the training of the first of epochs is far below them."""
     measured = column(history, "val_accuracy")[1] + column(history, "test_accuracy")[1]
+    if len(history) == 1:
+        measured += column(history, "train_accuracy")[1]
     low, high = 100 * min(measured), 100 * max(measured)
     margin = max(0.15, (high - low) / 5)
     return max(0, low - margin), min(100, high + margin)

@@ -27,6 +27,10 @@ def test_large_logits_are_no_overflow():
         np.testing.assert_allclose(softmax(logits)[1], 1 / 3, rtol=1e-6)
         # The others' shares are e^-10,000 and e^-20,000: their mean is 10,000, less log(3).
         np.testing.assert_allclose(evidence(logits), [1e4 - math.log(3), 0], atol=1e-3)
+        # Ten times the largest number that a float32 can be is not one.
+        largest = np.full((1, 10), np.finfo(np.float32).min)
+        largest[0, 3] = 0.0
+        assert evidence(largest)[0] == pytest.approx(0.9 * -np.float64(largest[0, 0]))
 
 
 def test_evidence_against_a_loop():
