@@ -102,12 +102,17 @@ def training_curves(history: list[dict], path, title: str, best_epoch: int | Non
     rate.yaxis.set_major_locator(MaxNLocator(5))  # longer numbers have no room
     rate.yaxis.set_major_formatter("{x:g}")
     for axes in (loss, accuracy, rate):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        if len(history) == 1:  # a point, around which there is room for its number alone
-            axes.set_xlim(history[0]["epoch"] - 0.5, history[0]["epoch"] + 0.5)
-        axes.grid(alpha=0.3)
+        epoch_axis(axes, len(history))
     save(figure, path)
+
+
+def epoch_axis(axes, epochs: int) -> None:
+    """An x axis of so many epochs, marked with whole numbers, and a grid."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if epochs == 1:  # a point, around which there is room for its number alone
+        axes.set_xlim(0.5, 1.5)
+    axes.grid(alpha=0.3)
 
 
 def decimal_log_scale(axes) -> None:
@@ -153,9 +158,7 @@ def run_comparison(runs: dict[str, list[dict]], path) -> None:
     accuracy.set(title="Accuracy (solid: validation, else test)", ylabel="% right")
     accuracy.set_ylim(accuracy_limits([row for history in runs.values() for row in history]))
     for axes in (loss, accuracy):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
+        epoch_axis(axes, max(map(len, runs.values())))
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
     save(figure, path)

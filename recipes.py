@@ -120,9 +120,9 @@ RECIPES |= {
         "val_size": 0,
     },
 }
+RECIPES["1998-distorted"] = {**RECIPES["1998"], "augment": "1998"}
 # Flags with which an epoch has other steps than the `max_steps` of a recipe was made for.
 MAKE_OTHER_STEPS = {"epochs", "batch_size", "dataset", "fonts", "few_pixels", "non_digits"}
-RECIPES["1998-distorted"] = {**RECIPES["1998"], "augment": "1998"}
 
 
 def make_parser() -> ArgumentParser:

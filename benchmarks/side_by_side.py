@@ -47,6 +47,7 @@ from common import (  # sets the path for what follows
 
 from dataset import load_mnist
 from files import ArgumentParser, UserError, command_line, number, say, write_file
+from recipes import RECIPES
 
 NAME = "side_by_side"
 THREADS = 2
@@ -67,6 +68,7 @@ class Contestant(NamedTuple):
     grows: bool = False  # takes part in the row `growth`
 
 
+QUICK_RUN = RECIPES["quick"]  # its steps are named, since every contestant is told its epochs
 # One more is one line more. A run of ours hands its flags on to train.py.
 CONTESTANTS = {
     "textbook-0": Contestant(
@@ -81,7 +83,10 @@ CONTESTANTS = {
     "sklearn": Contestant("scikit-learn's MLP", "sklearn_mlp.py", needs="sklearn"),
     "ours": Contestant("`train.py`", "ours.py", grows=True),
     "ours-quick": Contestant(
-        "`train.py --recipe quick`", "ours.py", ("--recipe", "quick", "--max-steps", "352"), epochs=2
+        "`train.py --recipe quick`",
+        "ours.py",
+        ("--recipe", "quick", "--max-steps", str(QUICK_RUN["max_steps"])),
+        epochs=QUICK_RUN["epochs"],
     ),
     "ours-plain": Contestant("`train.py --augment none`", "ours.py", ("--augment", "none")),
     "ours-rounded": Contestant(
