@@ -54,11 +54,25 @@ class Result:
         return self.prediction == self.label
 
     def as_object(self) -> dict:
-        """The result as the object that `--format json` prints."""
-        values = {name: getattr(self, name) for name in self.fields}
+        """The result as the object that `--format json` prints, probabilities rounded."""
+        values = {name: rounded(getattr(self, name)) for name in self.fields}
         if self.reason is not None:
             values["reason"] = self.reason
         return values
+
+
+def rounded(value):
+    """The value, or what is in its lists and dicts, with six significant digits of each float.
+
+    Float32 has seven, and the last depends on the number of threads and the size of the batch.
+    """
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    return value
 
 
 # ---------------------------------------------------------------- how results are shown

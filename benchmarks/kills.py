@@ -1,7 +1,7 @@
 """What is lost when something ends a script, and whether it goes on as if nothing had.
 
-    python benchmarks/kills.py            # half an hour; goes on where it was stopped
-    python benchmarks/kills.py --short    # half a minute: a few of each, nothing is kept
+    python benchmarks/kills.py            # two hours; goes on where it was stopped
+    python benchmarks/kills.py --short    # two minutes: a few of each, nothing is kept
     python benchmarks/kills.py --table    # print what was measured
 
 A small run of three epochs, twenty pictures a class, is ended at a random moment, or
@@ -10,14 +10,14 @@ its files has to be missing or one that the run wrote that nobody disturbed, and
 run, resumed and often killed again, has to end with the same weights and metrics.
 Whatever is not so ends this script with an AssertionError.
 
-Most runs are forked from a process that has imported torch already and show their
-pictures once an epoch; they need Linux or macOS. The others are `python train.py`.
+Most runs show their pictures once an epoch, in a child process that waits for its parent
+when it has imported all; they need Linux or macOS. The others are `python train.py`.
 """
 
 import contextlib
 import errno
 import functools
-import mmap
+import multiprocessing
 import os
 import random
 import resource
@@ -30,7 +30,6 @@ import traceback
 from pathlib import Path
 
 import torch
-import torch._dynamo  # as the first optimiser does, and no child is to wait for it
 from common import ROOT, load, save
 from PIL import Image
 
@@ -38,7 +37,6 @@ import epoch
 import files
 import generate_test_digits
 import inference
-import plots
 import train
 
 WEIGHTS = "lenet5_model.pth"
@@ -52,8 +50,10 @@ ROOM = 2200  # KiB, a little less than a run needs
 AGAIN = 0.3  # how often a run that is resumed is killed again
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
-steps = memoryview(mmap.mmap(-1, 8)).cast("q")  # begun by the child, and read by us
-operations = memoryview(mmap.mmap(-1, 8)).cast("q")
+# A child starts afresh: one that is forked waits for ever for the locks of threads that it has not.
+spawn = multiprocessing.get_context("spawn")
+steps = spawn.Value("q", 0, lock=False)  # begun by the child, and read by us
+operations = spawn.Value("q", 0, lock=False)
 
 
 def draw(folder: Path) -> None:
@@ -69,30 +69,47 @@ def draw(folder: Path) -> None:
 # ---------------------------------------------------------------- a run in a process of its own
 
 
-class Forked:
-    """A script's main() in a child of this process, whose standard output and error go to files."""
+class Child:
+    """A script's main() in a child of this process, whose standard output and error go to files.
 
-    def __init__(self, folder: Path, main, flags: list[str], prepare=lambda: None):
-        steps[0] = operations[0] = 0
-        self.id = os.fork()
-        if self.id == 0:
-            try:
-                os.chdir(folder)
-                for stream, name in ((1, "stdout"), (2, "stderr")):
-                    os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-                prepare()
-                os._exit(main(flags))
-            except BaseException:
-                os.write(2, traceback.format_exc().encode())
-            finally:
-                os._exit(99)
+    `prepare` is called before it. It has begun when this is made, with all that it imports.
+    """
+
+    def __init__(self, folder: Path, main, flags: list[str], prepare=None):
+        steps.value = operations.value = 0
+        ours, its = spawn.Pipe()
+        self.process = spawn.Process(
+            target=run_child, args=(folder, main, flags, prepare, its, (steps, operations))
+        )
+        self.process.start()
+        its.close()
+        ours.recv()
 
     def send(self, number: int) -> None:
-        os.kill(self.id, number)
+        os.kill(self.process.pid, number)
 
     def wait(self) -> int:
         """The exit status, -9 after a SIGKILL."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.id, 0)[1])
+        self.process.join()
+        return self.process.exitcode
+
+
+def run_child(folder: Path, main, flags: list[str], prepare, parent, shared) -> None:
+    """What a child does, until it ends with the status of main()."""
+    global steps, operations
+    steps, operations = shared
+    try:
+        os.chdir(folder)
+        for stream, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        parent.send("ready")
+        if prepare is not None:
+            prepare()
+        os._exit(main(flags))
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(99)
 
 
 class Real:
@@ -110,13 +127,15 @@ class Real:
         return self.process.wait()
 
 
-def forked_training(folder: Path, flags: list[str], prepare=lambda: None) -> Forked:
-    def prepare_all():
-        train.SMALLEST_EPOCH = 1  # each picture once an epoch
-        count_steps()
-        prepare()
+def child_training(folder: Path, flags: list[str], prepare=None) -> Child:
+    return Child(folder, train.main, flags, functools.partial(prepare_training, prepare))
 
-    return Forked(folder, train.main, flags, prepare_all)
+
+def prepare_training(prepare) -> None:
+    train.SMALLEST_EPOCH = 1  # each picture once an epoch
+    count_steps()
+    if prepare is not None:
+        prepare()
 
 
 def real_training(folder: Path, flags: list[str]) -> Real:
@@ -128,7 +147,7 @@ def count_steps() -> None:
     batch = epoch.EpochPlan.batch
 
     def counted(plan, inputs, rows):
-        steps[0] += 1
+        steps.value += 1
         return batch(plan, inputs, rows)
 
     epoch.EpochPlan.batch = counted
@@ -164,8 +183,8 @@ def before_operations(act) -> None:
     """Have every operation by which a script changes the disk call `act(its number)` before it."""
 
     def tick():
-        operations[0] += 1
-        act(operations[0])
+        operations.value += 1
+        act(operations.value)
 
     def ticking(function):
         def operation(*arguments, **options):
@@ -183,6 +202,23 @@ def before_operations(act) -> None:
     for name in ("mkdir", "fsync", "replace", "rename"):
         setattr(os, name, ticking(getattr(os, name)))
     files.open = open_ticking
+
+
+# What a child calls before each operation, given its number.
+
+
+def do_nothing(number: int) -> None:
+    pass
+
+
+def kill_at(chosen: int, number: int) -> None:
+    if number == chosen:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail_from(chosen: int, code: int, number: int) -> None:
+    if number >= chosen:
+        raise OSError(code, os.strerror(code))
 
 
 # ---------------------------------------------------------------- what a run left
@@ -205,7 +241,7 @@ class Reference:
             began = time.perf_counter()
             assert start(folder, flags).wait() == 0, (folder / "stderr").read_text()
             self.seconds = time.perf_counter() - began
-            self.steps = steps[0]
+            self.steps = steps.value
             (run,) = (folder / "runs").iterdir()
             self.metrics, self.config = rows_of(run), (run / "config.json").read_bytes()
             self.last = (folder / WEIGHTS).read_bytes()
@@ -294,7 +330,7 @@ class Fault:
 
     def count(self, folder: Path, reference: Reference, status: int, before: int = 0) -> dict:
         """Look at what a process left that began with `before` steps done."""
-        begun, finished = before + steps[0], finished_epochs(folder)
+        begun, finished = before + steps.value, finished_epochs(folder)
         kept = look(folder, reference)
         row = self.row
         row["tried"] += 1
@@ -373,21 +409,17 @@ def signalled(reference: Reference, number: int, times: int, twice: bool = False
 @functools.cache
 def count_operations(reference: Reference) -> int:
     with reference.folder() as folder:
-        reference.start(folder, reference.flags, lambda: before_operations(lambda number: None)).wait()
-    return operations[0]
+        reference.start(folder, reference.flags, functools.partial(before_operations, do_nothing)).wait()
+    return operations.value
 
 
 def killed_between_operations(reference: Reference, variant: str, every: int) -> dict:
     """Killed before each operation on the disk, or each `every`th."""
     fault, rng = Fault("SIGKILL between two file operations", variant), random.Random(1)
     for chosen in range(1, count_operations(reference) + 1, every):
-
-        def act(number, chosen=chosen):
-            if number == chosen:
-                os.kill(os.getpid(), signal.SIGKILL)
-
+        prepare = functools.partial(before_operations, functools.partial(kill_at, chosen))
         with reference.folder() as folder:
-            process = reference.start(folder, reference.flags, lambda a=act: before_operations(a))
+            process = reference.start(folder, reference.flags, prepare)
             fault.add(folder, reference, process.wait(), rng)
     assert set(fault.row["statuses"]) == {"-9"}
     return fault.row
@@ -396,11 +428,7 @@ def killed_between_operations(reference: Reference, variant: str, every: int) ->
 def failing_from(chosen: int, code: int):
     """Prepare a child in which every operation on the disk fails from the `chosen`th on."""
 
-    def act(number):
-        if number >= chosen:
-            raise OSError(code, os.strerror(code))
-
-    return lambda: before_operations(act)
+    return functools.partial(before_operations, functools.partial(fail_from, chosen, code))
 
 
 def failing_operations(reference: Reference, variant: str, every: int, code: int, name: str) -> dict:
@@ -411,21 +439,22 @@ def failing_operations(reference: Reference, variant: str, every: int, code: int
             process = reference.start(folder, reference.flags, failing_from(chosen, code))
             status = process.wait()
             begun = any(folder.glob("runs/[!.]*"))
-            assert status == (1 if begun and steps[0] else 2), (folder / "stderr").read_text()
+            assert status == (1 if begun and steps.value else 2), (folder / "stderr").read_text()
             check_line(folder, "error: cannot ")
             fault.add(folder, reference, status, rng)
     return fault.row
+
+
+def no_file_above(size: int):
+    """Prepare a child in which no file may grow beyond so many bytes."""
+    return functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
 
 
 def small_files(reference: Reference, variant: str, times: int) -> dict:
     """No file may grow beyond a size (RLIMIT_FSIZE): whatever is larger is cut off by the system."""
     fault, rng = Fault("no file above a size (RLIMIT_FSIZE)", variant), random.Random(3)
     for i in range(times):
-        limit = 4096 + i * 600_000 // times
-
-        def prepare(limit=limit):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+        prepare = no_file_above(4096 + i * 600_000 // times)
         with reference.folder() as folder:
             status = reference.start(folder, reference.flags, prepare).wait()
             assert status == 1, (status, (folder / "stderr").read_text())
@@ -457,7 +486,10 @@ def full_disks(reference: Reference, times: int) -> dict:
             os.symlink(reference.pictures, folder / "pictures")
             status = reference.start(folder, reference.flags).wait()
             begun = any(folder.glob("runs/[!.]*"))
-            assert status == (1 if begun and steps[0] else 2), (i, status)  # stderr has no room either
+            assert status == (1 if begun and steps.value else 2), (
+                i,
+                status,
+            )  # stderr has no room either
             enlarge()
             fault.add(folder, reference, status, rng)
     return fault.row
@@ -469,13 +501,13 @@ def check_line(folder: Path, *words: str) -> None:
     assert all(word in text.splitlines()[-1] for word in words), text
 
 
+def set_the_clock() -> None:
+    train.time.strftime = lambda form: "20200101-000000"
+
+
 def at_the_same_time(reference: Reference, times: int) -> dict:
     """Two runs in the same second by their clocks, with the same outputs."""
     fault = Fault("two runs in the same second, the same outputs", "plain")
-
-    def set_the_clock():
-        train.time.strftime = lambda form: "20200101-000000"
-
     for _ in range(times):
         with reference.folder() as folder:
             both = [reference.start(folder, reference.flags, set_the_clock) for _ in range(2)]
@@ -495,10 +527,10 @@ def at_the_same_time(reference: Reference, times: int) -> dict:
 # ---------------------------------------------------------------- the other two scripts
 
 
-def read_pictures(folder: Path, format: str, prepare=lambda: None) -> Forked:
+def read_pictures(folder: Path, format: str, prepare=None) -> Child:
     flags = ["pictures", "--output", "out", "--format", format, "--batch-size", "10", "--weights"]
     flags.append(str(ROOT / "pretrained" / "lenet5.pth"))
-    return Forked(folder, inference.main, flags, prepare)
+    return Child(folder, inference.main, flags, prepare)
 
 
 def readings(folder: Path, format: str) -> list[tuple]:
@@ -536,10 +568,7 @@ def reading_on_a_full_disk(reference: Reference, times: int) -> dict:
         assert read_pictures(folder, "json").wait() == 0
         whole, size = readings(folder, "json"), (folder / "out").stat().st_size
     for i in range(times):
-
-        def prepare(limit=(i + 1) * size // (times + 1)):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+        prepare = no_file_above((i + 1) * size // (times + 1))
         with reference.folder() as folder:
             assert read_pictures(folder, "json", prepare).wait() == 1
             check_line(folder, "cannot write out: File too large")
@@ -561,12 +590,12 @@ def drawing_killed(times: int) -> dict:
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        assert Forked(Path(folder), generate_test_digits.main, flags).wait() == 0
+        assert Child(Path(folder), generate_test_digits.main, flags).wait() == 0
         seconds, whole = time.perf_counter() - began, contents(Path(folder))
     while fault.row["tried"] < times:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            process = Forked(folder, generate_test_digits.main, flags)
+            process = Child(folder, generate_test_digits.main, flags)
             time.sleep(rng.uniform(0, seconds))
             process.send(signal.SIGKILL)
             if process.wait() != -9 or not (folder / "digits").exists():
@@ -575,7 +604,7 @@ def drawing_killed(times: int) -> dict:
             left = [name for name in found if name.startswith(".")]
             fault.row["left_behind"] = max(fault.row["left_behind"], len(left))
             assert all(whole[name] == data for name, data in found.items() if name not in left)
-            assert Forked(folder, generate_test_digits.main, flags).wait() == 0
+            assert Child(folder, generate_test_digits.main, flags).wait() == 0
             assert contents(folder) == whole
         fault.row["tried"] += 1
         fault.row["same_weights"] += 1
@@ -626,13 +655,11 @@ def measure_little():
 
 @contextlib.contextmanager
 def references():
-    """The two forked runs that nobody disturbed, with pictures that stay for this long."""
+    """The two runs in a child that nobody disturbed, with pictures that stay for this long."""
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder, "pictures")
         draw(pictures)
-        row = dict.fromkeys(train.COLUMNS, 1.0)
-        plots.training_curves([row], Path(folder, "first.png"), "loads the fonts, once", 1)
-        yield [Reference(forked_training, pictures, flags) for flags in VARIANTS.values()]
+        yield [Reference(child_training, pictures, flags) for flags in VARIANTS.values()]
 
 
 def print_table(rows: list[dict]) -> None:
@@ -645,7 +672,6 @@ def print_table(rows: list[dict]) -> None:
 
 
 def main() -> int:
-    torch.set_num_threads(1)  # a process with more could not be forked
     if "--short" in sys.argv:
         print_table(list(measure_little()))
         return 0

@@ -92,6 +92,25 @@ def run_script(name, *flags, cwd, stdin=None, timeout=300, env=None):
     )
 
 
+def assert_same_readings(some, others):
+    """Results as JSON has them: labels are equal, probabilities within 1e-5.
+
+    Their last digits depend on the number of threads and on what was read together.
+    """
+    if isinstance(others, float):
+        assert some == pytest.approx(others, rel=0, abs=1e-5)
+    elif isinstance(others, dict):
+        assert some.keys() == others.keys()
+        for name, value in others.items():
+            assert_same_readings(some[name], value)
+    elif isinstance(others, list):
+        assert len(some) == len(others)
+        for value, other in zip(some, others, strict=True):
+            assert_same_readings(value, other)
+    else:
+        assert some == others
+
+
 def assert_one_error_line(stderr, *words):
     """The last line of stderr says what is wrong; nothing looks like a traceback."""
     lines = stderr.strip().splitlines()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import inference
 import results
 from files import UserError
+from read_number import NumberResult
 from results import WRITERS, Done, Result, read_done
 
 FOLDER = "folder" * 30
@@ -44,6 +45,19 @@ def test_a_path_is_told_from_a_number_and_from_none():
 def write(path, format: str, paths) -> None:
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         WRITERS[format](file).write([Result(path=p, prediction=1, confidence=0.5) for p in paths])
+
+
+def test_floats_are_written_with_six_significant_digits():
+    sure = 0.123456789
+    result = Result(path="1.png", prediction=1, confidence=sure, top=[(1, sure), (7, 1.23456789e-9)])
+    written = result.as_object()
+    assert (written["path"], written["confidence"]) == ("1.png", 0.123457)
+    assert written["top"] == [[1, 0.123457], [7, 1.23457e-9]]
+    assert result.confidence == sure
+    box = [3, 4, 1234567, 8]
+    number = {"text": "1", "confidence": sure, "box": box, "digits": [{"digit": 1, "confidence": sure}]}
+    (written,) = NumberResult(numbers=[number]).as_object()["numbers"]
+    assert (written["box"], written["digits"]) == (box, [{"digit": 1, "confidence": 0.123457}])
 
 
 @pytest.mark.parametrize("format", ["json", "csv"])

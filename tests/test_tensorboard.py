@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,9 +18,6 @@ import generate_test_digits
 import train
 from run import read_metrics
 from tests.conftest import ROOT, assert_one_error_line
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import kills
 
 TAGS = {
     "loss/train": "train_loss",
@@ -162,37 +160,48 @@ def test_a_finished_run_adds_what_its_event_file_lost():
     assert scalars(the_run()) == scalars_of(read_metrics(the_run()))
 
 
+# A run that is killed where the test says, in a child program.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import events, train
+
 def kill(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
-
 
 def half_and_kill(file, data):
     file.write(data[: len(data) // 2])
     kill()
 
+train.SMALLEST_EPOCH = 1
+train.draw_training = lambda run: None
+{where}
+sys.exit(train.main(sys.argv[1:]))
+"""
 
-def forked(flags: list[str], prepare=lambda: None) -> int:
-    return kills.forked_training(Path(), flags, prepare).wait()
+
+def run_killed(where: str, flags: list[str]) -> None:
+    """Train until a patch, such as `events.append = kill`, ends the process."""
+    command = [sys.executable, "-c", KILLED.format(where=where), *flags]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its runs")
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_a_run_that_was_killed_again_and_again_has_each_epoch_once():
     """At every moment at which the event files are not what the checkpoint is."""
-    seen = []
-
-    def killed(flags, prepare):
-        assert forked(flags, prepare) == -signal.SIGKILL, Path("stderr").read_text()
-        seen.append(scalars(the_run()))
-
-    events.check_tensorboard()  # imported once, and not by each child
     # The checkpoint has epoch 1, and there is no event file.
-    killed([*FLAGS, "--epochs", "6"], lambda: setattr(events, "write_file", kill))
+    run_killed("events.write_file = kill", [*FLAGS, "--epochs", "6"])
+    seen = [scalars(the_run())]
     go_on = ["--resume", the_run().name]
     # Epochs 1 and 2 come into a new file, and half of epoch 3 to its end.
-    killed(go_on, lambda: setattr(events, "append", half_and_kill))
+    run_killed("events.append = half_and_kill", go_on)
+    seen.append(scalars(the_run()))
     # Epochs 3 and 4 come into a new file, and 5 only into the checkpoint.
-    killed(go_on, lambda: setattr(events, "append", kill))
-    assert forked(go_on) == 0
+    run_killed("events.append = kill", go_on)
+    seen.append(scalars(the_run()))
+    assert train.main(go_on) == 0
 
     history = read_metrics(the_run())
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
@@ -201,16 +210,16 @@ def test_a_run_that_was_killed_again_and_again_has_each_epoch_once():
     assert steps_in(event_files(the_run())) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its runs")
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_a_run_that_is_started_over_forgets_what_it_was():
     """Also if it is killed before the old file is taken away."""
     assert train.main([*FLAGS, "--epochs", "3"]) == 0
     (the_run() / "checkpoint.pth").unlink()
     go_on = ["--resume", the_run().name]
-    assert forked(go_on, lambda: setattr(Path, "unlink", kill)) == -signal.SIGKILL
+    run_killed("Path.unlink = kill", go_on)
     assert len(event_files(the_run())) == 2
     assert scalars(the_run()) == scalars_of(read_metrics(the_run()))  # epoch 1
-    assert forked(go_on) == 0
+    assert train.main(go_on) == 0
     assert scalars(the_run()) == scalars_of(read_metrics(the_run()))
     assert steps_in(event_files(the_run())) == [1, 2, 3]
 
