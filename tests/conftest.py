@@ -6,12 +6,51 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dataset import load_mnist
 from model import load_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PRETRAINED = ROOT / "pretrained" / "lenet5.pth"
+
+# There is a worker for each core: one thread for each of them, and for the scripts that they start.
+if "PYTEST_XDIST_WORKER" in os.environ and "OMP_NUM_THREADS" not in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+SLOW_SECONDS = 300  # for a slow test; the limit of the others is in pyproject.toml
+SLOW_FIXTURES = {"browser", "several"}  # a browser, and runs with torchrun
+
+
+def pytest_configure(config):
+    # A worker of xdist has a core; programs that a test starts have the machine's own threads.
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+    os.fork = refuse_to_fork
+
+
+def refuse_to_fork():
+    """The child would wait for ever for locks that are held by threads that it has not."""
+    raise RuntimeError("a test forks a process that has threads; start a program instead")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker("slow")
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
+SLOW_FIXTURES = {"browser", "several"}  # a real browser; processes of torchrun
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SLOW_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,7 @@ def at_step(monkeypatch, step, act):
     monkeypatch.setattr(epoch, "warp", warp_and_act)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once_and_keeps_the_last_epoch(pictures, monkeypatch, capsys):
     def twice():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -183,6 +184,7 @@ def without_coverage() -> dict:
     return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
 
+@pytest.mark.slow
 def test_a_disk_that_gets_full_while_pictures_are_read(workdir):
     command = [sys.executable, str(ROOT / "inference.py"), str(DIGITS), "--weights", str(PRETRAINED)]
     command += ["--batch-size", "2", "--output", "out"]
@@ -198,6 +200,7 @@ def test_a_disk_that_gets_full_while_pictures_are_read(workdir):
     assert [row["prediction"] for row in rows] == list(range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--output", "/dev/full"], ["--format", "json"]])
 def test_a_disk_that_is_full_from_the_start(workdir, flags):
     command = [sys.executable, str(ROOT / "inference.py"), str(DIGITS), "--weights", str(PRETRAINED)]
@@ -268,6 +271,7 @@ def test_output_on_a_full_disk_keeps_the_run(pictures, monkeypatch, capsys):
 # ------------------------------------------------------------ two at the same time
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_write_one_file_of_results(workdir):
     flags = [str(DIGITS), "--weights", str(PRETRAINED), "--output", "out"]
     with open("out", "ab") as file:
@@ -279,6 +283,7 @@ def test_two_processes_do_not_write_one_file_of_results(workdir):
     assert run_script("inference.py", *flags, cwd=workdir).returncode == 0
 
 
+@pytest.mark.slow
 def test_two_runs_in_the_same_second_even_if_the_clock_stands(pictures, monkeypatch):
     monkeypatch.setattr(train.time, "strftime", lambda form: "19700101-000000")
     for _ in range(3):
@@ -287,6 +292,7 @@ def test_two_runs_in_the_same_second_even_if_the_clock_stands(pictures, monkeypa
     assert sorted(os.listdir("runs")) == [name, f"{name}-2", f"{name}-3"]
 
 
+@pytest.mark.slow
 def test_the_same_command_draws_the_same_figures(pictures, monkeypatch):
     """Of two runs in two folders at the same time of the clock, since the run's name is in it."""
     monkeypatch.setattr(train.time, "strftime", lambda form: "19700101-000000")
@@ -305,6 +311,7 @@ def test_the_same_command_draws_the_same_figures(pictures, monkeypatch):
 # ------------------------------------------------------------ a loss that is not finite
 
 
+@pytest.mark.slow
 def test_the_step_at_which_a_loss_is_no_longer_finite_is_named(pictures, monkeypatch, capsys):
     def spoil():
         net.c5.bias.data.fill_(float("nan"))  # the 104th step's own loss is the first to see it

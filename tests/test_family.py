@@ -133,6 +133,7 @@ def test_weights_without_metadata_are_recognised_by_their_shapes(net, tmp_path, 
                 load_weights(path, other)
 
 
+@pytest.mark.slow
 def test_every_network_learns_and_is_evaluated_by_the_same_functions(net):
     """One epoch and one evaluation as a notebook would call them."""
     generator = torch.Generator().manual_seed(0)
@@ -315,6 +316,7 @@ def test_the_steps_of_a_recipe_are_for_its_own_batches_and_images(given, steps):
 # ------------------------------------------------------------ what is shipped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "pretrained").glob("*.pth")), ids=lambda path: path.stem)
 def test_shipped_weights_do_what_they_and_their_card_say(path, mnist):
     net, metadata = load_weights(path)

@@ -15,6 +15,8 @@ import fuzz
 EACH = 10  # files of each of the 36 kinds
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is watched in /proc")
 def test_damaged_files_are_read_or_refused_in_words():
     watched = fuzz.Watched(seed=1)  # files that the benchmark's record does not have

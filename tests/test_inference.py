@@ -122,6 +122,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(workdir, capsys, make
     assert good["prediction"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["with space.png", "new\nline.png", "emoji 😀.png", b"not utf-8 \xff.png"]
 )

@@ -203,6 +203,7 @@ def test_a_small_digit_on_a_large_sheet_is_looked_at_from_near():
     assert difference < 6  # of 255; a digit enlarged from 256 pixels differs by 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_photographs(trouble, mnist, pretrained):
     """Training images as photographs; benchmarks/photographs.py has the figures for more of them."""
@@ -224,6 +225,7 @@ def cropped(image):
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", [0, 8, 24])
 @pytest.mark.parametrize("dark", [True, False])
 def test_digits_that_fill_the_picture(mnist, pretrained, margin, dark):

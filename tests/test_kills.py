@@ -15,6 +15,8 @@ LITTLE = {
 }
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its runs")
 def test_whatever_ends_a_run_it_goes_on_as_if_nothing_had(workdir):
     done = run_script("benchmarks/kills.py", "--short", cwd=workdir)

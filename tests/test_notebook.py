@@ -85,6 +85,8 @@ def check_outputs(cells: dict) -> None:
             assert len(picture.convert("L").getcolors()) > 1  # not all of one colour
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_tour_runs_offline_and_leaves_nothing_behind(project):
     before = files_in(project)
     assert execute.main([str(project / NOTEBOOK)]) == 0
@@ -123,6 +125,7 @@ def test_what_is_stored_is_a_whole_run_and_nothing_of_the_machine():
             assert path not in text(cell) + cell.source, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [".", "notebooks"])
 def test_the_project_is_found_from_its_folder_and_from_that_of_the_notebook(project, monkeypatch, start):
     monkeypatch.chdir(project / start)
@@ -139,6 +142,8 @@ def test_the_project_is_found_from_its_folder_and_from_that_of_the_notebook(proj
     found["work"].cleanup()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_what_cannot_be_run_is_one_line(project, monkeypatch, capsys):
     assert execute.main(["missing.ipynb"]) == 2
     assert_one_error_line(capsys.readouterr().err, "cannot read missing.ipynb")

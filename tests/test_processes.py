@@ -272,6 +272,7 @@ def processes_below(pid):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the processes are found in /proc")
 def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(pictures, capsys):  # noqa: F811
     flags = ["--dataset", "pictures", "--batch-size", "50", "--epochs", "2", "--device", "cpu"]

@@ -70,6 +70,8 @@ def words_of(command: str) -> list[str]:
     return words + [word for flag, more in SHORTER.items() if flag in words for word in more]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_command_of_the_readme_works(project, capfd):
     listed = commands()
     assert len(listed) > 20

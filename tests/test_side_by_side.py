@@ -198,6 +198,7 @@ def options_of(*flags):
     return contest.make_parser("").parse_args(["--data", str(ROOT / "data"), *flags])
 
 
+@pytest.mark.slow
 def test_contestants_get_the_images_that_we_get(mnist):
     found = contest.load(options_of("--images", "1000", "--copies", "2"))
     assert found.train_images.shape == (2000, 28, 28)
@@ -209,6 +210,7 @@ def mnist_part(tensor):
     return tensor[:1000].numpy()
 
 
+@pytest.mark.slow
 def test_a_contest_ends_at_the_accuracy_but_not_with_the_first_epoch(capsys):
     shares = iter([0.99, 0.5, 0.98, 0.99])
     epochs = contest.compete(options_of("--until", "0.98"), lambda: None, lambda: next(shares))
@@ -216,6 +218,7 @@ def test_a_contest_ends_at_the_accuracy_but_not_with_the_first_epoch(capsys):
     assert capsys.readouterr().out.count("test accuracy") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("contestant", "more"), [(ours, ["--augment", "none"]), (textbook, [])])
 def test_a_contestant_says_what_the_contest_asks(contestant, more, capfd):
     flags = ["--data", str(ROOT / "data"), "--images", "600", "--copies", "2", "--epochs", "1", "--json"]

@@ -188,6 +188,7 @@ def run_killed(where: str, flags: list[str]) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_a_run_that_was_killed_again_and_again_has_each_epoch_once():
     """At every moment at which the event files are not what the checkpoint is."""
@@ -210,6 +211,7 @@ def test_a_run_that_was_killed_again_and_again_has_each_epoch_once():
     assert steps_in(event_files(the_run())) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_a_run_that_is_started_over_forgets_what_it_was():
     """Also if it is killed before the old file is taken away."""

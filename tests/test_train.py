@@ -200,6 +200,7 @@ def test_what_is_written_is_what_evaluation_finds(workdir, mnist):
     assert float(metrics(runs()[0])[0]["test_accuracy"]) == pytest.approx(hits / 2_000, abs=6e-4)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(workdir):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert main([*SHORT, "--max-steps", "8", "--seed", seed, "--output", name]) == 0
@@ -244,6 +245,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, sto
     assert_goes_on_to_the_bit(TWO_EPOCHS, stop_at)
 
 
+@pytest.mark.slow
 def test_bfloat16_goes_on_to_the_bit(workdir, capsys):
     assert_goes_on_to_the_bit([*TWO_EPOCHS, "--precision", "bfloat16"], stop_at=43)
     out, err = capsys.readouterr()
@@ -283,6 +285,7 @@ def test_runs_from_before_there_was_a_precision_go_on(workdir, capsys):
     assert "to the bit" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
     monkeypatch.setattr(epoch.Lessons, "VIEWS", 2)  # one for each of the two epochs
     flags = [*TWO_EPOCHS, "--teacher", str(PRETRAINED), "--average", "0.99", "--augment", "elastic"]
@@ -290,6 +293,7 @@ def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
     assert_goes_on_to_the_bit(flags, stop_at=20 + 40 + 20 + 10)
 
 
+@pytest.mark.slow
 def test_digits_in_fonts_are_learned_too(workdir, capsys):
     assert_goes_on_to_the_bit([*TWO_EPOCHS, "--fonts", "fonts/digits.npz", "--augment", "pens"], 43)
     assert "an epoch shows 18,460 images" in capsys.readouterr().out
@@ -339,6 +343,7 @@ def test_other_conditions_are_told_when_a_run_goes_on(workdir, capsys):
     assert "and the run began with 77" in line
 
 
+@pytest.mark.slow
 def test_the_recipe_of_1998_goes_on_to_the_bit(workdir, monkeypatch, mnist):
     """Step sizes and second derivatives travel too, within a pass."""
     few = mnist._replace(train_images=mnist.train_images[:800], train_labels=mnist.train_labels[:800])
@@ -361,6 +366,7 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(workdir, number, status):
     process = start_run("--epochs", "50", cwd=workdir)
@@ -387,6 +393,7 @@ def test_a_signal_before_the_first_step_ends_cleanly(workdir, monkeypatch, capsy
     assert runs() == []
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(workdir):
     process = start_run("--epochs", "2", "--val-size", "2000", cwd=workdir)
     wait_for(lambda: runs() and (runs()[0] / "checkpoint.pth").exists(), process)
@@ -499,6 +506,7 @@ def test_conditions_of_any_kind_are_told(workdir, capsys):
     assert "the run began with [" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_recipe_with_fonts_and_non_digits(workdir, capsys):
     assert main([*DATA, "--recipe", "anybody", "--dry-run"]) == 0
     out = capsys.readouterr().out
@@ -559,6 +567,7 @@ def test_without_validation_the_last_weights_are_kept(workdir):
     assert "reject_below" not in load_weights("lenet5_model.pth")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -716,6 +725,7 @@ def own_accuracy(weights, folder):
     return sum(result.correct for result in results) / len(results)
 
 
+@pytest.mark.slow
 def test_twenty_own_digits_a_class_help(workdir, capsys, monkeypatch):
     """Digits of seven-segment displays, which the shipped weights read badly; judged by others."""
     monkeypatch.undo()  # of fewer_images
@@ -745,6 +755,7 @@ def test_a_run_goes_on_with_its_own_pictures_only(workdir, capsys, monkeypatch):
     assert_one_error_line(capsys.readouterr().err, "--dataset mine is not that with which")
 
 
+@pytest.mark.slow
 def test_some_classes_of_the_weights_keep_the_others(workdir, capsys, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(workdir)

@@ -52,6 +52,7 @@ def test_held_out_digits_are_not_learned(mnist, monkeypatch):
     assert (made.labels[made.labels != NO_DIGIT] <= 9).all()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(short, monkeypatch, capsys):
     assert train_numbers.main([*FLAGS, "--run", "whole", "--output", "whole.pth"]) == 0
     epoch, calls = train_numbers.train_epoch, []

@@ -278,6 +278,7 @@ def test_a_worker_that_cannot_begin_is_one_line(workdir, capsys, monkeypatch, st
     assert_one_error_line(capsys.readouterr().err, "ended with status 1 as it began", "--workers 0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_all_and_keeps_what_was_read(
     workdir, capsys, monkeypatch, started, number, status
@@ -301,6 +302,7 @@ def test_a_signal_ends_all_and_keeps_what_was_read(
     assert [row["prediction"] for row in objects(Path("out").read_text())] == list(range(10))
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_wait_for_a_picture(deadly, started):
     """A worker in the middle of its work is not waited for."""
     (deadly / "deadly_work.py").write_text("import time\ndef prepare(*a):\n    time.sleep(600)\n")
