@@ -24,9 +24,6 @@ SLOW_FIXTURES = {"browser", "several"}  # a browser, and runs with torchrun
 
 
 def pytest_configure(config):
-    # A worker of xdist has a core; programs that a test starts have the machine's own threads.
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        torch.set_num_threads(1)
     os.fork = refuse_to_fork
 
 
@@ -35,22 +32,13 @@ def refuse_to_fork():
     raise RuntimeError("a test forks a process that has threads; start a program instead")
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
 def pytest_collection_modifyitems(items):
     for item in items:
         if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker("slow")
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
-
-
-SLOW_FIXTURES = {"browser", "several"}  # a real browser; processes of torchrun
-
-
-@pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if SLOW_FIXTURES.intersection(item.fixturenames):
-            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -149,6 +149,7 @@ def test_fonts_without_digits_are_refused():
         load_face(FONTS / "STIXSizOneSymReg.ttf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

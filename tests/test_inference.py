@@ -347,6 +347,7 @@ def test_class_names_that_are_no_digits(workdir):
     assert len(result.top) == 3
 
 
+@pytest.mark.slow
 def test_wrong_usage_is_one_line_and_status_2(workdir):
     (workdir / "bad.pth").write_bytes(b"not weights")
     picture = str(DIGITS / "digit_4.png")
@@ -427,6 +428,7 @@ def test_evaluation_of_mnist_is_that_of_the_metadata(workdir, capsys):
     assert 0 < values["calibration_error"] < 0.02
 
 
+@pytest.mark.slow
 def test_evaluation_of_unseen_fonts(workdir, capsys):
     flags = ["--evaluate", "fonts", "--weights", str(PRETRAINED), "--plot", "set.png", "--reject"]
     assert main(flags) == 0

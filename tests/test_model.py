@@ -419,6 +419,7 @@ BAD_WEIGHTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD_WEIGHTS)
 def test_bad_weights_are_one_line(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)

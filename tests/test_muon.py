@@ -92,6 +92,7 @@ def test_weight_decay_makes_matrices_smaller_by_itself():
         torch.testing.assert_close(p.detach(), before[name] * (0.95 if is_matrix else 1))
 
 
+@pytest.mark.slow
 def test_nothing_of_torch_compile_is_imported():
     """A second and a half, which a run of `--recipe quick` would wait before its first step."""
     program = (

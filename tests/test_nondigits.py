@@ -136,6 +136,7 @@ def trained(tmp_path_factory):
     return folder / "lenet5_model.pth"
 
 
+@pytest.mark.slow
 def test_what_has_learned_it_is_unsure_of_what_is_no_digit(trained, mnist):
     classifier = ImageClassifier(trained)
     assert classifier.metadata["non_digits"]
@@ -147,6 +148,7 @@ def test_what_has_learned_it_is_unsure_of_what_is_no_digit(trained, mnist):
     assert (digits[:, None] > strange[None]).mean() > 0.97
 
 
+@pytest.mark.slow
 def test_it_says_what_it_takes_for_something_else(trained, tmp_path, capsys):
     letters = load_letters(FONTS, held_out=True)
     strangest = evidence(ImageClassifier(trained).logits(letters)).argmin()
