@@ -1,6 +1,6 @@
 """Compare what the commands write and print with an older commit, on the same machine.
 
-    $ python benchmarks/goldens.py                        # all, about 5 minutes
+    $ python benchmarks/goldens.py                        # all, about 10 minutes
     $ python benchmarks/goldens.py --only quick --only page
     same     quick (88 values, 14 s)
     differs  page: names/0: lenet5 -> lenet5-plain; and 3 more
@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -298,6 +299,8 @@ def main() -> int:
         "--only", action="append", choices=GOLDENS, metavar="NAME", help=", ".join(GOLDENS)
     )
     arguments = parser.parse_args()
+    # Also a run that is ended takes its worktree away.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     git = ["git", "-C", str(ROOT), "worktree"]
     with tempfile.TemporaryDirectory() as folder:
         older, folder = Path(folder, "older"), Path(folder)
