@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files import UserError
+from lenet5.runtime.errors import UserError
 
 REJECT_BELOW = 0.5  # confidence, for weights that do not bring limits of their own
 LONGEST_NAME = 255  # characters of a class: as many as the name of a folder may have

@@ -19,9 +19,9 @@ import copy
 import torch
 from torch import nn
 
-import processes
 from epoch import EpochPlan, backpropagate, counts, distort
 from evaluate import loss_function
+from lenet5.runtime import distributed
 from lenet1998 import DiagonalLevenbergMarquardt
 
 WARM_UP = 3  # steps before the recording, in which libraries choose their ways: PyTorch's advice
@@ -36,7 +36,7 @@ def can_capture(optimizer: torch.optim.Optimizer, plan: EpochPlan) -> bool:
     return (
         not isinstance(optimizer, DiagonalLevenbergMarquardt)
         and plan.pens is None
-        and processes.count() == 1
+        and distributed.count() == 1
     )
 
 

@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
-from files import UserError, read_file, reason, say, unpacked_size
+from lenet5.runtime.atomic_files import read_file, unpacked_size
+from lenet5.runtime.errors import UserError, reason, say
 from preprocess import SIDE, PictureError, bounding_box, mnist_like
 from sources import IDX_SETS, ImageSet, load_idx_set
 

@@ -8,7 +8,7 @@ the server listens on the loopback address and knows one file. The network runs
 in the page, and nothing that is drawn leaves it.
 """
 
-from files import end_quietly
+from lenet5.runtime.signals import end_quietly
 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
@@ -21,8 +21,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import page
-from files import ArgumentParser, UserError, command_line, number, reason
 from inference import default_weights
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, reason
 
 LOOPBACK = "127.0.0.1"
 

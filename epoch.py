@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import processes
 from dataset import Augmentation, random_maps, random_pens, redraw, warp
 from evaluate import BATCH_SIZE, loss_function
+from lenet5.runtime import distributed
 from lenet1998 import DiagonalLevenbergMarquardt
 from muon import Muon
 
@@ -232,11 +232,11 @@ class Lessons:
         Each process asks for its share of them.
         """
         self.teacher.eval()
-        answers, mine = [], processes.share(0, len(self.inputs))
+        answers, mine = [], distributed.share(0, len(self.inputs))
         for rows in torch.arange(mine.start, mine.stop).split(BATCH_SIZE):
             batch = distort(self.inputs[rows], maps[rows], None if pens is None else pens[rows])
             answers.append((self.teacher(batch) / self.temperature).softmax(dim=1))
-        return processes.rows_of_all(torch.cat(answers)).to(self.inputs.device)
+        return distributed.rows_of_all(torch.cat(answers)).to(self.inputs.device)
 
 
 def soft_cross_entropy(temperature: float):
@@ -328,7 +328,7 @@ def learn_batch(
 
     Mean loss, hits, and images with a class.
     """
-    rows = processes.share(whole.start, whole.stop)
+    rows = distributed.share(whole.start, whole.stop)
     batch, truth = plan.batch(inputs, rows), labels[plan.order[rows]]
     if isinstance(optimizer, DiagonalLevenbergMarquardt):
         if optimizer.is_due(begins_pass=whole.start == 0):
@@ -359,7 +359,7 @@ def learn_part(
     times its part. (PyTorch's DistributedDataParallel takes the mean of the processes,
     which is another one where their parts are not as large.)
     """
-    if processes.count() == 1:
+    if distributed.count() == 1:
         value, logits = backpropagate(net, batch, targets, loss, precision)
         return value, *counts(logits, truth)
     parameters = list(net.parameters())
@@ -371,7 +371,7 @@ def learn_part(
         own = [p.grad.flatten() for p in parameters]
         sums[:-2] = torch.cat([*own, value[None]]) * part
         sums[-2], sums[-1] = counts(logits, truth)
-    processes.add_up(sums)
+    distributed.add_up(sums)
     *gradients, value, hits, known = sums.split([*sizes, 1, 1, 1])
     for p, gradient in zip(parameters, gradients, strict=True):
         p.grad = torch.empty_like(p).copy_(gradient.view_as(p))

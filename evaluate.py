@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import processes
-from files import one_line
+from lenet5.runtime import distributed
+from lenet5.runtime.errors import one_line
 
 BATCH_SIZE = 500  # images at a time: 250 to 1,000 are fastest on 2 cores, 2,000 fall out of the cache
 
@@ -155,11 +155,11 @@ def evaluate(
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise ValueError(f"{len(inputs)} images and {len(labels)} labels cannot be evaluated")
-    mine = processes.share(0, len(inputs)) if together else slice(0, len(inputs))
+    mine = distributed.share(0, len(inputs)) if together else slice(0, len(inputs))
     # Of fewer images than processes, some have none.
     own = inputs.narrow(0, mine.start, mine.stop - mine.start)
     logits = compute_logits(net, own, batch_size) if len(own) else None
-    logits = processes.rows_of_all(logits) if together else logits
+    logits = distributed.rows_of_all(logits) if together else logits
     return compare(logits, labels.cpu(), loss_function(net))
 
 

@@ -16,7 +16,8 @@ import socket
 import time
 from pathlib import Path
 
-from files import UserError, append, read_file, reason, write_file
+from lenet5.runtime.atomic_files import append, read_file, write_file
+from lenet5.runtime.errors import UserError, reason
 
 # TensorBoard knows event files by this name and reads them in the order of the seconds in it.
 EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d{10})\..+")

@@ -15,7 +15,7 @@ requirements-export.txt. The exit status is 0 if all that was asked for is writt
 only a part of it is, 2 if nothing is.
 """
 
-from files import end_quietly
+from lenet5.runtime.signals import end_quietly
 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
@@ -32,18 +32,10 @@ from torch import nn
 import page
 from dataset import load_dataset, load_mnist, split
 from evaluate import compute_logits
-from files import (
-    ArgumentParser,
-    UserError,
-    check_writable,
-    command_line,
-    import_package,
-    number,
-    one_line,
-    say,
-    write_file,
-)
 from inference import default_weights
+from lenet5.runtime.atomic_files import check_writable, write_file
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, import_package, one_line, say
 from model import NETWORKS, count_parameters, load_weights, save_weights
 from onnx_graph import OPSET, describe, onnx_model, quantised, run_onnx
 from preprocess import to_input

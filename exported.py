@@ -22,7 +22,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from answers import check_description, softmax
-from files import UserError, import_package, one_line, read_file
+from lenet5.runtime.atomic_files import read_file
+from lenet5.runtime.errors import UserError, import_package, one_line
 from preprocess import PADDING, SIDE
 
 INPUT, OUTPUT = "input", "logits"  # the names of the graph's ends

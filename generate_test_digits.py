@@ -11,7 +11,7 @@ and each picture depends on its own name and the seed alone, not on what else
 is drawn.
 """
 
-from files import end_quietly
+from lenet5.runtime.signals import end_quietly
 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
@@ -30,18 +30,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from files import (
-    ArgumentParser,
-    UserError,
-    check_writable,
-    command_line,
-    make_folder,
-    number,
-    partly_done,
-    reason,
-    say,
-    write_file,
-)
+from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, partly_done, reason, say
 
 SIZE = 128  # pixels, the side of a picture
 OVERSAMPLING = 4  # drawn four times as large and averaged, so that hinting does not matter

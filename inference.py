@@ -18,7 +18,7 @@ lenet5.onnx` wrote (`--weights lenet5.onnx`) is read with onnxruntime.
 
 from __future__ import annotations
 
-from files import end_quietly
+from lenet5.runtime.signals import end_quietly
 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: nothing is to be saved yet
@@ -38,26 +38,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-import processes
 from answers import evidence, limits_of
 from exported import ExportedNetwork, is_exported
-from files import (
-    ArgumentParser,
-    Stopped,
-    UserError,
-    append,
-    check_writable,
-    command_line,
-    end_now,
-    handling_signals,
-    lock,
-    number,
-    one_line,
-    partly_done,
-    reason,
-    say,
-    sync_folder,
-)
+from lenet5.runtime import distributed
+from lenet5.runtime.atomic_files import append, check_writable, lock, sync_folder
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import Stopped, UserError, one_line, partly_done, reason, say
+from lenet5.runtime.signals import end_now, handling_signals
 from preprocess import SIDE, PictureError, Steps, all_mnist_like, attempt, steps
 from results import WRITERS, Done, PlotKeeper, Report, Result, read_done
 from workers import Preparation
@@ -765,12 +752,12 @@ def score(classifier, arguments, report: Report, keeper, preparation, writers: d
     `classifier` has a `predict_batch` as ImageClassifier has, `keeper` (or None) an `add`
     as PlotKeeper has. Of several processes the first one finds and writes, and all read.
     """
-    if not processes.is_first():
+    if not distributed.is_first():
         while read_together(classifier, preparation, None):
             pass
         return
     with results_to(arguments, report, writers) as (writer, save, done):
-        at_once = arguments.batch_size * processes.count()
+        at_once = arguments.batch_size * distributed.count()
         todo = (done.left(batch) for batch in batches(wanted_paths(arguments), at_once))
         for results in read_all(classifier, preparation, filter(None, todo)):
             try:
@@ -794,7 +781,7 @@ def score(classifier, arguments, report: Report, keeper, preparation, writers: d
 
 def read_all(classifier, preparation, todo: Iterator[list[str]]) -> Iterator[list]:
     """The results of each batch of paths, in their order."""
-    if processes.count() == 1:
+    if distributed.count() == 1:
         for paths, prepared in preparation.ahead(todo):
             with contextlib.nullcontext() if preparation.workers is None else one_thread():
                 results = classifier.predict_batch(paths, prepared)
@@ -829,26 +816,26 @@ def read_together(classifier, preparation, paths: list[str] | None) -> list:
 
     Paths that other processes give do not count; no path tells them that all is read.
     """
-    paths = processes.from_first(lambda: paths)
-    mine = paths[processes.share(0, len(paths))]
+    paths = distributed.from_first(lambda: paths)
+    mine = paths[distributed.share(0, len(paths))]
     results = classifier.predict_batch(mine, preparation.of(mine)) if paths else []
-    results = processes.of_all(results)
+    results = distributed.of_all(results)
     return list(itertools.chain.from_iterable(results))
 
 
 @command_line
-@processes.as_one
+@distributed.as_one
 def main(argv=None) -> int:
     arguments = parse_arguments(argv)
-    if arguments.plot and processes.is_first():
+    if arguments.plot and distributed.is_first():
         check_writable(arguments.plot)
-    if arguments.task is not None and not processes.is_first():
+    if arguments.task is not None and not distributed.is_first():
         return 0  # the first process does it alone
     if arguments.task is not None:
         task, *_ = TASKS[arguments.task]
         return task(classifier_of(arguments), arguments)
     # Where several processes share the pictures out, there is one for each core without workers.
-    unasked = None if processes.count() == 1 else 0
+    unasked = None if distributed.count() == 1 else 0
     workers = unasked if arguments.workers is None else arguments.workers
     with Preparation(workers, "digits", arguments.invert) as preparation:  # they begin meanwhile
         keeper = PlotKeeper() if arguments.plot else None
@@ -875,7 +862,7 @@ def score_and_report(classifier, arguments, keeper, preparation, writers: dict =
     # In json and csv, stdout holds results and nothing else.
     total = sys.stdout if arguments.format == "table" else sys.stderr
     with partly_done():
-        for line in report.lines() if processes.is_first() else ():
+        for line in report.lines() if distributed.is_first() else ():
             print(line, file=total)
         if keeper is not None and keeper.seen:
             keeper.draw(arguments.plot)

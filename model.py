@@ -28,7 +28,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from answers import check_description
-from files import UserError, one_line, read_file, say, unpacked_size, write_file
+from lenet5.runtime.atomic_files import read_file, unpacked_size, write_file
+from lenet5.runtime.errors import UserError, one_line, say
 from lenet1998 import LeNet1998, connections
 
 # The largest network has 132,000 parameters, half a megabyte.

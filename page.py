@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from displacement import CLASSES
-from files import UserError, write_file
 from inference import PRETRAINED, ImageClassifier
 from layers import operations
+from lenet5.runtime.atomic_files import write_file
+from lenet5.runtime.errors import UserError
 from model import LeNet5Conv
 
 WEB = Path(__file__).resolve().parent / "web"

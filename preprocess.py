@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from files import UserError, reason
+from lenet5.runtime.errors import UserError, reason
 
 if TYPE_CHECKING:
     import torch

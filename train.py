@@ -21,7 +21,7 @@ stopped, to the bit if the machine, the versions and the number of threads are t
 `torchrun --nproc-per-node=2 train.py` trains in two processes: see processes.py.
 """
 
-from files import end_quietly
+from lenet5.runtime.signals import end_quietly
 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
@@ -43,7 +43,6 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-import processes
 from answers import rejection_limits
 from captured import CapturedSteps, can_capture
 from dataset import (
@@ -70,22 +69,19 @@ from epoch import (
 )
 from evaluate import Evaluation, evaluate, fit_temperature, loss_function
 from events import check_tensorboard
-from files import (
-    STOP_STATUS,
-    Stopped,
-    UserError,
+from lenet5.runtime import distributed
+from lenet5.runtime.atomic_files import (
     check_writable,
-    command_line,
-    handling_signals,
     make_folder,
     make_folder_with,
     md5,
     read_file,
     read_json,
-    say,
-    user_error,
     write_file,
 )
+from lenet5.runtime.cli import command_line
+from lenet5.runtime.errors import Stopped, UserError, say, user_error
+from lenet5.runtime.signals import STOP_STATUS, handling_signals
 from model import (
     LARGEST_WEIGHTS,
     NETWORKS,
@@ -141,7 +137,7 @@ class Data:
 
     def __init__(self, settings: dict, device: torch.device):
         # Of several processes one reads or downloads them, and all have the same.
-        images = processes.from_first(lambda: load_dataset(settings["dataset"], settings["data_dir"]))
+        images = distributed.from_first(lambda: load_dataset(settings["dataset"], settings["data_dir"]))
         images = with_classes_of(settings["init_from"], images)
         self.md5 = None if settings["dataset"] in DATASETS else fingerprint(images)
         network = NETWORKS[settings["arch"]]
@@ -279,7 +275,7 @@ class Stop:
 
     def agree(self) -> bool:
         """Whether to stop, since any process was asked to: all get the same answer."""
-        self.agreed = processes.largest(self.requested or 0) or None
+        self.agreed = distributed.largest(self.requested or 0) or None
         return self.agreed is not None
 
     @property
@@ -307,7 +303,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
     batch_size = run.settings["batch_size"]
     loss = loss_of_run(run)
     precision = precision_of(run.settings, run.device)
-    ask_every = 1 if processes.count() == 1 else ASK_EVERY
+    ask_every = 1 if distributed.count() == 1 else ASK_EVERY
     after_step = (lambda: run.average.add(run.net)) if run.average else (lambda: None)
     epochs, took = math.ceil(total / per_epoch), []
     captured = None
@@ -508,7 +504,7 @@ def write_outputs(run: Run) -> None:
 
     Of several processes the first one writes.
     """
-    if not processes.is_first():
+    if not distributed.is_first():
         return
     write_file(run.folder / "metrics.csv", metrics_csv(run.history).encode())
     if run.events:
@@ -584,7 +580,7 @@ def conditions(settings: dict, device: torch.device, data: Data) -> dict:
         "device_used": str(device),
         "precision_used": str(precision_of(settings, device)).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "processes": processes.count(),
+        "processes": distributed.count(),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
         "machine": platform.platform(),
         "teacher_md5": teacher and md5(read_file(teacher, LARGEST_WEIGHTS)),
@@ -637,7 +633,7 @@ def wanted_run(given: dict) -> tuple[Path | None, dict]:
 
 def check_shareable(settings: dict) -> None:
     """Raise UserError for what several processes cannot learn as one does."""
-    if processes.count() == 1:
+    if distributed.count() == 1:
         return
     why = None
     if settings["optimizer"] == "sdlm":
@@ -650,29 +646,29 @@ def check_shareable(settings: dict) -> None:
 
 def load_run(given: dict) -> tuple[Run, Data]:
     """A new run, or the one to resume, with its data, ready for `fit`."""
-    folder, settings = processes.from_first(lambda: wanted_run(given))
+    folder, settings = distributed.from_first(lambda: wanted_run(given))
     check_shareable(settings)
     device = pick_device("cpu" if settings["optimizer"] == "sdlm" else settings["device"])
-    device = processes.own_device(device)
+    device = distributed.own_device(device)
     data = Data(settings, device)
     run = Run(settings, folder, device, data.classes)
     run.lessons = make_lessons(settings, data, device)
     if folder is not None:
-        if processes.is_first():
+        if distributed.is_first():
             compare_conditions(settings, folder, device, data)
         found = run.load_checkpoint()
         check_steps(run, data.parts)
         print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
         return run, data
     # Last, when nothing can go wrong any more, in no process.
-    processes.wait_for_all()
-    run.folder = processes.from_first(lambda: new_folder(settings, device, data))
+    distributed.wait_for_all()
+    run.folder = distributed.from_first(lambda: new_folder(settings, device, data))
     return run, data
 
 
 def print_start(run: Run, data: Data) -> None:
     counts = [f"{len(images):,}" for images, _ in (data.train, data.val, data.test)]
-    shared = f" in {processes.count()} processes" if processes.count() > 1 else ""
+    shared = f" in {distributed.count()} processes" if distributed.count() > 1 else ""
     rounded = precision_of(run.settings, run.device) == torch.bfloat16
     print(
         f"{run.settings['arch']}: {count_parameters(run.net):,} parameters, on {run.device}{shared}"
@@ -739,7 +735,7 @@ def compare_runs(names: list[str], plot: str) -> int:
 
 
 @command_line
-@processes.as_one
+@distributed.as_one
 def main(argv=None) -> int:
     started = time.perf_counter()
     given = {k: v for k, v in vars(make_parser().parse_args(argv)).items() if v is not None}
@@ -748,7 +744,7 @@ def main(argv=None) -> int:
         return 0
     if "compare" in given:
         plot = given.get("plot", COMPARISON_PLOT)
-        return compare_runs(given["compare"], plot) if processes.is_first() else 0
+        return compare_runs(given["compare"], plot) if distributed.is_first() else 0
     stop = Stop()
     with handling_signals(stop.handle):
         run, data = load_run(given)

@@ -22,7 +22,7 @@ same command goes on with a run that was interrupted. Test images are looked at 
 the end, as single digits, and choose nothing.
 """
 
-from files import end_quietly
+from lenet5.runtime.signals import end_quietly
 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
@@ -51,17 +51,9 @@ from displacement import (
 )
 from epoch import Average, make_optimizer, one_cycle, set_rate
 from evaluate import evaluate
-from files import (
-    ArgumentParser,
-    UserError,
-    check_writable,
-    command_line,
-    make_folder,
-    number,
-    read_file,
-    reason,
-    write_file,
-)
+from lenet5.runtime.atomic_files import check_writable, make_folder, read_file, write_file
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, reason
 from model import LeNet5, LeNet5Conv, load_weights, save_weights, to_bytes, unpickled
 from nondigits import load_letters, scribbles
 from preprocess import to_input

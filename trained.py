@@ -16,8 +16,8 @@ import os
 import numpy as np
 import torch
 
-import processes
 from evaluate import compute_logits
+from lenet5.runtime import distributed
 from model import load_weights, pick_device
 from preprocess import Inputs, to_input
 
@@ -33,7 +33,7 @@ class TrainedNetwork:
 
     def __init__(self, path, arch: str | None = None, device: str = "auto"):
         self.path = os.fspath(path)
-        self.device = processes.own_device(pick_device(device))
+        self.device = distributed.own_device(pick_device(device))
         self.net, self.metadata = load_weights(self.path, arch)
         self.net.to(self.device)
         self.arch = self.net.arch

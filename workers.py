@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from files import UserError, reason, say
+from lenet5.runtime.errors import UserError, reason, say
 
 # What workers do: the module and its function, which takes a list of paths and `invert` and
 # gives a list with an element for each. None of these modules imports PyTorch.

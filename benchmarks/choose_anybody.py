@@ -33,8 +33,8 @@ from dataset import (
 )
 from epoch import EpochPlan, train_epoch
 from evaluate import evaluate
-from files import write_file
 from inference import FONTS, ImageClassifier
+from lenet5.runtime.atomic_files import write_file
 from nondigits import load_letters
 from recipes import RECIPES
 from run import Run

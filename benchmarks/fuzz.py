@@ -43,7 +43,8 @@ from damage import (
 )
 from PIL import Image, ImageOps, PngImagePlugin
 
-from files import UserError, md5
+from lenet5.runtime.atomic_files import md5
+from lenet5.runtime.errors import UserError
 
 LONGEST = 5.0  # seconds a case
 MOST_MEMORY = 1000.0  # megabytes above what the imports take

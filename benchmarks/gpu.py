@@ -21,7 +21,8 @@ from statistics import mean, median
 from common import ROOT, load, machine, save, spread  # sets the path for what follows
 from side_by_side import time_to_accuracy
 
-from files import ArgumentParser, UserError, command_line, number
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError
 
 SEEDS = (0, 1, 2, 3, 4)
 EPOCHS = 10

@@ -34,10 +34,10 @@ from common import ROOT, load, save
 from PIL import Image
 
 import epoch
-import files
 import generate_test_digits
 import inference
 import train
+from lenet5.runtime import atomic_files
 
 WEIGHTS = "lenet5_model.pth"
 PER_DIGIT = 20  # pictures
@@ -201,7 +201,7 @@ def before_operations(act) -> None:
 
     for name in ("mkdir", "fsync", "replace", "rename"):
         setattr(os, name, ticking(getattr(os, name)))
-    files.open = open_ticking
+    atomic_files.open = open_ticking
 
 
 # What a child calls before each operation, given its number.

@@ -12,8 +12,8 @@ import sys
 from common import held_out
 
 from answers import rejection_limits
-from files import say
 from inference import ImageClassifier
+from lenet5.runtime.errors import say
 from model import save_weights
 
 

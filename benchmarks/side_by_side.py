@@ -46,7 +46,9 @@ from common import (  # sets the path for what follows
 )
 
 from dataset import load_mnist
-from files import ArgumentParser, UserError, command_line, number, say, write_file
+from lenet5.runtime.atomic_files import write_file
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, say
 from recipes import RECIPES
 
 NAME = "side_by_side"

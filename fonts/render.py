@@ -21,7 +21,6 @@ from PIL import ImageFont
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from files import ArgumentParser, UserError, command_line, reason, say, write_file  # noqa: E402  (after the path is set)
 from generate_test_digits import (  # noqa: E402
     MISSING,
     OVERSAMPLING,
@@ -30,6 +29,9 @@ from generate_test_digits import (  # noqa: E402
     is_symbol_font,
     load_face,
 )
+from lenet5.runtime.atomic_files import write_file
+from lenet5.runtime.cli import ArgumentParser, command_line
+from lenet5.runtime.errors import UserError, reason, say  # noqa: E402  (after the path is set)
 from preprocess import mnist_like  # noqa: E402
 
 PACKAGES = Path(__file__).with_name("packages.txt")  # a name a line

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
-import processes
 from captured import CapturedSteps, as_before, can_capture
 from dataset import AUGMENTATIONS
 from epoch import NO_CLASS, EpochPlan, Tally, make_optimizer, set_rate, train_epoch
+from lenet5.runtime import distributed
 from model import LeNet5, build
-from tests.test_processes import place
+from tests.runtime.test_distributed import place
 
 CPU = torch.device("cpu")
 IMAGES, BATCH = 70, 16  # four whole batches, and six images
@@ -144,7 +144,7 @@ def test_steps_that_differ_from_each_other_are_not_recorded(monkeypatch):
     assert not can_capture(adam, EpochPlan(inputs, AUGMENTATIONS["pens"], torch.Generator()))
     assert not can_capture(make_optimizer(build("lenet5-1998"), "sdlm", 1e-4), plan)
     place(monkeypatch, 0, 2)
-    assert processes.count() == 2
+    assert distributed.count() == 2
     assert not can_capture(adam, plan)
 
 

@@ -249,7 +249,7 @@ def test_a_run_on_a_full_disk_cannot_start(pictures, monkeypatch, capsys):
     def no_room(path, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("files.write_new", no_room)
+    monkeypatch.setattr("lenet5.runtime.atomic_files.write_new", no_room)
     assert train.main(SHORT) == 2
     assert_one_error_line(capsys.readouterr().err, "cannot make the folder runs/", "the disk is full")
     assert os.listdir("runs") == []

@@ -30,8 +30,9 @@ from dataset import (
     split,
     warp,
 )
-from files import UserError, md5
 from generate_test_digits import default_face, draw_digit
+from lenet5.runtime.atomic_files import md5
+from lenet5.runtime.errors import UserError
 from nondigits import load_letters
 from preprocess import Inputs, bounding_box, mnist_like, to_input
 from sources import MNIST_FILES, parse_idx

@@ -21,8 +21,8 @@ import generate_test_digits
 import prune
 from dataset import split
 from evaluate import compute_logits, evaluate
-from files import UserError
 from inference import ImageClassifier
+from lenet5.runtime.errors import UserError
 from model import NETWORKS, LeNet5, build, load_weights, save_weights
 from onnx_graph import onnx_model
 from plots import pruning_curve

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import exported
 from exported import ExportedNetwork, fields, integers
-from files import UserError
 from inference import ImageClassifier, main
+from lenet5.runtime.errors import UserError
 from model import NETWORKS, LeNet5, build, load_weights, save_weights
 from onnx_graph import describe, onnx_model, quantised
 from preprocess import to_input

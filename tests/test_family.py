@@ -8,8 +8,8 @@ from torch import nn
 import train
 from epoch import SCHEDULES, EpochPlan, backpropagate, train_epoch
 from evaluate import evaluate, loss_function
-from files import UserError
 from inference import ImageClassifier
+from lenet5.runtime.errors import UserError
 from lenet1998 import LeNet1998
 from model import (
     INITIALISATIONS,

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 import generate_test_digits
-from files import UserError
 from generate_test_digits import (
     STYLES,
     by_name,
@@ -20,6 +19,7 @@ from generate_test_digits import (
     main,
     thinned,
 )
+from lenet5.runtime.errors import UserError
 from preprocess import mnist_like
 from tests.conftest import ROOT, assert_one_error_line, run_script
 

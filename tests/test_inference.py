@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import inference
-from files import UserError
 from inference import ImageClassifier, find_pictures, main
+from lenet5.runtime.errors import UserError
 from model import NETWORKS, LeNet5, load_weights, save_weights
 from preprocess import PictureError
 from results import FIELDS

@@ -17,7 +17,7 @@ from torch import nn
 
 import answers
 import model
-from files import UserError
+from lenet5.runtime.errors import UserError
 from model import (
     NETWORKS,
     LeNet5,

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 import page
 from decoding import search, spelled_at
 from displacement import BLANK
-from files import UserError
 from generate_test_digits import default_face
+from lenet5.runtime.errors import UserError
 from lines import find_numbers, numbers_in
 from model import build, load_weights, save_weights
 from reading import StripReader

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dataset import split
-from files import UserError
 from inference import ImageClassifier
+from lenet5.runtime.errors import UserError
 from model import NETWORKS, build, load_weights, save_weights
 from preprocess import bounding_box, mnist_like
 from tests.conftest import PRETRAINED

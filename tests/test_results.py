@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import inference
 import results
-from files import UserError
+from lenet5.runtime.errors import UserError
 from read_number import NumberResult
 from results import WRITERS, Done, Result, read_done
 

@@ -10,7 +10,7 @@ import torch
 
 import run
 from epoch import EpochPlan, train_epoch
-from files import UserError
+from lenet5.runtime.errors import UserError
 from lenet1998 import LeNet1998
 from model import LeNet5, build, save_weights, to_bytes, weights_with_metadata
 from preprocess import to_input

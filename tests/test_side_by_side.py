@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from files import UserError
+from lenet5.runtime.errors import UserError
 from tests.conftest import ROOT
 
 sys.path.append(str(ROOT / "benchmarks" / "contestants"))

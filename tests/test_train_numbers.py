@@ -9,7 +9,7 @@ import torch
 
 import train_numbers
 from displacement import CLASSES
-from files import UserError
+from lenet5.runtime.errors import UserError
 from model import load_weights
 from preprocess import to_input
 from strings import NO_DIGIT, make_strings

@@ -15,8 +15,8 @@ from PIL import Image
 
 import inference
 import workers
-from files import Stopped, UserError
 from inference import ImageClassifier
+from lenet5.runtime.errors import Stopped, UserError
 from preprocess import all_mnist_like
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, assert_same_readings
 from workers import Preparation, Workers

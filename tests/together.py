@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts a
 import epoch
 import evaluate
 import inference
-import processes
 import run
 import train
 from dataset import AUGMENTATIONS
-from files import UserError
+from lenet5.runtime import distributed
+from lenet5.runtime.errors import UserError
 from model import LeNet5, build
 from tests.conftest import ROOT, first_of
 
@@ -70,10 +70,10 @@ def parts() -> dict:
     torch.manual_seed(0)
     net = LeNet5()
     found = {
-        "share": [processes.share(10, 10 + length) for length in range(8)],
-        "first": processes.from_first(lambda: processes.here.rank + 7),
-        "all": processes.of_all(processes.here.rank),
-        "largest": processes.largest(-processes.here.rank),
+        "share": [distributed.share(10, 10 + length) for length in range(8)],
+        "first": distributed.from_first(lambda: distributed.here.rank + 7),
+        "all": distributed.of_all(distributed.here.rank),
+        "largest": distributed.largest(-distributed.here.rank),
         "known classes": learned(IMAGES, BATCH, epoch.outlier_exposure(0.1)),
         "a process without images": learned(FEW, SMALL_BATCH, epoch.outlier_exposure()),
         "rounded": learned(IMAGES, BATCH, epoch.outlier_exposure(), precision=torch.bfloat16),
@@ -89,7 +89,7 @@ def parts() -> dict:
 @functools.cache  # each run asks for them
 def few_images(name, folder):
     """The first images of MNIST; only the first process may ask for them."""
-    assert processes.is_first()
+    assert distributed.is_first()
     return first_of(load_dataset(name, folder), 12_000, 2_000)
 
 
@@ -107,7 +107,7 @@ def with_signal(flags: list[str]) -> int:
 
     def warp_and_stop(images, maps):
         calls.append(1)
-        if len(calls) == 5 and processes.here.rank == processes.count() - 1:
+        if len(calls) == 5 and distributed.here.rank == distributed.count() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return warp(images, maps)
 
@@ -149,7 +149,7 @@ def fail_alone() -> int:
     """The status of a run that only this process cannot begin; the others find it gone."""
 
     def no_weights(settings, classes):
-        if not processes.is_first():
+        if not distributed.is_first():
             raise UserError("its disk is gone")
         return first_weights(settings, classes)
 
@@ -171,7 +171,7 @@ def main() -> int:
         found.update(parts())
         return 0
 
-    assert processes.as_one(tell)() == 0
+    assert distributed.as_one(tell)() == 0
     if count == "2":
         found |= whole_scripts()
     torch.save(found, folder / f"{count}-{rank}.pth")

@@ -10,18 +10,16 @@ import time
 
 import pytest
 
-import files
-from files import (
-    UserError,
+from lenet5.runtime import atomic_files, download
+from lenet5.runtime.atomic_files import (
     check_writable,
-    command_line,
     make_folder,
     make_folder_with,
-    number,
-    one_line,
     read_file,
     write_file,
 )
+from lenet5.runtime.cli import command_line, number
+from lenet5.runtime.errors import UserError, one_line
 from tests.conftest import ROOT
 
 
@@ -41,7 +39,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
     def fail(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files.os, step, fail)
+    monkeypatch.setattr(atomic_files.os, step, fail)
     with pytest.raises(UserError, match="the disk is full"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
@@ -57,7 +55,7 @@ def test_the_file_is_complete_at_the_moment_of_the_rename(tmp_path, monkeypatch)
             seen.append((file.read(), os.path.exists(target)))
         replace(source, target)
 
-    monkeypatch.setattr(files.os, "replace", look)
+    monkeypatch.setattr(atomic_files.os, "replace", look)
     write_file(path, b"all of it")
     assert seen == [(b"all of it", False)]
 
@@ -92,7 +90,7 @@ def test_two_processes_write_one_file_and_it_is_always_whole(tmp_path):
     """Two writers at once, and each time one of their two contents, complete."""
     program = """
 import sys
-from files import remove_leftovers, write_file
+from lenet5.runtime.atomic_files import remove_leftovers, write_file
 for _ in range(200):
     remove_leftovers.cache_clear()  # look each time, as a process that starts just then
     write_file("out", sys.argv[1].encode() * 100_000)
@@ -120,7 +118,7 @@ def test_a_folder_comes_with_its_first_file_or_not_at_all(tmp_path, monkeypatch)
         seen.append((os.path.exists(target), os.listdir(source)))
         rename(source, target)
 
-    monkeypatch.setattr(files.os, "rename", look)
+    monkeypatch.setattr(atomic_files.os, "rename", look)
     assert make_folder_with(tmp_path / "next", "config.json", b"{}")
     assert seen == [(False, ["config.json"])]
     assert sorted(os.listdir(tmp_path)) == ["next", "run"]
@@ -259,9 +257,9 @@ def test_a_defect_is_not_swallowed():
 def test_download_says_why_it_failed():
     # Port 9 on this machine: nothing listens there.
     with pytest.raises(UserError, match="refused"):
-        files.download("http://127.0.0.1:9/x", limit=10, timeout=2)
+        download.download("http://127.0.0.1:9/x", limit=10, timeout=2)
     with pytest.raises(UserError, match="unknown url type"):
-        files.download("nonsense", limit=10)
+        download.download("nonsense", limit=10)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])

@@ -1,212 +1,21 @@
-"""A file is complete or not there, and an error is one line.
+"""Atomic writes, bounded reads, locks.
 
-Every script of this project writes its files, checks its downloads and words
-its errors through this module, which imports nothing but the standard library.
+Every file that a script writes is complete or not there.
 """
 
-import argparse
 import contextlib
 import errno
 import functools
 import hashlib
-import importlib
 import io
 import json
-import math
 import os
 import re
 import secrets
 import shutil
-import signal
 import stat
-import sys
-import threading
 
-# Exit status of a script that Ctrl-C or `kill` ended: 128 and the signal's number.
-STOP_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
-STOP_WORD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-
-
-class UserError(Exception):
-    """Something that the person at the terminal can mend.
-
-    The message is one line that says what is wrong, with which file, and what
-    to do. `status` is the exit status: 2 could not start, 1 partly done.
-    """
-
-    def __init__(self, message: str, status: int = 2):
-        super().__init__(message)
-        self.status = status
-
-
-class Stopped(BaseException):
-    """SIGINT or SIGTERM ends the script, with this line and exit status.
-
-    Not an Exception, as KeyboardInterrupt is none: what catches all that a damaged
-    file may raise is not to take Ctrl-C for damage.
-    """
-
-    def __init__(self, message: str, status: int):
-        super().__init__(message)
-        self.status = status
-
-
-def one_line(text) -> str:
-    """Text that stays on one line of a terminal, whatever a file is called.
-
-    Control characters, line breaks and bytes that are not UTF-8 are shown as
-    escapes ("\\n", "\\udcff"); all that can be printed is left as it is.
-    """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
-    )
-
-
-def reason(error: BaseException) -> str:
-    """Why an operation failed, in a few words for the middle of a sentence."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full; free some space and run the command again"
-    if isinstance(error, OSError) and error.strerror:
-        return one_line(error.strerror)
-    return one_line(str(error).strip() or type(error).__name__)
-
-
-def user_error(error: OSError) -> UserError:
-    """The error of an operation that nobody foresaw, such as a print on a full disk, in one line."""
-    name = "" if error.filename is None else f"{error.filename}: "
-    return UserError(f"{name}{reason(error)}")
-
-
-def say(message) -> None:
-    """Print one line on stderr: everything that is not a result."""
-    print(one_line(message), file=sys.stderr, flush=True)
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """An argparse parser whose error is one line, with exit status 2."""
-
-    def error(self, message):
-        say(f"{self.prog}: error: {message} (see python {self.prog} --help)")
-        raise SystemExit(2)
-
-
-def number(kind, low, high=math.inf):
-    """An argparse `type` that takes an int or a float within [low, high]."""
-
-    def convert(text: str):
-        try:
-            value = kind(text)
-        except ValueError:
-            wanted = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
-        if not low <= value <= high:  # also catches nan
-            span = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {span}")
-        return value
-
-    return convert
-
-
-def end_quietly() -> None:
-    """From now on SIGINT and SIGTERM end the process with a line and its status, not a traceback.
-
-    For a script's first lines: its imports take a second or two, nothing is to
-    be saved yet, and an exception would pass through libraries in mid-import.
-    """
-
-    for number in STOP_STATUS:
-        signal.signal(number, end_now)
-
-
-def end_now(number, frame) -> None:
-    """Handle a signal by ending the process with a line and its status."""
-    os.write(2, f"{STOP_WORD[number]}\n".encode())  # print() might be what was interrupted
-    os._exit(STOP_STATUS[number])
-
-
-def stop(number, frame) -> None:
-    """Handle a signal by raising Stopped."""
-    raise Stopped(STOP_WORD[number], STOP_STATUS[number])
-
-
-@contextlib.contextmanager
-def handling_signals(handler):
-    """Have SIGINT and SIGTERM call `handler(number, frame)` meanwhile."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-    before = {number: signal.signal(number, handler) for number in STOP_STATUS}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
-
-
-@contextlib.contextmanager
-def partly_done():
-    """What fails in here comes after something was done: the exit status is 1, not 2."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except (UserError, OSError) as error:
-        message = error if isinstance(error, UserError) else user_error(error)
-        raise UserError(str(message), status=1) from error
-
-
-def command_line(main):
-    """Decorate a script's `main(argv=None) -> int` so that no error shows a traceback.
-
-    A UserError becomes one line on stderr and its exit status; Ctrl-C becomes
-    130 and SIGTERM 143; a reader that went away (`| head`) ends the script
-    quietly with 1.
-    """
-
-    @functools.wraps(main)
-    def guarded(argv=None) -> int:
-        for stream in (sys.stdout, sys.stderr):
-            # A name that the terminal's encoding lacks is shown escaped, not a crash.
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
-        try:
-            with handling_signals(stop):
-                status = main(argv)
-                with partly_done():
-                    sys.stdout.flush()
-            return status
-        except UserError as error:
-            say(f"error: {error}")
-            return error.status
-        except Stopped as stopped:
-            say(stopped)
-            return stopped.status
-        except BrokenPipeError:
-            # Nobody reads on: give the interpreter a stdout that it can flush at exit.
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        except OSError as error:
-            say(f"error: {user_error(error)}")
-            return 2
-        except MemoryError:
-            say("error: this machine has not enough memory for that")
-            return 2
-
-    return guarded
-
-
-def import_package(name: str, what, requirements: str):
-    """A package that not everybody needs, for `what` does. Raises UserError if it is missing.
-
-    `requirements` is the file that has it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"{what} needs the package {name} ({reason(error)}): pip install -r {requirements}"
-        ) from error
+from lenet5.runtime.errors import UserError, reason, say
 
 
 def check_writable(path) -> None:
@@ -415,29 +224,3 @@ def read_json(path, limit: int = 1 << 24) -> dict:
 def md5(data: bytes) -> str:
     """MD5 in hexadecimal: enough against a damaged file, not against an attacker."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def download(url: str, limit: int, timeout: float = 15.0) -> bytes:
-    """What `url` answers: at most `limit` bytes, `timeout` seconds without a byte.
-
-    Raises UserError with the reason, in words, of whatever went wrong.
-    """
-    # Most scripts fetch nothing, and these take a while to import.
-    import http.client
-    import urllib.error
-    import urllib.request
-
-    try:
-        request = urllib.request.Request(url, headers={"User-Agent": "lenet5"})
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            data = answer.read(limit + 1)
-    except urllib.error.HTTPError as error:
-        raise UserError(f"HTTP {error.code} {one_line(error.reason)}") from error
-    except urllib.error.URLError as error:
-        cause = error.reason
-        raise UserError(reason(cause) if isinstance(cause, OSError) else str(cause)) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UserError(reason(error)) from error
-    if len(data) > limit:
-        raise UserError(f"the answer is larger than the {limit:,} bytes expected")
-    return data

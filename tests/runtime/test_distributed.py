@@ -19,10 +19,11 @@ import pytest
 import torch
 
 import inference
-import processes
 import run
 import train
-from files import UserError, write_file
+from lenet5.runtime import distributed
+from lenet5.runtime.atomic_files import write_file
+from lenet5.runtime.errors import UserError
 from model import load_weights
 from recipes import RECIPES
 from tests import together
@@ -108,7 +109,7 @@ def twenty_steps(alone, mnist, tmp_path_factory):
 
 
 def place(monkeypatch, rank, count):
-    monkeypatch.setattr(processes, "here", processes.Place(rank, count))
+    monkeypatch.setattr(distributed, "here", distributed.Place(rank, count))
 
 
 # ------------------------------------------------------------ the parts
@@ -120,7 +121,7 @@ def test_shares_are_all_and_differ_by_one_at_most(monkeypatch):
             places, sizes = [], []
             for rank in range(count):
                 place(monkeypatch, rank, count)
-                mine = list(range(100))[processes.share(40, 40 + length)]
+                mine = list(range(100))[distributed.share(40, 40 + length)]
                 places += mine
                 sizes.append(len(mine))
             assert places == list(range(40, 40 + length))
@@ -129,10 +130,11 @@ def test_shares_are_all_and_differ_by_one_at_most(monkeypatch):
 
 def test_a_process_alone_needs_no_torch_distributed():
     program = (
-        "import sys, processes\n"
-        "assert processes.as_one(lambda argv: processes.from_first(lambda: 3))() == 3\n"
-        "assert (processes.of_all(5), processes.largest(6)) == ([5], 6)\n"
-        "assert processes.share(2, 9) == slice(2, 9)\n"
+        "import sys\n"
+        "from lenet5.runtime import distributed\n"
+        "assert distributed.as_one(lambda argv: distributed.from_first(lambda: 3))() == 3\n"
+        "assert (distributed.of_all(5), distributed.largest(6)) == ([5], 6)\n"
+        "assert distributed.share(2, 9) == slice(2, 9)\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
@@ -349,19 +351,19 @@ def test_an_environment_that_is_not_torchruns_is_one_line(workdir, monkeypatch, 
 
 
 def test_a_device_for_each_process(monkeypatch):
-    assert processes.own_device(torch.device("mps")) == torch.device("mps")
+    assert distributed.own_device(torch.device("mps")) == torch.device("mps")
     place(monkeypatch, 1, 2)
-    assert processes.own_device(torch.device("cpu")) == torch.device("cpu")
+    assert distributed.own_device(torch.device("cpu")) == torch.device("cpu")
     with pytest.raises(UserError, match="cannot share the mps device"):
-        processes.own_device(torch.device("mps"))
+        distributed.own_device(torch.device("mps"))
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="more processes than the 1 GPUs"):
-        processes.own_device(torch.device("cuda"))
+        distributed.own_device(torch.device("cuda"))
     chosen = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert processes.own_device(torch.device("cuda")) == torch.device("cuda")
+    assert distributed.own_device(torch.device("cuda")) == torch.device("cuda")
     assert chosen == [1]
 
 

@@ -19,7 +19,8 @@ import time
 from datetime import timedelta
 from typing import NamedTuple
 
-from files import Stopped, UserError, handling_signals, reason, user_error
+from lenet5.runtime.errors import Stopped, UserError, reason, user_error
+from lenet5.runtime.signals import handling_signals
 
 # How long a process waits for another that is there but does not answer: the slowest download of
 # a data set has to fit in. One that has ended is noticed at once.
@@ -58,9 +59,6 @@ def share(start: int, stop: int) -> slice:
     length = stop - start
     first, end = (length * rank // here.count for rank in (here.rank, here.rank + 1))
     return slice(start + first, start + end)
-
-
-# ---------------------------------------------------------------- what they tell each other
 
 
 class LostProcessError(UserError):
@@ -131,9 +129,6 @@ def from_first(work):
     with talking():
         dist.broadcast_object_list(values, src=0)
     return values[0]
-
-
-# ---------------------------------------------------------------- beginning and end
 
 
 def as_one(main):

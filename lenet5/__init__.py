@@ -1,0 +1,22 @@
+"""The reference LeNet-5: what the scripts share, one room a subject.
+
+    >>> from lenet5 import ImageClassifier
+    >>> ImageClassifier().predict("test_digits/digit_7.png")
+    7
+
+Importing the package imports none of its rooms: public names load on first use.
+"""
+
+PUBLIC = {
+    "ImageClassifier": "inference",
+    "NumberReader": "read_number",
+    "build": "model",
+}
+
+
+def __getattr__(name: str):
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(PUBLIC[name]), name)
