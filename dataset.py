@@ -23,9 +23,12 @@ import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
+from lenet5.imaging.centring import bounding_box
+from lenet5.imaging.mnist_format import SIDE
+from lenet5.imaging.opening import PictureError
+from lenet5.imaging.preprocess import mnist_like
 from lenet5.runtime.atomic_files import read_file, unpacked_size
 from lenet5.runtime.errors import UserError, reason, say
-from preprocess import SIDE, PictureError, bounding_box, mnist_like
 from sources import IDX_SETS, ImageSet, load_idx_set
 
 LARGEST_FONTS = 20_000_000  # bytes

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lenet5.imaging.inputs import to_input
 from model import LeNet5Conv, convolve_and_pool
-from preprocess import to_input
 from strings import NO_DIGIT, Strings
 
 STRIDE = 2  # pixels from window to window

@@ -22,9 +22,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from answers import check_description, softmax
+from lenet5.imaging.mnist_format import PADDING, SIDE
 from lenet5.runtime.atomic_files import read_file
 from lenet5.runtime.errors import UserError, import_package, one_line
-from preprocess import PADDING, SIDE
 
 INPUT, OUTPUT = "input", "logits"  # the names of the graph's ends
 INPUT_SIDE = SIDE + 2 * PADDING

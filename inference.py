@@ -40,12 +40,14 @@ from PIL import Image
 
 from answers import evidence, limits_of
 from exported import ExportedNetwork, is_exported
+from lenet5.imaging.mnist_format import SIDE
+from lenet5.imaging.opening import PictureError
+from lenet5.imaging.preprocess import Steps, all_mnist_like, attempt, steps
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import append, check_writable, lock, sync_folder
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import Stopped, UserError, one_line, partly_done, reason, say
 from lenet5.runtime.signals import end_now, handling_signals
-from preprocess import SIDE, PictureError, Steps, all_mnist_like, attempt, steps
 from results import WRITERS, Done, PlotKeeper, Report, Result, read_done
 from workers import Preparation
 
@@ -515,8 +517,8 @@ def draw_embedding(classifier: ImageClassifier, arguments) -> int:
 
 def draw_robustness(classifier: ImageClassifier, arguments) -> int:
     """Accuracy on a whole set that is turned, moved, made larger or noisy: print and draw it."""
+    from lenet5.imaging.inputs import to_input
     from look import DISTURBANCES, disturbed, robustness
-    from preprocess import to_input
 
     classifiers = [classifier]
     for weights in arguments.beside or []:

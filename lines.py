@@ -17,21 +17,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ink import find_strokes
-from preprocess import (
-    BOX_LEVEL,
-    DARK_INK,
-    DIGIT_SIDE,
-    HEIGHT,
-    INVERT,
-    SMALLEST,
-    attempt,
-    find_ink,
-    reduced,
-    to_gray,
-    upright_picture,
-    with_full_strength,
-)
+from lenet5.imaging.centring import BOX_LEVEL, with_full_strength
+from lenet5.imaging.ink import find_strokes
+from lenet5.imaging.mnist_format import DIGIT_SIDE
+from lenet5.imaging.opening import to_gray, upright_picture
+from lenet5.imaging.preprocess import DARK_INK, HEIGHT, INVERT, SMALLEST, attempt, find_ink, reduced
 
 PAGE_SIDE = 1024  # larger pictures are reduced to this before numbers are looked for
 DUST = 5  # pixels: what has no more of them is no writing

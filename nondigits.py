@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from dataset import check_pictures, open_fonts
-from preprocess import centre_digit
+from lenet5.imaging.centring import centre_digit
 
 SHEET = 112  # pixels, the side of the sheet that is scribbled on
 TEXTURES = ("even", "shaded", "striped", "grainy")

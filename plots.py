@@ -21,9 +21,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from lenet5.imaging.inputs import to_pixels
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import one_line
-from preprocess import to_pixels
 
 if TYPE_CHECKING:
     import torch

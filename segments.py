@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from answers import evidence
-from preprocess import BOX_LEVEL, DIGIT_SIDE, SIDE, centre_digit
+from lenet5.imaging.centring import BOX_LEVEL, centre_digit
+from lenet5.imaging.mnist_format import DIGIT_SIDE, SIDE
 
 DUST = 8  # pixels of a strip: what is smaller is no piece of a digit
 APART = 4  # pixels between one cut and the next

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 
 from dataset import AUGMENTATIONS, Augmentation, random_maps, random_pens, redraw, warp
-from preprocess import BOX_LEVEL, HEIGHT, ROUNDING
+from lenet5.imaging.centring import BOX_LEVEL, ROUNDING
+from lenet5.imaging.preprocess import HEIGHT
 
 MOST_DIGITS = 10
 CLOSEST, FARTHEST = -4, 20  # pixels between the ink of neighbours; below 0 they overlap

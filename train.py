@@ -69,6 +69,7 @@ from epoch import (
 )
 from evaluate import Evaluation, evaluate, fit_temperature, loss_function
 from events import check_tensorboard
+from lenet5.imaging.inputs import Inputs
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import (
     check_writable,
@@ -94,7 +95,6 @@ from model import (
     table_of_networks,
     weights_with_metadata,
 )
-from preprocess import Inputs
 from recipes import RECIPES, flag, make_parser, settings_of, settle
 from run import (
     COLUMNS,

@@ -51,12 +51,12 @@ from displacement import (
 )
 from epoch import Average, make_optimizer, one_cycle, set_rate
 from evaluate import evaluate
+from lenet5.imaging.inputs import to_input
 from lenet5.runtime.atomic_files import check_writable, make_folder, read_file, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, reason
 from model import LeNet5, LeNet5Conv, load_weights, save_weights, to_bytes, unpickled
 from nondigits import load_letters, scribbles
-from preprocess import to_input
 from run import LARGEST_CHECKPOINT
 from strings import NO_DIGIT, TRAINING, Strings, make_strings
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from evaluate import compute_logits
+from lenet5.imaging.inputs import Inputs, to_input
 from lenet5.runtime import distributed
 from model import load_weights, pick_device
-from preprocess import Inputs, to_input
 
 # Pictures at a time: few enough to stay in the cache together with the inputs that they become.
 BATCH_SIZE = 250

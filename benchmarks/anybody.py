@@ -25,8 +25,8 @@ from answers import Limits, evidence
 from dataset import load_dataset, load_font_digits, load_mnist, open_fonts
 from evaluate import Evaluation, evaluate
 from inference import FONTS, ImageClassifier
+from lenet5.imaging.preprocess import mnist_like
 from nondigits import digit_pairs, load_letters, scribbles, shapes
-from preprocess import mnist_like
 
 WEIGHTS = {name: ROOT / "pretrained" / f"{name}.pth" for name in ("lenet5-plain", "lenet5")}
 SEED, MADE_UP = 1_000_000, 2000  # a seed that no training has, and how many pictures

@@ -38,8 +38,8 @@ def kept(arch: str) -> dict:
     import onnx
 
     from dataset import load_mnist
+    from lenet5.imaging.inputs import to_input
     from model import load_weights
-    from preprocess import to_input
 
     weights = ROOT / "pretrained" / f"{arch}.pth"
     _, metadata = load_weights(weights)

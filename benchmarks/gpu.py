@@ -54,8 +54,8 @@ class Training:
         from captured import CapturedSteps
         from dataset import AUGMENTATIONS
         from epoch import make_optimizer
+        from lenet5.imaging.inputs import to_input
         from model import LeNet5
-        from preprocess import to_input
 
         self.options, self.device = options, device
         self.net = LeNet5().to(device)

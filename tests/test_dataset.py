@@ -31,10 +31,12 @@ from dataset import (
     warp,
 )
 from generate_test_digits import default_face, draw_digit
+from lenet5.imaging.centring import bounding_box
+from lenet5.imaging.inputs import Inputs, to_input
+from lenet5.imaging.preprocess import mnist_like
 from lenet5.runtime.atomic_files import md5
 from lenet5.runtime.errors import UserError
 from nondigits import load_letters
-from preprocess import Inputs, bounding_box, mnist_like, to_input
 from sources import MNIST_FILES, parse_idx
 from tests.conftest import ROOT, assert_one_error_line, run_script
 

@@ -23,8 +23,8 @@ from displacement import (
     window_targets,
     windows_of,
 )
+from lenet5.imaging.inputs import to_input
 from model import LeNet5Conv
-from preprocess import to_input
 from strings import MOST_DIGITS, NO_DIGIT, Strings, make_strings
 
 

@@ -20,8 +20,8 @@ from epoch import (
     soft_cross_entropy,
     train_epoch,
 )
+from lenet5.imaging.inputs import Inputs
 from model import LeNet5, build
-from preprocess import Inputs
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -22,11 +22,11 @@ import prune
 from dataset import split
 from evaluate import compute_logits, evaluate
 from inference import ImageClassifier
+from lenet5.imaging.inputs import to_input
 from lenet5.runtime.errors import UserError
 from model import NETWORKS, LeNet5, build, load_weights, save_weights
 from onnx_graph import onnx_model
 from plots import pruning_curve
-from preprocess import to_input
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 EXAMPLE = ROOT / "examples" / "lenet5_numpy.py"

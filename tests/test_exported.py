@@ -16,10 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 import exported
 from exported import ExportedNetwork, fields, integers
 from inference import ImageClassifier, main
+from lenet5.imaging.inputs import to_input
 from lenet5.runtime.errors import UserError
 from model import NETWORKS, LeNet5, build, load_weights, save_weights
 from onnx_graph import describe, onnx_model, quantised
-from preprocess import to_input
 from read_number import NumberReader
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
 from tests.test_export import WEIGHTS

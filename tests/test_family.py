@@ -9,6 +9,7 @@ import train
 from epoch import SCHEDULES, EpochPlan, backpropagate, train_epoch
 from evaluate import evaluate, loss_function
 from inference import ImageClassifier
+from lenet5.imaging.inputs import to_input
 from lenet5.runtime.errors import UserError
 from lenet1998 import LeNet1998
 from model import (
@@ -26,7 +27,6 @@ from model import (
     save_weights,
     table_of_networks,
 )
-from preprocess import to_input
 from tests.conftest import ROOT
 
 # Counted by hand: maps × (inputs × 5 × 5 + 1), then units × (inputs + 1).

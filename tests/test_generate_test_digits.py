@@ -19,8 +19,8 @@ from generate_test_digits import (
     main,
     thinned,
 )
+from lenet5.imaging.preprocess import mnist_like
 from lenet5.runtime.errors import UserError
-from preprocess import mnist_like
 from tests.conftest import ROOT, assert_one_error_line, run_script
 
 TRACKED = ROOT / "test_digits"

@@ -12,9 +12,9 @@ from PIL import Image
 
 import inference
 from inference import ImageClassifier, find_pictures, main
+from lenet5.imaging.opening import PictureError
 from lenet5.runtime.errors import UserError
 from model import NETWORKS, LeNet5, load_weights, save_weights
-from preprocess import PictureError
 from results import FIELDS
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 

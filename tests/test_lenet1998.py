@@ -8,6 +8,7 @@ import torch
 
 from epoch import EpochPlan, train_epoch
 from evaluate import evaluate
+from lenet5.imaging.inputs import to_input
 from lenet1998 import (
     AMPLITUDE,
     BITMAPS,
@@ -22,7 +23,6 @@ from lenet1998 import (
     slope,
     squash,
 )
-from preprocess import to_input
 
 # The paper's section II.B, layer by layer: trainable parameters and connections.
 PARAMETERS = {"c1": 156, "s2": 12, "c3": 1_516, "s4": 32, "c5": 48_120, "f6": 10_164, "output": 0}

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from generate_test_digits import default_face
+from lenet5.imaging.centring import bounding_box
+from lenet5.imaging.mnist_format import DIGIT_SIDE
 from lines import (
     HIGHEST,
     components,
@@ -15,7 +17,6 @@ from lines import (
     oriented,
     split_line,
 )
-from preprocess import DIGIT_SIDE, bounding_box
 
 
 def boxes_from(*boxes):

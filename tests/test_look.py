@@ -6,10 +6,10 @@ import torch.nn.functional as F
 
 from evaluate import evaluate
 from layers import operations
+from lenet5.imaging.inputs import to_input
 from lenet1998 import TABLE_I
 from look import DISTURBANCES, disturbed, features, kernels, plane, robustness, stages
 from model import NETWORKS, build
-from preprocess import to_input
 
 
 def noise(*shape, seed=0):

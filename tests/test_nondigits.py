@@ -13,6 +13,7 @@ from PIL import Image
 from answers import evidence
 from epoch import NO_CLASS, Tally, counts, outlier_exposure
 from inference import ImageClassifier, main
+from lenet5.imaging.centring import centre_digit
 from model import LeNet5, load_weights, save_weights
 from nondigits import (
     SHEET,
@@ -25,7 +26,6 @@ from nondigits import (
     shapes,
     silhouette,
 )
-from preprocess import centre_digit
 from tests.conftest import ROOT, assert_one_error_line, run_script
 from train import main as train
 

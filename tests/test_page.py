@@ -20,8 +20,8 @@ from PIL import Image
 import export
 import page
 from inference import ImageClassifier
+from lenet5.imaging.preprocess import steps
 from model import NETWORKS, build, save_weights
-from preprocess import steps
 from tests.browser import READ_ALL, STROKES, as_pixels, draw, hand_over, settled, wait_for
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 

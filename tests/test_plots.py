@@ -9,9 +9,9 @@ from matplotlib.colors import to_hex
 
 import plots
 from evaluate import Evaluation
+from lenet5.imaging.inputs import to_input
 from look import DISTURBANCES, Kernels
 from model import LeNet5, LeNetGAP
-from preprocess import to_input
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ import read_number
 import reading as reading_module
 from displacement import STRIDE
 from generate_test_digits import default_face
+from lenet5.imaging.centring import bounding_box
+from lenet5.imaging.opening import PictureError
 from lines import numbers_in
 from model import save_weights
-from preprocess import PictureError, bounding_box
 from read_number import NumberReader, label_of
 from reading import StripReader
 from strings import PLAIN, make_strings

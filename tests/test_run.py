@@ -10,10 +10,10 @@ import torch
 
 import run
 from epoch import EpochPlan, train_epoch
+from lenet5.imaging.inputs import to_input
 from lenet5.runtime.errors import UserError
 from lenet1998 import LeNet1998
 from model import LeNet5, build, save_weights, to_bytes, weights_with_metadata
-from preprocess import to_input
 from recipes import RECIPES
 from run import COLUMNS, Run
 

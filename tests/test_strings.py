@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocess import bounding_box
+from lenet5.imaging.centring import bounding_box
 from strings import (
     CLOSEST,
     FARTHEST,

@@ -16,8 +16,8 @@ from PIL import Image
 import inference
 import workers
 from inference import ImageClassifier
+from lenet5.imaging.preprocess import all_mnist_like
 from lenet5.runtime.errors import Stopped, UserError
-from preprocess import all_mnist_like
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, assert_same_readings
 from workers import Preparation, Workers
 
@@ -27,7 +27,7 @@ READING = ["--weights", str(PRETRAINED), "--device", "cpu"]
 DEADLY = """
 import os
 import signal
-from preprocess import all_mnist_like
+from lenet5.imaging.preprocess import all_mnist_like
 
 def prepare(paths, invert):
     for path in paths:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the scripts are 
 
 import train
 from evaluate import evaluate
-from preprocess import to_input
+from lenet5.imaging.inputs import to_input
 
 FLAGS = ("--val-size", "0", "--device", "cpu")
 

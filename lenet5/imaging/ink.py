@@ -191,9 +191,6 @@ def denoised(colours: list[np.ndarray]) -> list[np.ndarray]:
     return [smoothed(colour, min(most, 0.4 + 0.3 * noise)) for colour in colours]
 
 
-# ---------------------------------------------------------------- paper, light and ink
-
-
 def darkness(gray: np.ndarray) -> float:
     """Polarity: above 0 where what is narrow in an H×W float picture is darker than what is around it.
 
@@ -267,9 +264,6 @@ def threshold(amount: np.ndarray, least: float) -> float:
     steep = steepness(amount)
     total = float(steep.sum())
     return max(least, EDGE * float((steep * amount).sum()) / total) if total > 0 else least
-
-
-# ---------------------------------------------------------------- what is on the paper
 
 
 def look(colours: list[np.ndarray], share: float, within, dark: bool, margin: int) -> Strokes:

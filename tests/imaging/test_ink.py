@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from generate_test_digits import default_face
-from ink import (
+from lenet5.imaging.ink import (
     absorbed,
     darkness,
     even_light,
@@ -19,7 +19,8 @@ from ink import (
     without_frame,
     without_lines,
 )
-from preprocess import mnist_like, steps, to_input
+from lenet5.imaging.inputs import to_input
+from lenet5.imaging.preprocess import mnist_like, steps
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))

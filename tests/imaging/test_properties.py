@@ -9,9 +9,10 @@ from PIL import Image
 
 from dataset import split
 from inference import ImageClassifier
+from lenet5.imaging.centring import bounding_box
+from lenet5.imaging.preprocess import mnist_like
 from lenet5.runtime.errors import UserError
 from model import NETWORKS, build, load_weights, save_weights
-from preprocess import bounding_box, mnist_like
 from tests.conftest import PRETRAINED
 
 QUIETLY = [HealthCheck.function_scoped_fixture]

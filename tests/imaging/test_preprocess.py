@@ -13,17 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageDraw, ImageFilter, ImageOps
 
-import preprocess
-from preprocess import (
-    PictureError,
-    bounding_box,
-    centre_digit,
-    find_ink,
-    mnist_like,
-    to_gray,
-    to_input,
-    to_pixels,
-)
+from lenet5.imaging import opening, preprocess
+from lenet5.imaging.centring import bounding_box, centre_digit
+from lenet5.imaging.inputs import to_input, to_pixels
+from lenet5.imaging.opening import PictureError, to_gray
+from lenet5.imaging.preprocess import find_ink, mnist_like
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -181,7 +175,7 @@ def test_the_way_the_camera_was_held(orientation):
 
 def test_a_large_photograph_is_decoded_smaller_and_read_the_same(tmp_path):
     seven(size=(3000, 4000), width=300).save(tmp_path / "a.jpg", quality=90)
-    assert max(preprocess.open_picture(tmp_path / "a.jpg").size) < 4000
+    assert max(opening.open_picture(tmp_path / "a.jpg").size) < 4000
     assert distance(mnist_like(tmp_path / "a.jpg"), mnist_like(seven(size=(300, 400), width=30))) < 0.02
 
 
@@ -484,11 +478,11 @@ def test_no_program_is_started_for_a_picture(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16"])
 def test_a_large_picture_is_reduced_in_tiles_as_in_one(monkeypatch, mode):
     image = seven(size=(91, 67), width=9).convert("I" if mode == "I;16" else "L").convert(mode)
-    monkeypatch.setattr(preprocess, "MOST_PIXELS", 91 * 67 // 9 + 1)  # a third of each side
-    monkeypatch.setattr(preprocess, "TILE", 7)
-    small = preprocess.of_moderate_size(image)
+    monkeypatch.setattr(opening, "MOST_PIXELS", 91 * 67 // 9 + 1)  # a third of each side
+    monkeypatch.setattr(opening, "TILE", 7)
+    small = opening.of_moderate_size(image)
     assert small.size == (31, 23)
-    whole = preprocess.in_plain_mode(image).reduce(3)
+    whole = opening.in_plain_mode(image).reduce(3)
     assert np.array_equal(np.asarray(small), np.asarray(whole))
 
 
@@ -496,14 +490,14 @@ def test_a_large_picture_stays_upright(monkeypatch):
     image = seven(size=(90, 120), width=9)
     turned = image.transpose(Image.Transpose.ROTATE_90)
     turned.getexif()[0x0112] = 6  # to be turned by 90 degrees to the right
-    monkeypatch.setattr(preprocess, "MOST_PIXELS", 90 * 120 // 4)
+    monkeypatch.setattr(opening, "MOST_PIXELS", 90 * 120 // 4)
     assert distance(mnist_like(turned), mnist_like(image)) < 0.02
 
 
 MEASURE = """
 import re, sys
 from pathlib import Path
-from preprocess import mnist_like
+from lenet5.imaging.preprocess import mnist_like
 from PIL import Image
 def kilobytes(name):
     return int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -539,7 +533,7 @@ def test_a_format_that_is_decoded_slowly_has_a_limit(tmp_path):
 def test_a_format_that_takes_much_memory_has_a_limit(tmp_path, monkeypatch):
     seven(size=(100, 100)).save(tmp_path / "a.webp")
     mnist_like(tmp_path / "a.webp")
-    monkeypatch.setitem(preprocess.MOST_DECODED, "WEBP", 9_999)
+    monkeypatch.setitem(opening.MOST_DECODED, "WEBP", 9_999)
     with pytest.raises(PictureError, match="100×100 pixels are more than are decoded of WEBP"):
         mnist_like(tmp_path / "a.webp")
 
@@ -547,8 +541,8 @@ def test_a_format_that_takes_much_memory_has_a_limit(tmp_path, monkeypatch):
 def test_a_large_jpeg_2000_is_decoded_smaller(tmp_path, monkeypatch):
     image = seven(size=(600, 800), width=60)
     image.save(tmp_path / "a.jp2")
-    monkeypatch.setattr(preprocess, "MOST_PIXELS", 600 * 800 // 16)
-    assert preprocess.open_picture(tmp_path / "a.jp2").size == (150, 200)
+    monkeypatch.setattr(opening, "MOST_PIXELS", 600 * 800 // 16)
+    assert opening.open_picture(tmp_path / "a.jp2").size == (150, 200)
     assert distance(mnist_like(tmp_path / "a.jp2"), mnist_like(image)) < 0.02
 
 

@@ -8,30 +8,30 @@ import pytest
 import torch
 from PIL import Image
 
-import preprocess
-from ink import Strokes
-from preprocess import (
+from lenet5.imaging import opening, preprocess
+from lenet5.imaging.centring import bounding_box, centre_digit, put_in_middle
+from lenet5.imaging.ink import Strokes
+from lenet5.imaging.inputs import to_pixels
+from lenet5.imaging.opening import (
     PictureError,
-    bounding_box,
-    centre_digit,
-    find_ink,
     from_array,
-    from_near,
-    has_two_levels,
     in_plain_mode,
-    ink_in,
     is_deep,
     of_moderate_size,
     open_picture,
-    paper_beside_ink,
-    put_in_middle,
-    reduced,
-    steps,
     stretch,
     to_gray,
-    to_pixels,
     upright,
     without_transparency,
+)
+from lenet5.imaging.preprocess import (
+    find_ink,
+    from_near,
+    has_two_levels,
+    ink_in,
+    paper_beside_ink,
+    reduced,
+    steps,
 )
 
 
@@ -76,7 +76,7 @@ def test_a_photograph_is_decoded_with_no_less_than_1024_pixels_a_side(tmp_path, 
 
 
 def test_a_size_that_is_just_decoded(tmp_path, monkeypatch):
-    monkeypatch.setitem(preprocess.MOST_DECODED, "PNG", 20)
+    monkeypatch.setitem(opening.MOST_DECODED, "PNG", 20)
     Image.new("L", (5, 4)).save(tmp_path / "few.png")
     assert open_picture(tmp_path / "few.png").size == (5, 4)
     Image.new("L", (7, 3)).save(tmp_path / "many.png")
@@ -194,10 +194,10 @@ def test_a_level_of_a_gray_picture_that_stands_for_nothing():
 
 
 def test_more_pixels_than_are_worked_with_are_averaged(monkeypatch):
-    monkeypatch.setattr(preprocess, "MOST_PIXELS", 24)
+    monkeypatch.setattr(opening, "MOST_PIXELS", 24)
     image = picture([[10, 20, 30, 40] * 2, [20, 30, 40, 50] * 2] * 3)  # 48 pixels
     assert np.asarray(of_moderate_size(image)).tolist() == [[20, 40, 20, 40]] * 3
-    monkeypatch.setattr(preprocess, "MOST_PIXELS", 48)
+    monkeypatch.setattr(opening, "MOST_PIXELS", 48)
     assert of_moderate_size(image) is image
 
 
@@ -467,7 +467,7 @@ def strokes(monkeypatch):
         nothing = np.zeros(picture.shape[:2], np.float32)
         return Strokes(everything=nothing + 1, amount=nothing, dark=False, sharpness=0.0)
 
-    monkeypatch.setattr("ink.find_strokes", find)
+    monkeypatch.setattr("lenet5.imaging.ink.find_strokes", find)
     return asked
 
 
