@@ -22,7 +22,7 @@ from torch import nn
 from epoch import EpochPlan, backpropagate, counts, distort
 from evaluate import loss_function
 from lenet5.runtime import distributed
-from lenet1998 import DiagonalLevenbergMarquardt
+from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
 
 WARM_UP = 3  # steps before the recording, in which libraries choose their ways: PyTorch's advice
 

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lenet5.imaging.inputs import to_input
-from model import LeNet5Conv, convolve_and_pool
+from lenet5.networks.fast_convolution import convolve_and_pool
+from model import LeNet5Conv
 from strings import NO_DIGIT, Strings
 
 STRIDE = 2  # pixels from window to window

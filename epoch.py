@@ -18,8 +18,9 @@ from torch import nn
 
 from dataset import Augmentation, random_maps, random_pens, redraw, warp
 from evaluate import BATCH_SIZE, loss_function
+from lenet5.networks.fast_forward import forward
 from lenet5.runtime import distributed
-from lenet1998 import DiagonalLevenbergMarquardt
+from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
 from muon import Muon
 
 
@@ -235,7 +236,7 @@ class Lessons:
         answers, mine = [], distributed.share(0, len(self.inputs))
         for rows in torch.arange(mine.start, mine.stop).split(BATCH_SIZE):
             batch = distort(self.inputs[rows], maps[rows], None if pens is None else pens[rows])
-            answers.append((self.teacher(batch) / self.temperature).softmax(dim=1))
+            answers.append((forward(self.teacher, batch) / self.temperature).softmax(dim=1))
         return distributed.rows_of_all(torch.cat(answers)).to(self.inputs.device)
 
 
@@ -395,9 +396,9 @@ def backpropagate(
     if precision == torch.bfloat16:
         # No cache: each weight is used once, and a CUDA graph has to round it again each time.
         with torch.autocast(batch.device.type, precision, cache_enabled=False):
-            logits = net(batch).float()
+            logits = forward(net, batch).float()
     else:
-        logits = net(batch)
+        logits = forward(net, batch)
     value = loss(logits, targets)
     net.zero_grad(set_to_none=True)
     value.backward()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lenet5.networks.fast_forward import forward
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import one_line
 
@@ -134,7 +135,7 @@ def compute_logits(net: nn.Module, inputs: torch.Tensor, batch_size: int = BATCH
     """
     was_training = net.training
     net.eval()
-    batches = [net(batch) for batch in inputs.split(batch_size)]
+    batches = [forward(net, batch) for batch in inputs.split(batch_size)]
     net.train(was_training)
     return torch.cat(batches).float().cpu()
 

@@ -34,10 +34,12 @@ from dataset import load_dataset, load_mnist, split
 from evaluate import compute_logits
 from inference import default_weights
 from lenet5.imaging.inputs import to_input
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.atomic_files import check_writable, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, import_package, one_line, say
-from model import NETWORKS, count_parameters, load_weights, save_weights
+from model import count_parameters
 from onnx_graph import OPSET, describe, onnx_model, quantised, run_onnx
 from prune import EPOCHS, learned, metadata_of, prune
 

@@ -21,8 +21,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from answers import check_description, softmax
+from lenet5.evaluation.confidence import softmax
 from lenet5.imaging.mnist_format import PADDING, SIDE
+from lenet5.networks.metadata import check_description
 from lenet5.runtime.atomic_files import read_file
 from lenet5.runtime.errors import UserError, import_package, one_line
 

@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from answers import evidence, limits_of
 from exported import ExportedNetwork, is_exported
+from lenet5.evaluation.confidence import evidence, limits_of
 from lenet5.imaging.mnist_format import SIDE
 from lenet5.imaging.opening import PictureError
 from lenet5.imaging.preprocess import Steps, all_mnist_like, attempt, steps
@@ -395,7 +395,7 @@ def evaluation_of(classifier: ImageClassifier, images: torch.Tensor, labels: tor
     import torch
 
     from evaluate import compare, loss_function
-    from model import NETWORKS
+    from lenet5.networks.registry import NETWORKS
 
     logits = torch.as_tensor(classifier.network.logits(images))
     return compare(logits, labels, loss_function(NETWORKS.get(classifier.network.arch)))
@@ -462,7 +462,7 @@ def draw_maps(classifier: ImageClassifier, arguments) -> int:
     """Read one picture, print the result, and draw what each layer makes of it."""
     import torch
 
-    from layers import feature_maps, operations
+    from lenet5.networks.operations import feature_maps, operations
     from look import stages
 
     net = classifier.net
@@ -600,7 +600,7 @@ def add_common_flags(add) -> None:
 
 def network_name(text: str) -> str:
     """An argparse `type`: one of the networks, whose names only those ask for who give one."""
-    from model import NETWORKS  # imports PyTorch
+    from lenet5.networks.registry import NETWORKS  # imports PyTorch
 
     if text not in NETWORKS:
         raise argparse.ArgumentTypeError(f"{text!r} is no network; choose from {', '.join(NETWORKS)}")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from dataset import warp
 from evaluate import BATCH_SIZE, evaluate
-from layers import apply, operations
+from lenet5.networks.operations import apply, operations
 
 IN_WORDS = {
     "convolution": "convolution",

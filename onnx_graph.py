@@ -25,9 +25,9 @@ import numpy as np
 from torch import nn
 
 from exported import INPUT, OUTPUT
-from layers import Operation, operations
+from lenet5.networks.lenet1998 import AMPLITUDE, STEEPNESS
+from lenet5.networks.operations import Operation, operations
 from lenet5.runtime.errors import one_line
-from lenet1998 import AMPLITUDE, STEEPNESS
 
 # Opset 13 is of 2020: what reads ONNX at all reads it. It is the first that quantises
 # the weights of each map by themselves.

@@ -23,8 +23,9 @@ from torch import nn
 
 from dataset import AUGMENTATIONS, DATASETS
 from epoch import SCHEDULES, EpochPlan, set_rate, train_epoch
+from lenet5.networks.weights import load_weights
 from lenet5.runtime.errors import UserError
-from model import count_parameters, load_weights
+from model import count_parameters
 from recipes import RECIPES
 from run import Run
 from train import Data, columns, epoch_line, finish_epoch, loss_of_run

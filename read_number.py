@@ -38,11 +38,14 @@ from inference import (
     only_prediction,
     score_and_report,
 )
+from lenet5.networks.devices import pick_device
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights
 from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, one_line
 from lines import Strip, all_numbers_in
-from model import NETWORKS, LeNet5Conv, load_weights, pick_device
+from model import LeNet5Conv
 from reading import Reading, StripReader
 from results import CsvWriter, JsonWriter, Result, TableWriter
 from workers import Preparation

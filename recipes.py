@@ -12,11 +12,14 @@ from types import NoneType
 
 from dataset import AUGMENTATIONS, DATASETS, check_dataset
 from epoch import OPTIMIZERS, SCHEDULES
+from lenet5.networks.devices import PRECISIONS
+from lenet5.networks.lenet1998 import LeNet1998
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights
 from lenet5.runtime.atomic_files import read_json
 from lenet5.runtime.cli import ArgumentParser, number
 from lenet5.runtime.errors import UserError
-from lenet1998 import LeNet1998
-from model import INITIALISATIONS, NETWORKS, PRECISIONS, load_weights
+from model import INITIALISATIONS
 
 RECIPES = {
     "default": {

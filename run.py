@@ -24,10 +24,11 @@ from torch import nn
 
 from epoch import Average, Lessons, Tally, epoch_size, make_optimizer
 from events import EventFile
+from lenet5.networks.weights import check_metadata, load_weights, to_bytes, unpickled
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import read_file, write_file
 from lenet5.runtime.errors import UserError, reason, say
-from model import INITIALISATIONS, build, check_metadata, load_weights, to_bytes, unpickled
+from model import INITIALISATIONS, build
 
 RUNS = "runs"
 COLUMNS = (

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 
-from answers import evidence
+from lenet5.evaluation.confidence import evidence
 from lenet5.imaging.centring import BOX_LEVEL, centre_digit
 from lenet5.imaging.mnist_format import DIGIT_SIDE, SIDE
 

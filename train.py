@@ -43,7 +43,6 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from answers import rejection_limits
 from captured import CapturedSteps, can_capture
 from dataset import (
     AUGMENTATIONS,
@@ -69,7 +68,11 @@ from epoch import (
 )
 from evaluate import Evaluation, evaluate, fit_temperature, loss_function
 from events import check_tensorboard
+from lenet5.evaluation.confidence import rejection_limits
 from lenet5.imaging.inputs import Inputs
+from lenet5.networks.devices import pick_device, pick_precision
+from lenet5.networks.registry import NETWORKS, table_of_networks
+from lenet5.networks.weights import LARGEST_WEIGHTS, load_weights, save_weights, weights_with_metadata
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import (
     check_writable,
@@ -83,18 +86,7 @@ from lenet5.runtime.atomic_files import (
 from lenet5.runtime.cli import command_line
 from lenet5.runtime.errors import Stopped, UserError, say, user_error
 from lenet5.runtime.signals import STOP_STATUS, handling_signals
-from model import (
-    LARGEST_WEIGHTS,
-    NETWORKS,
-    build,
-    count_parameters,
-    load_weights,
-    pick_device,
-    pick_precision,
-    save_weights,
-    table_of_networks,
-    weights_with_metadata,
-)
+from model import build, count_parameters
 from recipes import RECIPES, flag, make_parser, settings_of, settle
 from run import (
     COLUMNS,

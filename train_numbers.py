@@ -52,10 +52,12 @@ from displacement import (
 from epoch import Average, make_optimizer, one_cycle, set_rate
 from evaluate import evaluate
 from lenet5.imaging.inputs import to_input
+from lenet5.networks.fast_forward import forward
+from lenet5.networks.weights import load_weights, save_weights, to_bytes, unpickled
 from lenet5.runtime.atomic_files import check_writable, make_folder, read_file, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, reason
-from model import LeNet5, LeNet5Conv, load_weights, save_weights, to_bytes, unpickled
+from model import LeNet5, LeNet5Conv
 from nondigits import load_letters, scribbles
 from run import LARGEST_CHECKPOINT
 from strings import NO_DIGIT, TRAINING, Strings, make_strings
@@ -195,7 +197,7 @@ def windows_losses(net, strings: Strings, size: int, generator: torch.Generator)
         inputs = to_input(pictures, net.mean, net.std, padding=(0, 0, 0, 0))
         order = torch.randperm(len(labels), generator=generator)
         for rows in order.split(WINDOWS_OF_A_NUMBER * size):
-            yield F.cross_entropy(net(inputs[rows]), labels[rows])
+            yield F.cross_entropy(forward(net, inputs[rows]), labels[rows])
 
 
 @torch.inference_mode()

@@ -18,8 +18,9 @@ import torch
 
 from evaluate import compute_logits
 from lenet5.imaging.inputs import Inputs, to_input
+from lenet5.networks.devices import pick_device
+from lenet5.networks.weights import load_weights
 from lenet5.runtime import distributed
-from model import load_weights, pick_device
 
 # Pictures at a time: few enough to stay in the cache together with the inputs that they become.
 BATCH_SIZE = 250

@@ -21,10 +21,10 @@ import torch
 from common import ROOT, held_out, load, save
 from PIL import Image
 
-from answers import Limits, evidence
 from dataset import load_dataset, load_font_digits, load_mnist, open_fonts
 from evaluate import Evaluation, evaluate
 from inference import FONTS, ImageClassifier
+from lenet5.evaluation.confidence import Limits, evidence
 from lenet5.imaging.preprocess import mnist_like
 from nondigits import digit_pairs, load_letters, scribbles, shapes
 

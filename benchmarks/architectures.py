@@ -22,7 +22,8 @@ from common import ROOT, best_row, load, run_training, save, spread, two_at_a_ti
 from dataset import AUGMENTATIONS, load_mnist
 from epoch import EpochPlan, make_optimizer, train_epoch
 from lenet5.imaging.inputs import to_input
-from model import NETWORKS, build
+from lenet5.networks.registry import NETWORKS
+from model import build
 from recipes import RECIPES
 
 SEEDS = (0, 1, 2)

@@ -24,7 +24,6 @@ import torch
 from anybody import MADE_UP, as_in_mnist, in_eight, made_up
 from common import ROOT, held_out, load, median_and_range, run_training, save, two_at_a_time
 
-from answers import rejection_limits
 from dataset import (
     AUGMENTATIONS,
     in_few_pixels,
@@ -34,6 +33,7 @@ from dataset import (
 from epoch import EpochPlan, train_epoch
 from evaluate import evaluate
 from inference import FONTS, ImageClassifier
+from lenet5.evaluation.confidence import rejection_limits
 from lenet5.runtime.atomic_files import write_file
 from nondigits import load_letters
 from recipes import RECIPES

@@ -39,7 +39,7 @@ def kept(arch: str) -> dict:
 
     from dataset import load_mnist
     from lenet5.imaging.inputs import to_input
-    from model import load_weights
+    from lenet5.networks.weights import load_weights
 
     weights = ROOT / "pretrained" / f"{arch}.pth"
     _, metadata = load_weights(weights)
@@ -66,7 +66,7 @@ def kept(arch: str) -> dict:
 def models():
     """The shipped network, its ONNX graphs in float32 and int8, and held-out images as its inputs."""
     import export
-    from model import load_weights
+    from lenet5.networks.weights import load_weights
     from onnx_graph import onnx_model, quantised
 
     net, metadata = load_weights(ROOT / "pretrained" / "lenet5.pth")
@@ -125,7 +125,8 @@ def measure_times() -> list[dict]:
 def choices() -> None:
     """Held-out accuracy of some ways to quantise, for every architecture."""
     import export
-    from model import NETWORKS, load_weights
+    from lenet5.networks.registry import NETWORKS
+    from lenet5.networks.weights import load_weights
     from onnx_graph import onnx_model, quantised
 
     images, labels = held_out()
@@ -153,7 +154,7 @@ def choices() -> None:
 
 
 def main() -> int:
-    from model import NETWORKS
+    from lenet5.networks.registry import NETWORKS
 
     if "--choices" in sys.argv:
         choices()

@@ -234,7 +234,9 @@ IDX_MEMBER = "package/data/train-images-idx3-ubyte"
 def weights_files() -> list[bytes]:
     import torch
 
-    from model import NETWORKS, build, to_bytes, weights_with_metadata
+    from lenet5.networks.registry import NETWORKS
+    from lenet5.networks.weights import to_bytes, weights_with_metadata
+    from model import build
 
     torch.manual_seed(0)
     more = {"temperature": 1.5, "reject_below": 0.4, "least_evidence": 0.1, "non_digits": True}
@@ -251,7 +253,9 @@ def onnx_files() -> list[bytes]:
     import numpy as np
     import torch
 
-    from model import NETWORKS, build, default_metadata
+    from lenet5.networks.registry import NETWORKS
+    from lenet5.networks.weights import default_metadata
+    from model import build
     from onnx_graph import describe, onnx_model, quantised
 
     torch.manual_seed(0)
@@ -298,7 +302,7 @@ def go_on(run) -> None:
 
 def checkpoints() -> list[bytes]:
     """After an epoch, and within the second."""
-    from model import weights_with_metadata
+    from lenet5.networks.weights import weights_with_metadata
     from run import COLUMNS
 
     with tempfile.TemporaryDirectory() as folder:
@@ -412,7 +416,7 @@ def read_checkpoint(path: Path) -> None:
 
 def read_config(path: Path) -> None:
     from epoch import SCHEDULES
-    from model import NETWORKS
+    from lenet5.networks.registry import NETWORKS
     from recipes import RECIPES, settings_of
 
     path.rename(path.parent / "config.json")

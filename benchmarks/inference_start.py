@@ -30,7 +30,7 @@ WEIGHTS = ROOT / "pretrained" / "lenet5.pth"
 
 def export(path: Path) -> None:
     """Write what `python export.py --onnx` writes, without its look at the test images."""
-    from model import load_weights
+    from lenet5.networks.weights import load_weights
     from onnx_graph import onnx_model
 
     path.write_bytes(onnx_model(*load_weights(WEIGHTS)).SerializeToString(deterministic=True))

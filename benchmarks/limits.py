@@ -11,10 +11,10 @@ import sys
 
 from common import held_out
 
-from answers import rejection_limits
 from inference import ImageClassifier
+from lenet5.evaluation.confidence import rejection_limits
+from lenet5.networks.weights import save_weights
 from lenet5.runtime.errors import say
-from model import save_weights
 
 
 def main() -> int:

@@ -19,7 +19,8 @@ REPEATS, PATTERNS = 7, 300
 def measure() -> list[dict]:
     import torch
 
-    from lenet1998 import DiagonalLevenbergMarquardt, LeNet1998
+    from lenet5.networks.lenet1998 import LeNet1998
+    from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
 
     torch.set_num_threads(1)  # there is no work for two in one pattern
     torch.manual_seed(0)

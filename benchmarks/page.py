@@ -24,7 +24,7 @@ import page
 from dataset import load_mnist
 from decoding import search
 from inference import ImageClassifier
-from model import load_weights
+from lenet5.networks.weights import load_weights
 from reading import StripReader
 from strings import make_strings
 from tests.browser import READ_ALL, STROKES, as_pixels, chromium, draw, settled, strokes_of

@@ -17,7 +17,8 @@ from pathlib import Path
 from choose_prune import base
 from common import ROOT, load, spread, two_at_a_time
 
-from model import count_parameters, load_weights
+from lenet5.networks.weights import load_weights
+from model import count_parameters
 
 KEEP = (0.1, 0.05, 0.2, 0.03, 0.5, 0.3)  # what matters most first
 SHIPPED = "pretrained/lenet5.pth"

@@ -17,7 +17,7 @@ from common import RESULTS, ROOT, load, run_training, spread, two_at_a_time, wor
 from dataset import load_mnist, warp
 from evaluate import compute_logits
 from lenet5.imaging.inputs import to_input
-from model import load_weights
+from lenet5.networks.weights import load_weights
 from recipes import RECIPES
 
 SEEDS = (0, 1, 2, 3, 4)

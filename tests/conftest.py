@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dataset import load_mnist
-from model import load_weights
+from lenet5.networks.weights import load_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PRETRAINED = ROOT / "pretrained" / "lenet5.pth"

@@ -23,8 +23,10 @@ from dataset import split
 from evaluate import compute_logits, evaluate
 from inference import ImageClassifier
 from lenet5.imaging.inputs import to_input
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.errors import UserError
-from model import NETWORKS, LeNet5, build, load_weights, save_weights
+from model import LeNet5, build
 from onnx_graph import onnx_model
 from plots import pruning_curve
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script

@@ -17,8 +17,10 @@ import exported
 from exported import ExportedNetwork, fields, integers
 from inference import ImageClassifier, main
 from lenet5.imaging.inputs import to_input
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.errors import UserError
-from model import NETWORKS, LeNet5, build, load_weights, save_weights
+from model import LeNet5, build
 from onnx_graph import describe, onnx_model, quantised
 from read_number import NumberReader
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line

@@ -13,8 +13,10 @@ from PIL import Image
 import inference
 from inference import ImageClassifier, find_pictures, main
 from lenet5.imaging.opening import PictureError
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.errors import UserError
-from model import NETWORKS, LeNet5, load_weights, save_weights
+from model import LeNet5
 from results import FIELDS
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 

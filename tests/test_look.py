@@ -5,11 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from evaluate import evaluate
-from layers import operations
 from lenet5.imaging.inputs import to_input
-from lenet1998 import TABLE_I
+from lenet5.networks.lenet1998 import TABLE_I
+from lenet5.networks.operations import operations
+from lenet5.networks.registry import NETWORKS
 from look import DISTURBANCES, disturbed, features, kernels, plane, robustness, stages
-from model import NETWORKS, build
+from model import build
 
 
 def noise(*shape, seed=0):

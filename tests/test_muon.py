@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from epoch import make_optimizer
-from model import NETWORKS, LeNet5, build
+from lenet5.networks.registry import NETWORKS
+from model import LeNet5, build
 from muon import Muon, orthogonal
 from tests.conftest import ROOT
 

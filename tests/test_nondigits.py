@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from answers import evidence
 from epoch import NO_CLASS, Tally, counts, outlier_exposure
 from inference import ImageClassifier, main
+from lenet5.evaluation.confidence import evidence
 from lenet5.imaging.centring import centre_digit
-from model import LeNet5, load_weights, save_weights
+from lenet5.networks.weights import load_weights, save_weights
+from model import LeNet5
 from nondigits import (
     SHEET,
     SLIMMEST,

@@ -21,7 +21,9 @@ import export
 import page
 from inference import ImageClassifier
 from lenet5.imaging.preprocess import steps
-from model import NETWORKS, build, save_weights
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import save_weights
+from model import build
 from tests.browser import READ_ALL, STROKES, as_pixels, draw, hand_over, settled, wait_for
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 

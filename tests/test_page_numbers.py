@@ -14,9 +14,10 @@ import page
 from decoding import search, spelled_at
 from displacement import BLANK
 from generate_test_digits import default_face
+from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.errors import UserError
 from lines import find_numbers, numbers_in
-from model import build, load_weights, save_weights
+from model import build
 from reading import StripReader
 from strings import make_strings
 from tests.browser import READ_NUMBERS, STROKES, as_pixels, hand_over, settled, strokes_of, wait_for

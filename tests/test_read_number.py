@@ -15,8 +15,8 @@ from displacement import STRIDE
 from generate_test_digits import default_face
 from lenet5.imaging.centring import bounding_box
 from lenet5.imaging.opening import PictureError
+from lenet5.networks.weights import save_weights
 from lines import numbers_in
-from model import save_weights
 from read_number import NumberReader, label_of
 from reading import StripReader
 from strings import PLAIN, make_strings

@@ -11,9 +11,10 @@ import torch
 import run
 from epoch import EpochPlan, train_epoch
 from lenet5.imaging.inputs import to_input
+from lenet5.networks.lenet1998 import LeNet1998
+from lenet5.networks.weights import save_weights, to_bytes, weights_with_metadata
 from lenet5.runtime.errors import UserError
-from lenet1998 import LeNet1998
-from model import LeNet5, build, save_weights, to_bytes, weights_with_metadata
+from model import LeNet5, build
 from recipes import RECIPES
 from run import COLUMNS, Run
 

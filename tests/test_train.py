@@ -19,7 +19,8 @@ import train
 from dataset import warp
 from generate_test_digits import Drawing, find_faces
 from inference import ImageClassifier
-from model import LeNet5, build, load_weights, save_weights, to_bytes
+from lenet5.networks.weights import load_weights, save_weights, to_bytes
+from model import LeNet5, build
 from run import COLUMNS, DRY_EPOCHS, read_metrics
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, first_of, run_script
 from train import main

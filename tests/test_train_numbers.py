@@ -10,8 +10,8 @@ import torch
 import train_numbers
 from displacement import CLASSES
 from lenet5.imaging.inputs import to_input
+from lenet5.networks.weights import load_weights
 from lenet5.runtime.errors import UserError
-from model import load_weights
 from strings import NO_DIGIT, make_strings
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
 from train_numbers import Pools, batches

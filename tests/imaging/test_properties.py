@@ -11,8 +11,10 @@ from dataset import split
 from inference import ImageClassifier
 from lenet5.imaging.centring import bounding_box
 from lenet5.imaging.preprocess import mnist_like
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.errors import UserError
-from model import NETWORKS, build, load_weights, save_weights
+from model import build
 from tests.conftest import PRETRAINED
 
 QUIETLY = [HealthCheck.function_scoped_fixture]

@@ -21,10 +21,10 @@ import torch
 import inference
 import run
 import train
+from lenet5.networks.weights import load_weights
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError
-from model import load_weights
 from recipes import RECIPES
 from tests import together
 from tests.conftest import ROOT, assert_one_error_line, assert_same_readings

@@ -9,20 +9,19 @@ import torch
 from epoch import EpochPlan, train_epoch
 from evaluate import evaluate
 from lenet5.imaging.inputs import to_input
-from lenet1998 import (
+from lenet5.networks.lenet1998 import (
     AMPLITUDE,
     BITMAPS,
     RUBBISH,
     STEEPNESS,
     TABLE_I,
-    DiagonalLevenbergMarquardt,
     LeNet1998,
-    OnePattern,
     connections,
     digit_bitmaps,
     slope,
     squash,
 )
+from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt, OnePattern
 
 # The paper's section II.B, layer by layer: trainable parameters and connections.
 PARAMETERS = {"c1": 156, "s2": 12, "c3": 1_516, "s4": 32, "c5": 48_120, "f6": 10_164, "output": 0}

@@ -1,7 +1,7 @@
 """What a network's answers mean: probabilities, evidence, and what is refused.
 
     >>> import numpy as np
-    >>> from answers import evidence, softmax
+    >>> from lenet5.evaluation.confidence import evidence, softmax
     >>> logits = np.array([[0.0, 0.0, 9.0]])
     >>> softmax(logits).round(4)
     array([[0.0001, 0.0001, 0.9998]])
@@ -18,11 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lenet5.runtime.errors import UserError
-
 REJECT_BELOW = 0.5  # confidence, for weights that do not bring limits of their own
-LONGEST_NAME = 255  # characters of a class: as many as the name of a folder may have
-LARGEST_NUMBER = 1e6  # in the metadata, either way; above it or below 1 / it, float32 ends soon
 
 
 def softmax(logits) -> np.ndarray:
@@ -77,25 +73,3 @@ def rejection_limits(logits, kept: float = 0.99) -> Limits:
 def limits_of(metadata: dict) -> Limits:
     """The limits that come with a network, or else those that are usual."""
     return Limits(metadata.get("reject_below", REJECT_BELOW), metadata.get("least_evidence", 0.0))
-
-
-def check_description(path, metadata: dict) -> None:
-    """Raise UserError unless what a network's file says of its answers can be relied upon.
-
-    `metadata` may hold anything that a file can. What it does not have is not missed here.
-    """
-
-    def is_number(value) -> bool:
-        return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER  # nan is not
-
-    for name in ("mean", "std", "reject_below", "least_evidence", "temperature", "val_size"):
-        if name in metadata and not is_number(metadata[name]):
-            raise UserError(f"{path}: its {name} is not a number up to {LARGEST_NUMBER:,.0f}")
-    for name in ("std", "temperature"):
-        if metadata.get(name, 1.0) < 1 / LARGEST_NUMBER:
-            raise UserError(f"{path}: its {name} is {metadata[name]}, which is not above 0 or too small")
-    classes = metadata.get("classes", [])
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise UserError(f"{path}: its classes are not a list of names")
-    if any(len(name) > LONGEST_NAME for name in classes):
-        raise UserError(f"{path}: the name of a class has more than {LONGEST_NAME} characters")

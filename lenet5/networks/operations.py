@@ -28,8 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lenet1998 import LeNet1998, squash
-from model import LeNet5, LeNet5Conv, LeNet5Padded, LeNet5Tanh, LeNetGAP, Teacher
+from lenet5.networks.definition import LeNet5, LeNet5Conv, LeNet5Padded, LeNet5Tanh, LeNetGAP
+from lenet5.networks.lenet1998 import LeNet1998, squash
+from lenet5.networks.teacher import Teacher
 
 
 class Operation(NamedTuple):
@@ -78,9 +79,6 @@ def feature_maps(net: nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor
         if operation.name:
             states[operation.name] = x
     return states
-
-
-# ---------------------------------------------------------------- what each network does
 
 
 def convolution(layer: nn.Conv2d, *activation: str, name: str) -> list[Operation]:

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from layers import LISTS, feature_maps, operations
-from model import FAMILY, NETWORKS, build, load_weights
+from lenet5.networks.operations import LISTS, feature_maps, operations
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights
+from model import build
 
 SHAPES = {  # section II.B of the paper
     "input": (1, 32, 32),
@@ -19,7 +21,7 @@ SHAPES = {  # section II.B of the paper
 
 
 def test_every_network_has_a_list():
-    assert set(LISTS) == set(FAMILY)
+    assert set(LISTS) == set(NETWORKS.values())
 
 
 @pytest.mark.parametrize("arch", NETWORKS)

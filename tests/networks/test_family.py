@@ -10,11 +10,12 @@ from epoch import SCHEDULES, EpochPlan, backpropagate, train_epoch
 from evaluate import evaluate, loss_function
 from inference import ImageClassifier
 from lenet5.imaging.inputs import to_input
+from lenet5.networks.lenet1998 import LeNet1998
+from lenet5.networks.registry import NETWORKS, table_of_networks
+from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.errors import UserError
-from lenet1998 import LeNet1998
 from model import (
     INITIALISATIONS,
-    NETWORKS,
     LeNet5,
     LeNet5Conv,
     LeNet5Padded,
@@ -23,9 +24,6 @@ from model import (
     build,
     count_multiply_adds,
     count_parameters,
-    load_weights,
-    save_weights,
-    table_of_networks,
 )
 from tests.conftest import ROOT
 
@@ -239,7 +237,7 @@ def test_tanh_is_the_network_of_its_document():
 
 
 def test_1998_reads_ten_digits_only(tmp_path):
-    with pytest.raises(UserError, match="ten digits"):
+    with pytest.raises(ValueError, match="ten digits"):
         build("lenet5-1998", 26)
     state = LeNet1998().state_dict()
     state["output.bitmaps"] = torch.ones(26, 84)

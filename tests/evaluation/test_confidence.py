@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from answers import Limits, evidence, limits_of, rejection_limits, softmax
+from lenet5.evaluation.confidence import Limits, evidence, limits_of, rejection_limits, softmax
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
