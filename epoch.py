@@ -1,6 +1,6 @@
 """One epoch of training: what is shown, what is learned from it, and what is kept.
 
-    >>> from dataset import AUGMENTATIONS
+    >>> from lenet5.data.augmentation import AUGMENTATIONS
     >>> plan = EpochPlan(inputs, AUGMENTATIONS["affine"], torch.Generator())
     >>> steps, tally = train_epoch(net, optimizer, inputs, labels, plan, batch_size=256)
     >>> loss, accuracy = tally.result()
@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dataset import Augmentation, random_maps, random_pens, redraw, warp
 from evaluate import BATCH_SIZE, loss_function
+from lenet5.data.augmentation import Augmentation, random_maps, random_pens, redraw, warp
 from lenet5.networks.fast_forward import forward
 from lenet5.runtime import distributed
 from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dataset import warp
 from evaluate import BATCH_SIZE, evaluate
+from lenet5.data.augmentation import warp
 from lenet5.networks.operations import apply, operations
 
 IN_WORDS = {

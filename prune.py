@@ -21,8 +21,9 @@ import time
 import torch
 from torch import nn
 
-from dataset import AUGMENTATIONS, DATASETS
 from epoch import SCHEDULES, EpochPlan, set_rate, train_epoch
+from lenet5.data.augmentation import AUGMENTATIONS
+from lenet5.data.datasets import DATASETS
 from lenet5.networks.weights import load_weights
 from lenet5.runtime.errors import UserError
 from model import count_parameters

@@ -32,12 +32,7 @@ import torch
 
 from displacement import CLASSES, STRIDE
 from inference import PRETRAINED as DIGIT_WEIGHTS
-from inference import (
-    ImageClassifier,
-    add_common_flags,
-    only_prediction,
-    score_and_report,
-)
+from inference import ImageClassifier, add_common_flags, only_prediction, score_and_report
 from lenet5.networks.devices import pick_device
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights

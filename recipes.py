@@ -10,8 +10,9 @@ import io
 from pathlib import Path
 from types import NoneType
 
-from dataset import AUGMENTATIONS, DATASETS, check_dataset
 from epoch import OPTIMIZERS, SCHEDULES
+from lenet5.data.augmentation import AUGMENTATIONS
+from lenet5.data.datasets import DATASETS, check_dataset
 from lenet5.networks.devices import PRECISIONS
 from lenet5.networks.lenet1998 import LeNet1998
 from lenet5.networks.registry import NETWORKS

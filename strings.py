@@ -1,6 +1,6 @@
 """Numbers as people write them, made on the fly from pictures of single digits.
 
-    >>> from dataset import load_mnist
+    >>> from lenet5.data.datasets import load_mnist
     >>> from strings import make_strings
     >>> mnist = load_mnist("data")
     >>> found = make_strings(mnist.train_images, mnist.train_labels, 1000, seed=0)
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dataset import AUGMENTATIONS, Augmentation, random_maps, random_pens, redraw, warp
+from lenet5.data.augmentation import AUGMENTATIONS, Augmentation, random_maps, random_pens, redraw, warp
 from lenet5.imaging.centring import BOX_LEVEL, ROUNDING
 from lenet5.imaging.preprocess import HEIGHT
 

@@ -44,15 +44,6 @@ from torch import nn
 from tqdm import tqdm
 
 from captured import CapturedSteps, can_capture
-from dataset import (
-    AUGMENTATIONS,
-    DATASETS,
-    LARGEST_FONTS,
-    in_few_pixels,
-    load_dataset,
-    load_font_digits,
-    split,
-)
 from epoch import (
     NO_CLASS,
     SCHEDULES,
@@ -68,6 +59,10 @@ from epoch import (
 )
 from evaluate import Evaluation, evaluate, fit_temperature, loss_function
 from events import check_tensorboard
+from lenet5.data.augmentation import AUGMENTATIONS, in_few_pixels
+from lenet5.data.datasets import DATASETS, load_dataset, split
+from lenet5.data.fonts import LARGEST_FONTS, load_font_digits
+from lenet5.data.sources import ImageSet
 from lenet5.evaluation.confidence import rejection_limits
 from lenet5.imaging.inputs import Inputs
 from lenet5.networks.devices import pick_device, pick_precision
@@ -102,7 +97,6 @@ from run import (
     read_metrics,
     run_folder,
 )
-from sources import ImageSet
 
 PARTS = ("train", "val", "test")
 COMPARISON_PLOT = "runs_comparison.png"
@@ -208,16 +202,17 @@ def non_digits(fonts: Path | None, images: torch.Tensor, seed: int) -> list:
     Scribbles, shapes and pairs of digits, of which more are drawn than an epoch
     shows; letters in fonts.
     """
-    import nondigits
+    from lenet5.data import fonts as fonts_module
+    from lenet5.data import non_digits as non_digits_module
 
     count, share = number_drawn(len(images)), 1 / DRAWN
     parts = [
-        (nondigits.scribbles(count, seed), share),
-        (nondigits.shapes(count, seed), share),
-        (nondigits.digit_pairs(images, count, seed), share),
+        (non_digits_module.scribbles(count, seed), share),
+        (non_digits_module.shapes(count, seed), share),
+        (non_digits_module.digit_pairs(images, count, seed), share),
     ]
     if fonts is not None:
-        parts.append((nondigits.load_letters(fonts), 1))
+        parts.append((fonts_module.load_letters(fonts), 1))
     return parts
 
 

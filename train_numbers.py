@@ -36,7 +36,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from dataset import load_font_digits, load_mnist, split
 from decoding import best_path
 from displacement import (
     BLANK,
@@ -51,6 +50,9 @@ from displacement import (
 )
 from epoch import Average, make_optimizer, one_cycle, set_rate
 from evaluate import evaluate
+from lenet5.data.datasets import load_mnist, split
+from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.data.non_digits import scribbles
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.fast_forward import forward
 from lenet5.networks.weights import load_weights, save_weights, to_bytes, unpickled
@@ -58,7 +60,6 @@ from lenet5.runtime.atomic_files import check_writable, make_folder, read_file, 
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, reason
 from model import LeNet5, LeNet5Conv
-from nondigits import load_letters, scribbles
 from run import LARGEST_CHECKPOINT
 from strings import NO_DIGIT, TRAINING, Strings, make_strings
 

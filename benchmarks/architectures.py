@@ -19,8 +19,9 @@ from statistics import median
 import torch
 from common import ROOT, best_row, load, run_training, save, spread, two_at_a_time, work_folder
 
-from dataset import AUGMENTATIONS, load_mnist
 from epoch import EpochPlan, make_optimizer, train_epoch
+from lenet5.data.augmentation import AUGMENTATIONS
+from lenet5.data.datasets import load_mnist
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
 from model import build

@@ -136,7 +136,7 @@ def held_out(size: int = 5000, seed: int = 0):
 
     N×28×28 uint8 and N. What is chosen or fitted is chosen and fitted on them.
     """
-    from dataset import load_mnist, split
+    from lenet5.data.datasets import load_mnist, split
 
     mnist = load_mnist(ROOT / "data")
     _, held = split(mnist.train_labels, size, seed)

@@ -37,7 +37,7 @@ def kept(arch: str) -> dict:
     """Bytes and accuracies of the two files that the command writes for an architecture's weights."""
     import onnx
 
-    from dataset import load_mnist
+    from lenet5.data.datasets import load_mnist
     from lenet5.imaging.inputs import to_input
     from lenet5.networks.weights import load_weights
 

@@ -271,9 +271,9 @@ def new_run(folder: Path):
     """A run as train.py begins or resumes it."""
     import torch
 
+    from lenet5.data.sources import DIGITS
     from recipes import RECIPES
     from run import Run
-    from sources import DIGITS
 
     settings = RECIPES["default"] | {"recipe": "default", "average": 0.99}
     return Run(settings, folder, torch.device("cpu"), DIGITS)
@@ -378,19 +378,19 @@ def read_weights(path: Path) -> None:
 
 
 def read_idx(path: Path) -> None:
-    from sources import parse_idx
+    from lenet5.data.sources import parse_idx
 
     parse_idx(path.read_bytes())
 
 
 def read_compressed_idx(path: Path) -> None:
-    from sources import parse_idx, unzipped
+    from lenet5.data.sources import parse_idx, unzipped
 
     parse_idx(unzipped(path.read_bytes(), 10_000))
 
 
 def read_verified_idx(path: Path) -> None:
-    from sources import IdxFile, read_verified
+    from lenet5.data.sources import IdxFile, read_verified
 
     whole = idx_files()[0]
     name = path.with_name("train-images")
@@ -400,7 +400,7 @@ def read_verified_idx(path: Path) -> None:
 
 
 def read_archive(path: Path) -> None:
-    from sources import IdxFile, members
+    from lenet5.data.sources import IdxFile, members
 
     file = IdxFile("train-images-idx3-ubyte", len(idx_files()[0]), "")
     for _, content in members(path, {file: IDX_MEMBER}):
@@ -438,8 +438,7 @@ def read_history(path: Path) -> None:
 
 
 def read_fonts(path: Path) -> None:
-    from dataset import load_font_digits
-    from nondigits import load_letters
+    from lenet5.data.fonts import load_font_digits, load_letters
 
     _, labels = load_font_digits(path)
     assert ((labels >= 0) & (labels <= 9)).all()

@@ -29,7 +29,7 @@ EPOCHS = 10
 
 
 def make_parser() -> ArgumentParser:
-    from dataset import AUGMENTATIONS
+    from lenet5.data.augmentation import AUGMENTATIONS
     from recipes import RECIPES
 
     default = RECIPES["default"]
@@ -52,8 +52,8 @@ class Training:
         import torch
 
         from captured import CapturedSteps
-        from dataset import AUGMENTATIONS
         from epoch import make_optimizer
+        from lenet5.data.augmentation import AUGMENTATIONS
         from lenet5.imaging.inputs import to_input
         from model import LeNet5
 
@@ -131,7 +131,7 @@ def textbook_epoch() -> float:
 def measure(options) -> dict:
     import torch
 
-    from dataset import load_mnist
+    from lenet5.data.datasets import load_mnist
 
     if not torch.cuda.is_available():
         raise UserError("this machine has no CUDA device, and nothing is measured")

@@ -112,7 +112,7 @@ BESIDE = {
 
 def make_small(folder: Path) -> list[Path]:
     """MNIST's test images as PNGs."""
-    from dataset import load_mnist
+    from lenet5.data.datasets import load_mnist
 
     mnist, paths = load_mnist(ROOT / "data"), []
     for i, (image, label) in enumerate(zip(mnist.test_images, mnist.test_labels, strict=True)):

@@ -21,9 +21,9 @@ from common import ROOT, load, save
 from PIL import Image
 
 import page
-from dataset import load_mnist
 from decoding import search
 from inference import ImageClassifier
+from lenet5.data.datasets import load_mnist
 from lenet5.networks.weights import load_weights
 from reading import StripReader
 from strings import make_strings

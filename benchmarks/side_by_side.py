@@ -45,7 +45,7 @@ from common import (  # sets the path for what follows
     save,
 )
 
-from dataset import load_mnist
+from lenet5.data.datasets import load_mnist
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, say

@@ -36,8 +36,15 @@ def measure() -> list[dict]:
     import torch.nn.functional as F
 
     import model
-    from dataset import AUGMENTATIONS, largest_of_neighbours, random_maps, random_pens, redraw, warp
     from epoch import backpropagate
+    from lenet5.data.augmentation import (
+        AUGMENTATIONS,
+        largest_of_neighbours,
+        random_maps,
+        random_pens,
+        redraw,
+        warp,
+    )
 
     torch.manual_seed(0)
     net = model.LeNet5()

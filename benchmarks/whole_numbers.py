@@ -28,12 +28,12 @@ import torch
 from common import ROOT, held_out, load, median_and_range, save, spread
 from photographs import lighting
 
-from dataset import load_font_digits, load_mnist
 from decoding import best_path, likeliest
 from displacement import STRIDE, WINDOW, row_of_answers, strip_input
 from inference import FONTS
+from lenet5.data.datasets import load_mnist
+from lenet5.data.fonts import load_font_digits, load_letters
 from lines import numbers_in
-from nondigits import load_letters
 from read_number import NumberReader
 from reading import StripReader
 from segments import graphs_of, read_graph

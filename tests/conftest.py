@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset import load_mnist
+from lenet5.data.datasets import load_mnist
 from lenet5.networks.weights import load_weights
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from captured import CapturedSteps, as_before, can_capture
-from dataset import AUGMENTATIONS
 from epoch import NO_CLASS, EpochPlan, Tally, make_optimizer, set_rate, train_epoch
+from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.runtime import distributed
 from model import LeNet5, build
 from tests.runtime.test_distributed import place

@@ -37,8 +37,8 @@ import epoch
 import generate_test_digits
 import inference
 import train
-from dataset import warp
 from inference import ImageClassifier
+from lenet5.data.augmentation import warp
 from run import first_weights
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 

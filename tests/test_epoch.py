@@ -3,7 +3,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dataset import AUGMENTATIONS, warp
 from epoch import (
     OPTIMIZERS,
     SCHEDULES,
@@ -20,6 +19,7 @@ from epoch import (
     soft_cross_entropy,
     train_epoch,
 )
+from lenet5.data.augmentation import AUGMENTATIONS, warp
 from lenet5.imaging.inputs import Inputs
 from model import LeNet5, build
 

@@ -19,9 +19,9 @@ import torch.nn.utils.prune as torch_prune
 import export
 import generate_test_digits
 import prune
-from dataset import split
 from evaluate import compute_logits, evaluate
 from inference import ImageClassifier
+from lenet5.data.datasets import split
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights

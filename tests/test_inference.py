@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 import inference
-from inference import ImageClassifier, find_pictures, main
+from inference import ImageClassifier, main
+from lenet5.data import picture_files
+from lenet5.data.picture_files import find_pictures
 from lenet5.imaging.opening import PictureError
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
@@ -156,8 +158,8 @@ def test_a_folder_is_searched_in_sorted_order(workdir):
 
 def test_pictures_are_what_pillow_registers():
     registered = Image.registered_extensions()
-    assert all(inference.is_registered(extension) for extension in registered)
-    assert not any(inference.is_registered(extension) for extension in ("", ".", ".txt", "png"))
+    assert all(picture_files.is_registered(extension) for extension in registered)
+    assert not any(picture_files.is_registered(extension) for extension in ("", ".", ".txt", "png"))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_the_first_pictures_are_found_before_the_whole_tree_is_walked(workdir, m
         (workdir / f"{i:02}" / "below").mkdir(parents=True)
         (workdir / f"{i:02}" / "below" / "a.png").touch()
     scanned, scandir = [], os.scandir
-    monkeypatch.setattr(inference.os, "scandir", lambda path: scanned.append(path) or scandir(path))
+    monkeypatch.setattr(picture_files.os, "scandir", lambda path: scanned.append(path) or scandir(path))
     pictures = find_pictures(["."])
     assert [next(pictures), next(pictures)] == ["./00/below/a.png", "./01/below/a.png"]
     assert scanned == [".", "./00", "./00/below", "./01", "./01/below"]

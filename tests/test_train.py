@@ -16,9 +16,9 @@ from PIL import Image
 
 import epoch
 import train
-from dataset import warp
 from generate_test_digits import Drawing, find_faces
 from inference import ImageClassifier
+from lenet5.data.augmentation import warp
 from lenet5.networks.weights import load_weights, save_weights, to_bytes
 from model import LeNet5, build
 from run import COLUMNS, DRY_EPOCHS, read_metrics

@@ -20,7 +20,7 @@ import evaluate
 import inference
 import run
 import train
-from dataset import AUGMENTATIONS
+from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import UserError
 from model import LeNet5, build

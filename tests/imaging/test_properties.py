@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset import split
 from inference import ImageClassifier
+from lenet5.data.datasets import split
 from lenet5.imaging.centring import bounding_box
 from lenet5.imaging.preprocess import mnist_like
 from lenet5.networks.registry import NETWORKS

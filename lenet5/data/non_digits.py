@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from dataset import check_pictures, open_fonts
 from lenet5.imaging.centring import centre_digit
 
 SHEET = 112  # pixels, the side of the sheet that is scribbled on
@@ -160,12 +159,3 @@ def digit_pairs(images: torch.Tensor, count: int, seed: int) -> torch.Tensor:
         gap = np.zeros((28, int(rng.integers(0, 13))), np.uint8)
         pairs.append(centre_digit(np.hstack([left, gap, lower]).astype(np.float32)))
     return torch.from_numpy(np.stack(pairs))
-
-
-def load_letters(path, held_out: bool = False) -> torch.Tensor:
-    """N×28×28 uint8 letters and signs in the faces of `load_font_digits`: to train on, or `held_out`."""
-    with open_fonts(path) as archive:
-        letters = archive["letters"]
-        check_pictures(letters)
-        chosen = archive["held_out"][archive["letter_faces"]] == held_out
-        return torch.from_numpy(letters[chosen])

@@ -12,21 +12,21 @@ from PIL import Image
 
 from epoch import NO_CLASS, Tally, counts, outlier_exposure
 from inference import ImageClassifier, main
-from lenet5.evaluation.confidence import evidence
-from lenet5.imaging.centring import centre_digit
-from lenet5.networks.weights import load_weights, save_weights
-from model import LeNet5
-from nondigits import (
+from lenet5.data.fonts import load_letters
+from lenet5.data.non_digits import (
     SHEET,
     SLIMMEST,
     digit_pairs,
-    load_letters,
     marks,
     rounded,
     scribbles,
     shapes,
     silhouette,
 )
+from lenet5.evaluation.confidence import evidence
+from lenet5.imaging.centring import centre_digit
+from lenet5.networks.weights import load_weights, save_weights
+from model import LeNet5
 from tests.conftest import ROOT, assert_one_error_line, run_script
 from train import main as train
 

@@ -1,6 +1,6 @@
 """Where data sets come from: the disk, mirrors, Debian, npm.
 
-    >>> from sources import load_idx_set
+    >>> from lenet5.data.sources import load_idx_set
     >>> mnist = load_idx_set("mnist", "data")
     >>> mnist.train_images.shape, mnist.train_images.dtype
     (torch.Size([60000, 28, 28]), torch.uint8)

@@ -13,31 +13,28 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import sources
-from dataset import (
+from generate_test_digits import default_face, draw_digit
+from lenet5.data import sources
+from lenet5.data.augmentation import (
     AUGMENTATIONS,
     KNOTS,
     Augmentation,
     in_few_pixels,
     kept_inside,
-    load_dataset,
-    load_font_digits,
-    load_mnist,
     pull_of_knots,
     random_maps,
     random_pens,
     redraw,
-    split,
     warp,
 )
-from generate_test_digits import default_face, draw_digit
+from lenet5.data.datasets import load_dataset, load_mnist, split
+from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.data.sources import MNIST_FILES, parse_idx
 from lenet5.imaging.centring import bounding_box
 from lenet5.imaging.inputs import Inputs, to_input
 from lenet5.imaging.preprocess import mnist_like
 from lenet5.runtime.atomic_files import md5
 from lenet5.runtime.errors import UserError
-from nondigits import load_letters
-from sources import MNIST_FILES, parse_idx
 from tests.conftest import ROOT, assert_one_error_line, run_script
 
 RAW = ROOT / "data" / "MNIST" / "raw"
