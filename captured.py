@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from epoch import EpochPlan, backpropagate, counts, distort
-from evaluate import loss_function
+from lenet5.evaluation.metrics import loss_function
 from lenet5.runtime import distributed
 from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
 

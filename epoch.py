@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from evaluate import BATCH_SIZE, loss_function
 from lenet5.data.augmentation import Augmentation, random_maps, random_pens, redraw, warp
+from lenet5.evaluation.metrics import BATCH_SIZE, loss_function
 from lenet5.networks.fast_forward import forward
 from lenet5.runtime import distributed
 from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt

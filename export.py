@@ -30,9 +30,9 @@ import torch
 from torch import nn
 
 import page
-from evaluate import compute_logits
 from inference import default_weights
 from lenet5.data.datasets import load_dataset, load_mnist, split
+from lenet5.evaluation.metrics import compute_logits
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights

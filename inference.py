@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from evaluate import Evaluation
+    from lenet5.evaluation.metrics import Evaluation
     from trained import TrainedNetwork
 
 WEIGHTS = "lenet5_model.pth"
@@ -319,7 +319,7 @@ def evaluation_of(classifier: ImageClassifier, images: torch.Tensor, labels: tor
     """What a network makes of N×28×28 uint8 pictures with N labels, before the temperature."""
     import torch
 
-    from evaluate import compare, loss_function
+    from lenet5.evaluation.metrics import compare, loss_function
     from lenet5.networks.registry import NETWORKS
 
     logits = torch.as_tensor(classifier.network.logits(images))
@@ -328,7 +328,8 @@ def evaluation_of(classifier: ImageClassifier, images: torch.Tensor, labels: tor
 
 def evaluate_set(classifier: ImageClassifier, arguments) -> int:
     """Compare the answers with the truth on a whole set; print the figures and draw them."""
-    from evaluate import figures, report
+    from lenet5.evaluation import evaluation_figures
+    from lenet5.evaluation.metrics import figures, report
 
     images, labels, unusable = evaluation_set(arguments.evaluate, classifier)
     result = evaluation_of(classifier, images, labels)
@@ -345,8 +346,8 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
         share = f", of which {right / answered.sum():.2%} right" if answered.any() else ""
         say(f"answered with --reject: {answered.mean():.2%}{share}")
     if arguments.plot:
-        with drawing(arguments.plot) as plots:
-            plots.evaluation(warm, images, classifier.classes, arguments.plot)
+        with drawing(arguments.plot):
+            evaluation_figures.evaluation(warm, images, classifier.classes, arguments.plot)
     return 1 if unusable else 0
 
 
@@ -355,26 +356,27 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
 
 @contextlib.contextmanager
 def drawing(path: str, is_all: bool = False):
-    """The module of figures, and a line that says where the one that is drawn is.
+    """A line that says where the figure that is drawn in here is.
 
     Unless the figure `is_all` that is made, there are results, and without it they are partly done.
     """
-    import plots
 
     with contextlib.nullcontext() if is_all else partly_done():
-        yield plots
+        yield
     say(f"drawn: {path}")
 
 
 def explain(classifier: ImageClassifier, arguments) -> int:
     """Read one picture, print the result, and draw what was done with it."""
+    from lenet5.evaluation import network_figures
+
     result, found = classifier.prepare_in_steps(arguments.explain)
     write_one(classifier, result, arguments.format)
     if result.error is not None:
         return 1
-    with drawing(arguments.plot) as plots:
+    with drawing(arguments.plot):
         refused = result.prediction is None
-        plots.steps(found, result.probabilities, classifier.classes, arguments.plot, refused)
+        network_figures.steps(found, result.probabilities, classifier.classes, arguments.plot, refused)
     return 0
 
 
@@ -387,8 +389,9 @@ def draw_maps(classifier: ImageClassifier, arguments) -> int:
     """Read one picture, print the result, and draw what each layer makes of it."""
     import torch
 
+    from lenet5.evaluation import network_figures
+    from lenet5.evaluation.introspection import stages
     from lenet5.networks.operations import feature_maps, operations
-    from look import stages
 
     net = classifier.net
     result = classifier.prepare(arguments.maps)
@@ -402,27 +405,29 @@ def draw_maps(classifier: ImageClassifier, arguments) -> int:
     last = operations(net)[-1]
     bitmap = last.weight[best] if last.kind == "distance" else None
     verdict = "refused" if result.prediction is None else f"read as {one_line(classifier.classes[best])}"
-    with drawing(arguments.plot) as plots:
+    with drawing(arguments.plot):
         title = f"What each layer of {classifier.name} makes of {os.path.basename(arguments.maps)}"
         answer = (classifier.classes, result.probabilities, verdict)
-        plots.maps(layers, answer, arguments.plot, title, bitmap)
+        network_figures.maps(layers, answer, arguments.plot, title, bitmap)
     return 0
 
 
 def draw_filters(classifier: ImageClassifier, arguments) -> int:
     """Draw what C1 and C3 have learned to look for."""
-    from look import kernels
+    from lenet5.evaluation import network_figures
+    from lenet5.evaluation.introspection import kernels
 
     net = classifier.net
-    with drawing(arguments.plot, is_all=True) as plots:
+    with drawing(arguments.plot, is_all=True):
         title = f"What {classifier.name} has learned to look for"
-        plots.filters(kernels(net), arguments.plot, title)
+        network_figures.filters(kernels(net), arguments.plot, title)
     return 0
 
 
 def draw_embedding(classifier: ImageClassifier, arguments) -> int:
     """Draw F6 of a whole set in two dimensions."""
-    from look import features, plane, stages
+    from lenet5.evaluation import evaluation_figures
+    from lenet5.evaluation.introspection import features, plane, stages
 
     net = classifier.net
     images, labels, unusable = evaluation_set(arguments.embedding, classifier)
@@ -432,18 +437,21 @@ def draw_embedding(classifier: ImageClassifier, arguments) -> int:
         )
     predictions = classifier.logits(images).argmax(dim=1)
     points = plane(features(net, classifier.inputs(images)), labels)
-    with drawing(arguments.plot, is_all=True) as plots:
+    with drawing(arguments.plot, is_all=True):
         has_f6 = "F6" in stages(net)
         what = f"F6 of {classifier.name}" if has_f6 else f"What the outputs of {classifier.name} read,"
         title = f"{what} for the {len(labels):,} pictures of {arguments.embedding}"
-        plots.embedding(points, labels, predictions, classifier.classes, arguments.plot, title)
+        evaluation_figures.embedding(
+            points, labels, predictions, classifier.classes, arguments.plot, title
+        )
     return 1 if unusable else 0
 
 
 def draw_robustness(classifier: ImageClassifier, arguments) -> int:
     """Accuracy on a whole set that is turned, moved, made larger or noisy: print and draw it."""
+    from lenet5.evaluation import evaluation_figures
+    from lenet5.evaluation.robustness import DISTURBANCES, disturbed, robustness
     from lenet5.imaging.inputs import to_input
-    from look import DISTURBANCES, disturbed, robustness
 
     classifiers = [classifier]
     for weights in arguments.beside or []:
@@ -469,11 +477,11 @@ def draw_robustness(classifier: ImageClassifier, arguments) -> int:
         ]
         for kind, disturbance in DISTURBANCES.items()
     }
-    with drawing(arguments.plot) as plots:
+    with drawing(arguments.plot):
         title = (
             f"The {len(labels):,} pictures of {arguments.robustness}, disturbed after they were centred"
         )
-        plots.robustness(curves, examples, arguments.plot, title)
+        evaluation_figures.robustness(curves, examples, arguments.plot, title)
     return 1 if unusable else 0
 
 

@@ -244,7 +244,7 @@ class NumberKeeper:
 
     def draw(self, path: str) -> None:
         """Each number's strip with its digits' boxes, the scores along it and the chosen path."""
-        import plots
+        from lenet5.evaluation import network_figures
 
         numbers, titles = [], []
         for result, strip, reading in self.kept:
@@ -254,7 +254,7 @@ class NumberKeeper:
             name = "" if result.path is None else f"{os.path.basename(result.path)}: "
             titles.append(f"{name}{reading.text}, {100 * reading.confidence:.1f} %")
         heading = f"{len(numbers):,} of {self.seen:,} numbers"
-        plots.numbers(numbers, titles, CLASSES, STRIDE, path, heading)
+        network_figures.numbers(numbers, titles, CLASSES, STRIDE, path, heading)
 
 
 # ---------------------------------------------------------------- the command line

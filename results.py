@@ -201,7 +201,7 @@ class PlotKeeper:
 
     def draw(self, path: str) -> None:
         """The pictures as the network saw them, with verdicts, the wrong ones first."""
-        import plots
+        from lenet5.evaluation import figures
 
         shown = (self.wrong + self.others)[:MOST_PICTURES]
         titles, colours = [], []
@@ -209,9 +209,9 @@ class PlotKeeper:
             answer = "?" if result.prediction is None else result.prediction
             mark = {True: " ✓", False: f" ✗ is {result.label}", None: ""}[result.correct]
             titles.append(f"{answer} {100 * result.confidence:.0f} %{mark}")
-            colours.append({True: plots.GREEN, False: plots.RED, None: plots.GREY}[result.correct])
+            colours.append({True: figures.GREEN, False: figures.RED, None: figures.GREY}[result.correct])
         heading = f"{len(shown):,} of {self.seen:,} pictures as the network sees them"
-        plots.picture_grid([r.image for r in shown], titles, colours, path, heading)
+        figures.picture_grid([r.image for r in shown], titles, colours, path, heading)
 
 
 # ---------------------------------------------------------------- an output file that is continued

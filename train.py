@@ -57,13 +57,13 @@ from epoch import (
     soft_cross_entropy,
     train_epoch,
 )
-from evaluate import Evaluation, evaluate, fit_temperature, loss_function
 from events import check_tensorboard
 from lenet5.data.augmentation import AUGMENTATIONS, in_few_pixels
 from lenet5.data.datasets import DATASETS, load_dataset, split
 from lenet5.data.fonts import LARGEST_FONTS, load_font_digits
 from lenet5.data.sources import ImageSet
 from lenet5.evaluation.confidence import rejection_limits
+from lenet5.evaluation.metrics import Evaluation, evaluate, fit_temperature, loss_function
 from lenet5.imaging.inputs import Inputs
 from lenet5.networks.devices import pick_device, pick_precision
 from lenet5.networks.registry import NETWORKS, table_of_networks
@@ -503,7 +503,7 @@ def write_outputs(run: Run) -> None:
 
 def draw_training(run: Run) -> None:
     # matplotlib takes half a second to import, which --help and an error need not wait for.
-    from plots import training_curves
+    from lenet5.evaluation.training_figures import training_curves
 
     title = f"{run.settings['arch']} on {run.settings['dataset']}: {run.folder.name}"
     training_curves(run.history, run.settings["plot"], title, run.best["epoch"])
@@ -692,7 +692,7 @@ def print_summary(run: Run, data: Data, started: float) -> None:
 
 def compare_runs(names: list[str], plot: str) -> int:
     """Print the best figures of several runs side by side and draw their curves over each other."""
-    from plots import run_comparison
+    from lenet5.evaluation.training_figures import run_comparison
 
     folders = [run_folder(name) for name in names]
     if not names:

@@ -49,10 +49,10 @@ from displacement import (
     windows_of,
 )
 from epoch import Average, make_optimizer, one_cycle, set_rate
-from evaluate import evaluate
 from lenet5.data.datasets import load_mnist, split
 from lenet5.data.fonts import load_font_digits, load_letters
 from lenet5.data.non_digits import scribbles
+from lenet5.evaluation.metrics import evaluate
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.fast_forward import forward
 from lenet5.networks.weights import load_weights, save_weights, to_bytes, unpickled

@@ -16,7 +16,7 @@ import os
 import numpy as np
 import torch
 
-from evaluate import compute_logits
+from lenet5.evaluation.metrics import compute_logits
 from lenet5.imaging.inputs import Inputs, to_input
 from lenet5.networks.devices import pick_device
 from lenet5.networks.weights import load_weights

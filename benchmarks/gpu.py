@@ -86,7 +86,7 @@ class Training:
         import torch
 
         from epoch import SCHEDULES, EpochPlan, set_rate, train_epoch
-        from evaluate import evaluate
+        from lenet5.evaluation.metrics import evaluate
 
         self.begin(seed)
         batch_size, schedule = self.options.batch_size, SCHEDULES["onecycle"]

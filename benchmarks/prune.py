@@ -61,7 +61,7 @@ def measure(name: str, seed: int, keep: float) -> dict:
 
 
 def draw(rows: list[dict]) -> None:
-    from plots import pruning_curve
+    from lenet5.evaluation.training_figures import pruning_curve
 
     curves = {}
     for name in dict.fromkeys(row["weights"] for row in rows):

@@ -14,9 +14,9 @@ import sys
 import torch
 from common import RESULTS, ROOT, load, run_training, spread, two_at_a_time, work_folder
 
-from evaluate import compute_logits
 from lenet5.data.augmentation import warp
 from lenet5.data.datasets import load_mnist
+from lenet5.evaluation.metrics import compute_logits
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.weights import load_weights
 from recipes import RECIPES

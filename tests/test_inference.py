@@ -293,11 +293,12 @@ def test_invert(workdir, capsys):
 
 
 def test_plot_shows_the_wrong_ones_first(folder, monkeypatch):
-    import plots
+    from lenet5.evaluation import evaluation_figures, figures, network_figures
 
     Image.open(DIGITS / "digit_3.png").save(folder / "digit_9.png")
     shown = {}
-    monkeypatch.setattr(plots, "save", lambda figure, path: shown.update(figure=figure, path=path))
+    for module in (evaluation_figures, figures, network_figures):
+        monkeypatch.setattr(module, "save", lambda figure, path: shown.update(figure=figure, path=path))
     assert main(["in", "--plot", "p.png"]) == 1
     titles = [axes.get_title() for axes in shown["figure"].axes if axes.get_title()]
     assert [title.split(" ")[0] for title in titles] == ["3", "7", "3"]
@@ -404,7 +405,7 @@ print(sorted({{"matplotlib", "torchvision", "dataset"}} & set(sys.modules)))
 
 
 def test_importing_a_script_does_nothing(workdir):
-    names = "train, inference, generate_test_digits, plots"
+    names = "train, inference, generate_test_digits, lenet5.evaluation.figures"
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {names}"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=workdir, capture_output=True, text=True, check=True
@@ -532,10 +533,13 @@ def test_a_task_stands_alone(workdir, capsys, flags, words):
 @pytest.fixture
 def figure(monkeypatch):
     """The last figure that would be saved, without the time that it takes."""
-    import plots
+    from lenet5.evaluation import evaluation_figures, figures, network_figures
 
     saved = {}
-    monkeypatch.setattr(plots, "save", lambda figure, path: saved.update(axes=figure.axes, path=path))
+    for module in (evaluation_figures, figures, network_figures):
+        monkeypatch.setattr(
+            module, "save", lambda figure, path: saved.update(axes=figure.axes, path=path)
+        )
     return saved
 
 

@@ -16,11 +16,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts are modules of no package
 
 import epoch
-import evaluate
 import inference
 import run
 import train
 from lenet5.data.augmentation import AUGMENTATIONS
+from lenet5.evaluation import metrics
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import UserError
 from model import LeNet5, build
@@ -81,7 +81,7 @@ def parts() -> dict:
     }
     for count in (1, 2, 500, 501):
         inputs, labels = noise(count)
-        result = evaluate.evaluate(net, inputs, labels.clamp(min=0), together=True)
+        result = metrics.evaluate(net, inputs, labels.clamp(min=0), together=True)
         found[f"evaluation of {count}"] = {"logits": result.logits, "accuracy": result.accuracy}
     return found
 

@@ -24,7 +24,7 @@ from contest import clocked, make_parser, report, show
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the scripts are modules of no package
 
 import train
-from evaluate import evaluate
+from lenet5.evaluation.metrics import evaluate
 from lenet5.imaging.inputs import to_input
 
 FLAGS = ("--val-size", "0", "--device", "cpu")

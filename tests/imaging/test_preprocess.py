@@ -59,7 +59,7 @@ def test_mnists_own_pictures_come_out_as_they_went_in(mnist):
 
 
 def test_accuracy_on_mnist_does_not_move(mnist, pretrained):
-    from evaluate import evaluate
+    from lenet5.evaluation.metrics import evaluate
 
     net, metadata = pretrained
     accuracy = []

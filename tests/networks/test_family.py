@@ -7,8 +7,8 @@ from torch import nn
 
 import train
 from epoch import SCHEDULES, EpochPlan, backpropagate, train_epoch
-from evaluate import evaluate, loss_function
 from inference import ImageClassifier
+from lenet5.evaluation.metrics import evaluate, loss_function
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.lenet1998 import LeNet1998
 from lenet5.networks.registry import NETWORKS, table_of_networks

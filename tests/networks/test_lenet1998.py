@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from epoch import EpochPlan, train_epoch
-from evaluate import evaluate
+from lenet5.evaluation.metrics import evaluate
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.lenet1998 import (
     AMPLITUDE,

@@ -16,7 +16,6 @@ from lenet5.runtime import distributed
 from lenet5.runtime.errors import one_line
 
 BATCH_SIZE = 500  # images at a time: 250 to 1,000 are fastest on 2 cores, 2,000 fall out of the cache
-
 BINS = 15  # of confidence, for calibration
 
 

@@ -7,18 +7,22 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-import plots
-from evaluate import Evaluation
+from lenet5.evaluation import evaluation_figures, network_figures, training_figures
+from lenet5.evaluation import figures as figures_module
+from lenet5.evaluation.introspection import Kernels
+from lenet5.evaluation.metrics import Evaluation
+from lenet5.evaluation.robustness import DISTURBANCES
 from lenet5.imaging.inputs import to_input
-from look import DISTURBANCES, Kernels
 from model import LeNet5, LeNetGAP
+
+FIGURE_MODULES = (figures_module, training_figures, evaluation_figures, network_figures)
 
 
 @pytest.fixture
 def shown(monkeypatch):
     """What picture_grid is asked to draw."""
     calls = []
-    monkeypatch.setattr(plots, "picture_grid", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(figures_module, "picture_grid", lambda *arguments: calls.append(arguments))
     return calls
 
 
@@ -36,7 +40,7 @@ def result():
 @pytest.mark.parametrize("network", [LeNet5, LeNetGAP])
 def test_a_batch_is_denormalised_and_labelled(shown, images, network):
     inputs = to_input(images, network.mean, network.std)
-    plots.batch_grid(inputs, torch.tensor([1, 2, 2, 0]), "x.png", network.mean, network.std)
+    figures_module.batch_grid(inputs, torch.tensor([1, 2, 2, 0]), "x.png", network.mean, network.std)
     pictures, titles, _, path = shown[0]
     torch.testing.assert_close(pictures[:, 2:-2, 2:-2], images.float(), rtol=0, atol=1e-3)
     assert titles == ["1", "2", "2", "0"]
@@ -46,15 +50,15 @@ def test_a_batch_is_denormalised_and_labelled(shown, images, network):
 def test_a_batch_with_predictions_says_what_is_wrong(shown, images):
     inputs = to_input(images, 0.5, 0.5)
     labels, predictions = torch.tensor([1, 2, 2, 0]), torch.tensor([1, 0, 2, 2])
-    plots.batch_grid(inputs, labels, "x.png", 0.5, 0.5, predictions)
+    figures_module.batch_grid(inputs, labels, "x.png", 0.5, 0.5, predictions)
     _, titles, colours, _ = shown[0]
     assert titles == ["1", "0, is 2", "2", "2, is 0"]
-    assert [colour == plots.RED for colour in colours] == [False, True, False, True]
+    assert [colour == figures_module.RED for colour in colours] == [False, True, False, True]
 
 
 def test_predictions_show_confident_mistakes_first(shown, images):
     inputs = to_input(images, 0.5, 0.5)
-    plots.prediction_grid(inputs, result(), "x.png", 0.5, 0.5)
+    figures_module.prediction_grid(inputs, result(), "x.png", 0.5, 0.5)
     pictures, titles, _, _, heading = shown[0]
     # Confidences: e^9/(e^9+2), e/(e+2), e^4/(e^4+2), e/(e+2).
     assert titles == ["2 (100%), is 0", "0 (58%), is 2", "1 (96%)", "2 (58%)"]
@@ -64,9 +68,9 @@ def test_predictions_show_confident_mistakes_first(shown, images):
 
 def test_predictions_can_show_mistakes_only_and_a_few(shown, images):
     inputs = to_input(images, 0.5, 0.5)
-    plots.prediction_grid(inputs, result(), "x.png", 0.5, 0.5, only_wrong=True)
+    figures_module.prediction_grid(inputs, result(), "x.png", 0.5, 0.5, only_wrong=True)
     assert len(shown[0][1]) == 2
-    plots.prediction_grid(inputs, result(), "x.png", 0.5, 0.5, limit=1)
+    figures_module.prediction_grid(inputs, result(), "x.png", 0.5, 0.5, limit=1)
     assert shown[1][1] == ["2 (100%), is 0"]
 
 
@@ -74,7 +78,7 @@ def test_no_mistakes_is_a_picture_too(images, tmp_path):
     logits = torch.eye(4)[:, :3] + torch.tensor([0.0, 0.0, 0.1])
     right = Evaluation(0.5, 1.0, logits, logits.argmax(1))
     path = tmp_path / "x.png"
-    plots.prediction_grid(to_input(images, 0.5, 0.5), right, path, 0.5, 0.5, only_wrong=True)
+    figures_module.prediction_grid(to_input(images, 0.5, 0.5), right, path, 0.5, 0.5, only_wrong=True)
     assert path.stat().st_size > 0
 
 
@@ -82,7 +86,9 @@ def test_names_that_the_font_lacks_are_no_warning(images, tmp_path):
     titles = ["😀", "a\nb", "\udcff", "$x"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.picture_grid(images.numpy(), titles, [plots.GREY] * 4, tmp_path / "a.png")
+        figures_module.picture_grid(
+            images.numpy(), titles, [figures_module.GREY] * 4, tmp_path / "a.png"
+        )
     assert (tmp_path / "a.png").exists()
 
 
@@ -93,7 +99,8 @@ def test_names_that_the_font_lacks_are_no_warning(images, tmp_path):
 def drawn(monkeypatch):
     """The figures that would be saved."""
     figures = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    for module in FIGURE_MODULES:
+        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
     return figures
 
 
@@ -103,13 +110,13 @@ def titles(figure):
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (6, 3), (7, 7), (16, 4), (84, 12), (120, 12)])
 def test_tiles_fill_whole_rows(count, columns):
-    assert plots.columns_for(count) == columns
+    assert network_figures.columns_for(count) == columns
 
 
 @pytest.mark.parametrize("height", [1, 3])
 def test_a_mosaic_has_each_tile_at_its_place(height):
     tiles = torch.rand(5, height, 2).numpy()
-    whole, step = plots.mosaic(tiles, 2)
+    whole, step = network_figures.mosaic(tiles, 2)
     zoom = (step - 1) // 2 if height == 1 else (step - 4) // 2
     gap = step - 2 * zoom
     for i, tile in enumerate(tiles):
@@ -124,7 +131,7 @@ def test_a_mosaic_has_each_tile_at_its_place(height):
 def test_filters_are_coloured_by_their_sign_and_what_is_missing_is_grey(drawn):
     weight = torch.ones(4, 2, 5, 5)
     weight[1], weight[2, 1] = -1, 0
-    plots.filters([Kernels("C3", "S2", weight)], "x.png", "title")
+    network_figures.filters([Kernels("C3", "S2", weight)], "x.png", "title")
     (axes,) = drawn[0].axes
     (image,) = axes.get_images()
     colours = image.cmap(image.norm(image.get_array()))
@@ -133,14 +140,14 @@ def test_filters_are_coloured_by_their_sign_and_what_is_missing_is_grey(drawn):
     middles = colours[step // 2 :: step, step // 2 :: step, :3][:2, :4]
     grey = to_hex(image.cmap(np.nan))
     found = [[to_hex(colour).upper() for colour in row] for row in middles]
-    assert found[0] == [plots.RED, plots.BLUE, plots.RED, plots.RED]
-    assert found[1] == [plots.RED, plots.BLUE, grey.upper(), plots.RED]
+    assert found[0] == [figures_module.RED, figures_module.BLUE, figures_module.RED, figures_module.RED]
+    assert found[1] == [figures_module.RED, figures_module.BLUE, grey.upper(), figures_module.RED]
     assert "not connected" in axes.get_title()
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("map of C3", "map of S2")
 
 
 def test_of_many_kernels_the_first_are_drawn(drawn):
-    plots.filters([Kernels("C1", "input", torch.rand(20, 1, 5, 5) + 1)], "x.png", "title")
+    network_figures.filters([Kernels("C1", "input", torch.rand(20, 1, 5, 5) + 1)], "x.png", "title")
     (axes,) = drawn[0].axes
     assert "the first 16 of its 20 maps" in axes.get_title()
     assert len(axes.get_xticks()) == 16
@@ -150,7 +157,7 @@ def maps_of(drawn, bitmap=None, classes=("a", "b", "c")):
     layers = [("input", "", torch.rand(1, 32, 32)), ("C1", "convolution", torch.rand(6, 28, 28))]
     layers += [("C5", "full", torch.rand(120)), ("F6", "full", torch.linspace(-1, 2, 84))]
     probabilities = np.linspace(0, 1, len(classes))
-    plots.maps(layers, (list(classes), probabilities, "read as it"), "x.png", "title", bitmap)
+    network_figures.maps(layers, (list(classes), probabilities, "read as it"), "x.png", "title", bitmap)
     return drawn[-1]
 
 
@@ -185,7 +192,7 @@ def test_of_many_classes_the_likeliest_twelve_have_a_bar(drawn):
 
 
 def test_reliability_has_a_point_for_each_bin_with_answers(drawn, images):
-    plots.evaluation(result(), images, ["0", "1", "2"], "x.png")
+    evaluation_figures.evaluation(result(), images, ["0", "1", "2"], "x.png")
     matrix, axes, counts, *pictures = drawn[0].axes
     assert matrix.get_title() == "50.00 % right"
     # Confidences: e/(e+2) = .576 twice, once right; e^4/(e^4+2) = .965, right, and 1.000, wrong.
@@ -201,7 +208,7 @@ def test_reliability_has_a_point_for_each_bin_with_answers(drawn, images):
 def test_the_interval_ends_where_the_share_seen_is_on_the_edge(right, count):
     """Wilson's: the true shares of which the one seen is 1.96 standard errors away."""
     seen = right / count
-    for true in plots.wilson_interval(np.array([seen]), np.array([count])):
+    for true in evaluation_figures.wilson_interval(np.array([seen]), np.array([count])):
         variance = true.item() * (1 - true.item()) / count
         assert (seen - true.item()) ** 2 == pytest.approx(1.96**2 * variance, abs=1e-15)
 
@@ -210,7 +217,7 @@ def test_f6_is_marked_by_class_and_mistakes_have_rings(drawn):
     points = torch.rand(300, 2)
     labels, predictions = torch.arange(300) % 3, torch.arange(300) % 3
     predictions[10] = 2  # a 1
-    plots.embedding(points, labels, predictions, ["0", "1", "2"], "x.png", "F6")
+    evaluation_figures.embedding(points, labels, predictions, ["0", "1", "2"], "x.png", "F6")
     (axes,) = drawn[0].axes
     assert [len(part.get_offsets()) for part in axes.collections] == [100, 100, 100, 1]
     np.testing.assert_allclose(axes.collections[-1].get_offsets()[0], points[10])
@@ -224,7 +231,7 @@ def test_f6_is_marked_by_class_and_mistakes_have_rings(drawn):
 def test_of_many_points_some_are_shown_and_names_are_in_the_legend(drawn):
     labels = torch.arange(4000) % 3
     names = ["ankle boot", "$", "_"]  # of which a formula could not be made
-    plots.embedding(torch.rand(4000, 2), labels, 0 * labels, names, "x.png", "F6")
+    evaluation_figures.embedding(torch.rand(4000, 2), labels, 0 * labels, names, "x.png", "F6")
     (axes,) = drawn[0].axes
     *words, rings = [text.get_text() for text in axes.get_legend().get_texts()]
     assert words == ["ankle boot", r"\$", " _"]
@@ -239,7 +246,7 @@ def test_robustness_has_a_curve_a_network_and_its_pictures_below(drawn):
         for name, share in (("one", 0.5), ("two", 0.9))
     }
     examples = {kind: [np.zeros((32, 32))] * len(what.shown) for kind, what in DISTURBANCES.items()}
-    plots.robustness(curves, examples, "x.png", "title")
+    evaluation_figures.robustness(curves, examples, "x.png", "title")
     panels, strips = drawn[0].axes[::2], drawn[0].axes[1::2]
     assert [axes.get_title() for axes in panels] == ["Rotation", "Shift", "Scale", "Noise"]
     for axes, strip, what in zip(panels, strips, DISTURBANCES.values(), strict=True):
@@ -258,7 +265,7 @@ def test_compared_accuracies_are_seen_from_near(drawn):
         {"epoch": e, "train_accuracy": t, "val_accuracy": v, "train_loss": 1 - t, "val_loss": 1 - v}
         for e, t, v in rows
     ]
-    plots.run_comparison({"a": history, "b": history}, "x.png")
+    training_figures.run_comparison({"a": history, "b": history}, "x.png")
     low, high = drawn[0].axes[1].get_ylim()
     assert 96 < low < 97
     assert 98 < high < 99

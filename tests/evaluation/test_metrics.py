@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from evaluate import (
+from lenet5.evaluation.metrics import (
     Evaluation,
     compute_logits,
     confusion_matrix,

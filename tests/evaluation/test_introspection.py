@@ -4,12 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evaluate import evaluate
+from lenet5.evaluation.introspection import features, kernels, plane, stages
+from lenet5.evaluation.metrics import evaluate
+from lenet5.evaluation.robustness import DISTURBANCES, disturbed, robustness
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.lenet1998 import TABLE_I
 from lenet5.networks.operations import operations
 from lenet5.networks.registry import NETWORKS
-from look import DISTURBANCES, disturbed, features, kernels, plane, robustness, stages
 from model import build
 
 
@@ -192,6 +193,8 @@ def test_the_amounts_begin_and_end_where_pictures_are_shown():
 def test_operations_are_asked_for_once(monkeypatch):
     """They copy the weights."""
     calls = []
-    monkeypatch.setattr("look.operations", lambda net: calls.append(net) or operations(net))
+    monkeypatch.setattr(
+        "lenet5.evaluation.introspection.operations", lambda net: calls.append(net) or operations(net)
+    )
     features(build("lenet5"), noise(1, 1, 32, 32).expand(1200, -1, -1, -1))
     assert len(calls) == 1
