@@ -21,15 +21,20 @@ import time
 import torch
 from torch import nn
 
-from epoch import SCHEDULES, EpochPlan, set_rate, train_epoch
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.data.datasets import DATASETS
 from lenet5.networks.weights import load_weights
 from lenet5.runtime.errors import UserError
+from lenet5.training.checkpoint import Run
+from lenet5.training.epoch import train_epoch
+from lenet5.training.epoch_end import finish_epoch, loss_of_run
+from lenet5.training.epoch_plan import EpochPlan
+from lenet5.training.optimizers import set_rate
+from lenet5.training.progress import columns, epoch_line
+from lenet5.training.recipes import RECIPES
+from lenet5.training.schedules import SCHEDULES
+from lenet5.training.training_pool import Data
 from model import count_parameters
-from recipes import RECIPES
-from run import Run
-from train import Data, columns, epoch_line, finish_epoch, loss_of_run
 
 EPOCHS, RATE = 10, 4e-3  # chosen on validation images: benchmarks/choose_prune.py
 CUTTING = 0.5  # of the steps, in which weights are left out; in the others the rest settles

@@ -48,7 +48,6 @@ from displacement import (
     window_loss,
     windows_of,
 )
-from epoch import Average, make_optimizer, one_cycle, set_rate
 from lenet5.data.datasets import load_mnist, split
 from lenet5.data.fonts import load_font_digits, load_letters
 from lenet5.data.non_digits import scribbles
@@ -59,8 +58,11 @@ from lenet5.networks.weights import load_weights, save_weights, to_bytes, unpick
 from lenet5.runtime.atomic_files import check_writable, make_folder, read_file, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, reason
+from lenet5.training.checkpoint import LARGEST_CHECKPOINT
+from lenet5.training.ema import Average
+from lenet5.training.optimizers import make_optimizer, set_rate
+from lenet5.training.schedules import one_cycle
 from model import LeNet5, LeNet5Conv
-from run import LARGEST_CHECKPOINT
 from strings import NO_DIGIT, TRAINING, Strings, make_strings
 
 HERE = Path(__file__).resolve().parent

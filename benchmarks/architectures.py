@@ -19,13 +19,15 @@ from statistics import median
 import torch
 from common import ROOT, best_row, load, run_training, save, spread, two_at_a_time, work_folder
 
-from epoch import EpochPlan, make_optimizer, train_epoch
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.data.datasets import load_mnist
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
+from lenet5.training.epoch import train_epoch
+from lenet5.training.epoch_plan import EpochPlan
+from lenet5.training.optimizers import make_optimizer
+from lenet5.training.recipes import RECIPES
 from model import build
-from recipes import RECIPES
 
 SEEDS = (0, 1, 2)
 SETTINGS = {

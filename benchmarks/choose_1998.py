@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import ROOT, load, two_at_a_time
 
-from run import read_metrics
+from lenet5.training.run_folder import read_metrics
 
 SEED = 101  # not one of the published figures
 # Recipe, j of equation 9, first step size (the paper: 0.0005).

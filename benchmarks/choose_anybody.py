@@ -24,7 +24,6 @@ import torch
 from anybody import MADE_UP, as_in_mnist, in_eight, made_up
 from common import ROOT, held_out, load, median_and_range, run_training, save, two_at_a_time
 
-from epoch import EpochPlan, train_epoch
 from inference import FONTS, ImageClassifier
 from lenet5.data.augmentation import AUGMENTATIONS, in_few_pixels
 from lenet5.data.datasets import load_dataset
@@ -32,9 +31,12 @@ from lenet5.data.fonts import load_font_digits, load_letters
 from lenet5.evaluation.confidence import rejection_limits
 from lenet5.evaluation.metrics import evaluate
 from lenet5.runtime.atomic_files import write_file
-from recipes import RECIPES
-from run import Run
-from train import Data, loss_of_run
+from lenet5.training.checkpoint import Run
+from lenet5.training.epoch import train_epoch
+from lenet5.training.epoch_end import loss_of_run
+from lenet5.training.epoch_plan import EpochPlan
+from lenet5.training.recipes import RECIPES
+from lenet5.training.training_pool import Data
 
 TURNS = 5  # after one to warm up
 FOLDER = ROOT / "benchmarks" / "work"

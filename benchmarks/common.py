@@ -109,7 +109,7 @@ def work_folder(name: str, seed: int, recipe: str) -> Path:
 
     Named after the recipe as it is now too, so that no run goes on with an older one.
     """
-    from recipes import RECIPES  # imports torch, which not every measurement needs here
+    from lenet5.training.recipes import RECIPES  # imports torch, which not every measurement needs here
 
     settings = RECIPES["default"] | RECIPES[recipe]
     return ROOT / "benchmarks" / "work" / f"{name}-{md5(json.dumps(settings).encode())[:8]}-seed{seed}"

@@ -272,8 +272,8 @@ def new_run(folder: Path):
     import torch
 
     from lenet5.data.sources import DIGITS
-    from recipes import RECIPES
-    from run import Run
+    from lenet5.training.checkpoint import Run
+    from lenet5.training.recipes import RECIPES
 
     settings = RECIPES["default"] | {"recipe": "default", "average": 0.99}
     return Run(settings, folder, torch.device("cpu"), DIGITS)
@@ -283,9 +283,10 @@ def go_on(run) -> None:
     """One step, and what is written after an epoch."""
     import torch
 
-    from epoch import Tally
-    from run import best_network, metrics_csv
-    from train import epoch_line
+    from lenet5.training.checkpoint import best_network
+    from lenet5.training.epoch import Tally
+    from lenet5.training.progress import epoch_line
+    from lenet5.training.run_folder import metrics_csv
 
     run.net(torch.zeros(2, 1, 32, 32)).sum().backward()
     run.optimizer.step()
@@ -303,7 +304,7 @@ def go_on(run) -> None:
 def checkpoints() -> list[bytes]:
     """After an epoch, and within the second."""
     from lenet5.networks.weights import weights_with_metadata
-    from run import COLUMNS
+    from lenet5.training.run_folder import COLUMNS
 
     with tempfile.TemporaryDirectory() as folder:
         run = new_run(Path(folder))
@@ -320,7 +321,7 @@ def checkpoints() -> list[bytes]:
 
 
 def configs() -> list[bytes]:
-    from recipes import RECIPES
+    from lenet5.training.recipes import RECIPES
 
     found = []
     for name in ("default", "record", "1998", "anybody"):
@@ -330,7 +331,7 @@ def configs() -> list[bytes]:
 
 
 def metrics_files() -> list[bytes]:
-    from run import COLUMNS, metrics_csv
+    from lenet5.training.run_folder import COLUMNS, metrics_csv
 
     rows = [dict.fromkeys(COLUMNS, 0.5) | {"epoch": epoch} for epoch in (1, 2, 3)]
     unvalidated = [row | {"val_loss": None, "val_accuracy": None} for row in rows]
@@ -415,9 +416,10 @@ def read_checkpoint(path: Path) -> None:
 
 
 def read_config(path: Path) -> None:
-    from epoch import SCHEDULES
     from lenet5.networks.registry import NETWORKS
-    from recipes import RECIPES, settings_of
+    from lenet5.training.recipes import RECIPES
+    from lenet5.training.schedules import SCHEDULES
+    from lenet5.training.settings import settings_of
 
     path.rename(path.parent / "config.json")
     settings = settings_of(path.parent, {})
@@ -426,7 +428,7 @@ def read_config(path: Path) -> None:
 
 
 def read_history(path: Path) -> None:
-    from run import is_better, read_metrics
+    from lenet5.training.run_folder import is_better, read_metrics
 
     path.rename(path.parent / "metrics.csv")
     history = read_metrics(path.parent)

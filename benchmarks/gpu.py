@@ -30,7 +30,7 @@ EPOCHS = 10
 
 def make_parser() -> ArgumentParser:
     from lenet5.data.augmentation import AUGMENTATIONS
-    from recipes import RECIPES
+    from lenet5.training.recipes import RECIPES
 
     default = RECIPES["default"]
     parser = ArgumentParser(prog="benchmarks/gpu.py", description=__doc__.partition("\n")[0])
@@ -51,10 +51,10 @@ class Training:
     def __init__(self, mnist, device, options):
         import torch
 
-        from captured import CapturedSteps
-        from epoch import make_optimizer
         from lenet5.data.augmentation import AUGMENTATIONS
         from lenet5.imaging.inputs import to_input
+        from lenet5.training.cuda_graph import CapturedSteps
+        from lenet5.training.optimizers import make_optimizer
         from model import LeNet5
 
         self.options, self.device = options, device
@@ -85,8 +85,11 @@ class Training:
         """Seconds of training and the test accuracy after each epoch."""
         import torch
 
-        from epoch import SCHEDULES, EpochPlan, set_rate, train_epoch
         from lenet5.evaluation.metrics import evaluate
+        from lenet5.training.epoch import train_epoch
+        from lenet5.training.epoch_plan import EpochPlan
+        from lenet5.training.optimizers import set_rate
+        from lenet5.training.schedules import SCHEDULES
 
         self.begin(seed)
         batch_size, schedule = self.options.batch_size, SCHEDULES["onecycle"]

@@ -33,11 +33,11 @@ import torch
 from common import ROOT, load, save
 from PIL import Image
 
-import epoch
 import generate_test_digits
 import inference
 import train
 from lenet5.runtime import atomic_files
+from lenet5.training import epoch_plan, training_pool
 
 WEIGHTS = "lenet5_model.pth"
 PER_DIGIT = 20  # pictures
@@ -132,7 +132,7 @@ def child_training(folder: Path, flags: list[str], prepare=None) -> Child:
 
 
 def prepare_training(prepare) -> None:
-    train.SMALLEST_EPOCH = 1  # each picture once an epoch
+    training_pool.SMALLEST_EPOCH = 1  # each picture once an epoch
     count_steps()
     if prepare is not None:
         prepare()
@@ -144,13 +144,13 @@ def real_training(folder: Path, flags: list[str]) -> Real:
 
 def count_steps() -> None:
     """Tell the parent how many steps were begun."""
-    batch = epoch.EpochPlan.batch
+    batch = epoch_plan.EpochPlan.batch
 
     def counted(plan, inputs, rows):
         steps.value += 1
         return batch(plan, inputs, rows)
 
-    epoch.EpochPlan.batch = counted
+    epoch_plan.EpochPlan.batch = counted
 
 
 class Halves:
@@ -277,7 +277,7 @@ def look(folder: Path, reference: Reference) -> dict:
     if (folder / "training_results.png").exists():
         Image.open(folder / "training_results.png").load()
     if (folder / WEIGHTS).exists():
-        _, metadata = train.load_weights(folder / WEIGHTS)
+        _, metadata = load_weights(folder / WEIGHTS)
         row = reference.metrics[metadata["epoch"] - 1]
         assert metadata["test_accuracy"] == row["test_accuracy"]
     return kept

@@ -19,7 +19,7 @@ from lenet5.data.datasets import load_mnist
 from lenet5.evaluation.metrics import compute_logits
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.weights import load_weights
-from recipes import RECIPES
+from lenet5.training.recipes import RECIPES
 
 SEEDS = (0, 1, 2, 3, 4)
 SHIFT, SCALE = 2 / 32, 0.05  # one pixel of 32 where the image spans 2; 5 %

@@ -49,7 +49,7 @@ from lenet5.data.datasets import load_mnist
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, say
-from recipes import RECIPES
+from lenet5.training.recipes import RECIPES
 
 NAME = "side_by_side"
 THREADS = 2

@@ -36,7 +36,6 @@ def measure() -> list[dict]:
     import torch.nn.functional as F
 
     import model
-    from epoch import backpropagate
     from lenet5.data.augmentation import (
         AUGMENTATIONS,
         largest_of_neighbours,
@@ -45,6 +44,7 @@ def measure() -> list[dict]:
         redraw,
         warp,
     )
+    from lenet5.training.epoch import backpropagate
 
     torch.manual_seed(0)
     net = model.LeNet5()

@@ -32,14 +32,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-import epoch
 import generate_test_digits
 import inference
 import train
 from inference import ImageClassifier
 from lenet5.data.augmentation import warp
-from run import first_weights
+from lenet5.networks.weights import load_weights
+from lenet5.training import epoch, epoch_plan
+from lenet5.training.checkpoint import first_weights
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 DIGITS = ROOT / "test_digits"
@@ -102,7 +104,7 @@ def test_a_signal_while_a_file_is_read_is_not_taken_for_damage(
 ):
     assert train.main(SHORT) == 0
     (run,) = os.listdir("runs")
-    monkeypatch.setattr(train.torch, "load", lambda *a, **k: os.kill(os.getpid(), number))
+    monkeypatch.setattr(torch, "load", lambda *a, **k: os.kill(os.getpid(), number))
     capsys.readouterr()
     assert train.main(["--resume", run]) == status
     assert lines(capsys.readouterr().err) == ["stopped at once; nothing was to be saved yet"]
@@ -118,7 +120,7 @@ def at_step(monkeypatch, step, act):
             act()
         return warp(images, maps)
 
-    monkeypatch.setattr(epoch, "warp", warp_and_act)
+    monkeypatch.setattr(epoch_plan, "warp", warp_and_act)
 
 
 @pytest.mark.slow
@@ -145,7 +147,7 @@ def test_a_signal_after_the_training_says_that_it_is_finished(pictures, monkeypa
     assert train.main(SHORT) == 130
     (line,) = lines(capsys.readouterr().err)
     assert line == "stopped at once; the run is finished and its outputs are written"
-    train.load_weights("lenet5_model.pth")
+    load_weights("lenet5_model.pth")
 
 
 @pytest.mark.parametrize(("number", "status", "word"), SIGNALS)
@@ -265,7 +267,7 @@ def test_output_on_a_full_disk_keeps_the_run(pictures, monkeypatch, capsys):
     assert train.main(SHORT) == 1
     (run,) = os.listdir("runs")
     assert_one_error_line(capsys.readouterr().err, "the disk is full", f"--resume runs/{run}")
-    train.load_weights("lenet5_model.pth")
+    load_weights("lenet5_model.pth")
 
 
 # ------------------------------------------------------------ two at the same time
@@ -322,7 +324,7 @@ def test_the_step_at_which_a_loss_is_no_longer_finite_is_named(pictures, monkeyp
         return net
 
     net = None
-    monkeypatch.setattr("run.first_weights", remember)
+    monkeypatch.setattr("lenet5.training.checkpoint.first_weights", remember)
     at_step(monkeypatch, 104, spoil)
     flags = [*SHORT[:-4], "--epochs", "3", "--device", "cpu"]
     assert train.main(flags) == 1
@@ -330,7 +332,7 @@ def test_the_step_at_which_a_loss_is_no_longer_finite_is_named(pictures, monkeyp
     assert_one_error_line(
         capsys.readouterr().err, "in epoch 2, step 4;", "the weights of epoch 1 are kept", "smaller --lr"
     )
-    _, metadata = train.load_weights("lenet5_model.pth")
+    _, metadata = load_weights("lenet5_model.pth")
     assert metadata["test_accuracy"] == row["test_accuracy"]
 
 
@@ -350,7 +352,7 @@ def test_weights_that_the_last_step_spoiled_are_not_kept(pictures, monkeypatch, 
 
 
 def test_first_weights_that_are_not_finite_are_refused(pictures, capsys):
-    net, _ = train.load_weights(PRETRAINED)
+    net, _ = load_weights(PRETRAINED)
     net.f6.bias.data[3] = float("nan")
     train.save_weights("nan.pth", net)
     assert train.main([*SHORT, "--init-from", "nan.pth"]) == 2

@@ -15,14 +15,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts are modules of no package
 
-import epoch
 import inference
-import run
 import train
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.evaluation import metrics
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import UserError
+from lenet5.training import checkpoint, distillation, ema, epoch, epoch_plan, losses, training_pool
 from model import LeNet5, build
 from tests.conftest import ROOT, first_of
 
@@ -34,7 +33,7 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs of a network, and their labels, of which some are of no class."""
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(count, 1, 32, 32, generator=generator)
-    return inputs, torch.randint(epoch.NO_CLASS, 10, (count,), generator=generator)
+    return inputs, torch.randint(losses.NO_CLASS, 10, (count,), generator=generator)
 
 
 def learned(
@@ -46,10 +45,10 @@ def learned(
     inputs, labels = noise(count)
     augmentation, lesson = AUGMENTATIONS["affine"], None
     if teacher:
-        lesson = epoch.Lessons(other, inputs, augmentation, seed=3).of_epoch(1)
+        lesson = distillation.Lessons(other, inputs, augmentation, seed=3).of_epoch(1)
         labels = labels.clamp(min=0)
-    plan = epoch.EpochPlan(inputs, augmentation, torch.Generator().manual_seed(5), lesson)
-    average = epoch.Average(net, 0.9)
+    plan = epoch_plan.EpochPlan(inputs, augmentation, torch.Generator().manual_seed(5), lesson)
+    average = ema.Average(net, 0.9)
     _, tally = epoch.train_epoch(
         net,
         torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9),
@@ -74,10 +73,10 @@ def parts() -> dict:
         "first": distributed.from_first(lambda: distributed.here.rank + 7),
         "all": distributed.of_all(distributed.here.rank),
         "largest": distributed.largest(-distributed.here.rank),
-        "known classes": learned(IMAGES, BATCH, epoch.outlier_exposure(0.1)),
-        "a process without images": learned(FEW, SMALL_BATCH, epoch.outlier_exposure()),
-        "rounded": learned(IMAGES, BATCH, epoch.outlier_exposure(), precision=torch.bfloat16),
-        "a teacher": learned(IMAGES, BATCH, epoch.soft_cross_entropy(2.0), teacher=True),
+        "known classes": learned(IMAGES, BATCH, losses.outlier_exposure(0.1)),
+        "a process without images": learned(FEW, SMALL_BATCH, losses.outlier_exposure()),
+        "rounded": learned(IMAGES, BATCH, losses.outlier_exposure(), precision=torch.bfloat16),
+        "a teacher": learned(IMAGES, BATCH, losses.soft_cross_entropy(2.0), teacher=True),
     }
     for count in (1, 2, 500, 501):
         inputs, labels = noise(count)
@@ -93,7 +92,7 @@ def few_images(name, folder):
     return first_of(load_dataset(name, folder), 12_000, 2_000)
 
 
-load_dataset = train.load_dataset
+load_dataset = training_pool.load_dataset
 TRAINING = ["--data-dir", str(ROOT / "data"), "--device", "cpu"]
 STEPS = [*TRAINING, "--max-steps", "20"]
 EPOCH = [*TRAINING, "--val-size", "2000", "--epochs", "1"]  # of 40 steps
@@ -103,7 +102,7 @@ READING = [*DIGITS, "--device", "cpu", "--batch-size", "2"]  # eleven: with two 
 
 def with_signal(flags: list[str]) -> int:
     """The status of a run whose last process alone gets SIGTERM in its fifth step."""
-    calls, warp = [], epoch.warp
+    calls, warp = [], epoch_plan.warp
 
     def warp_and_stop(images, maps):
         calls.append(1)
@@ -111,11 +110,11 @@ def with_signal(flags: list[str]) -> int:
             os.kill(os.getpid(), signal.SIGTERM)
         return warp(images, maps)
 
-    epoch.warp = warp_and_stop
+    epoch_plan.warp = warp_and_stop
     try:
         return train.main([*flags, "--output", "stopped.pth"])
     finally:
-        epoch.warp = warp
+        epoch_plan.warp = warp
 
 
 def reading(flags: list[str]) -> dict:
@@ -153,7 +152,7 @@ def fail_alone() -> int:
             raise UserError("its disk is gone")
         return first_weights(settings, classes)
 
-    first_weights, run.first_weights = run.first_weights, no_weights
+    first_weights, checkpoint.first_weights = checkpoint.first_weights, no_weights
     return train.main(STEPS)
 
 
@@ -164,7 +163,7 @@ def main() -> int:
     own = folder / f"{count}-processes"  # a digit alone would tell what pictures in it are of
     os.makedirs(own, exist_ok=True)
     os.chdir(own)
-    train.load_dataset = few_images
+    training_pool.load_dataset = few_images
     found = {}
 
     def tell(argv) -> int:

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from epoch import NO_CLASS, Tally, counts, outlier_exposure
 from inference import ImageClassifier, main
 from lenet5.data.fonts import load_letters
 from lenet5.data.non_digits import (
@@ -26,6 +25,8 @@ from lenet5.data.non_digits import (
 from lenet5.evaluation.confidence import evidence
 from lenet5.imaging.centring import centre_digit
 from lenet5.networks.weights import load_weights, save_weights
+from lenet5.training.epoch import Tally, counts
+from lenet5.training.losses import NO_CLASS, outlier_exposure
 from model import LeNet5
 from tests.conftest import ROOT, assert_one_error_line, run_script
 from train import main as train

@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 
-from epoch import EpochPlan, train_epoch
 from lenet5.evaluation.metrics import evaluate
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.lenet1998 import (
@@ -21,6 +20,8 @@ from lenet5.networks.lenet1998 import (
     slope,
     squash,
 )
+from lenet5.training.epoch import train_epoch
+from lenet5.training.epoch_plan import EpochPlan
 from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt, OnePattern
 
 # The paper's section II.B, layer by layer: trainable parameters and connections.

@@ -19,13 +19,13 @@ import pytest
 import torch
 
 import inference
-import run
 import train
 from lenet5.networks.weights import load_weights
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError
-from recipes import RECIPES
+from lenet5.training import checkpoint, run_folder, training_pool
+from lenet5.training.recipes import RECIPES
 from tests import together
 from tests.conftest import ROOT, assert_one_error_line, assert_same_readings
 from tests.test_contract import pictures  # noqa: F401  (a fixture)
@@ -88,7 +88,7 @@ def alone():
 
 def use_few_images(patch, mnist):
     patch.setattr(together, "load_dataset", lambda name, folder: mnist)
-    patch.setattr(train, "load_dataset", together.few_images)
+    patch.setattr(training_pool, "load_dataset", together.few_images)
     patch.setattr(train, "draw_training", lambda run: None)
 
 
@@ -297,14 +297,14 @@ def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(pictures, c
 
 def test_a_run_from_before_there_were_several_goes_on(workdir, monkeypatch, capsys):
     settings, data = RECIPES["default"], SimpleNamespace(md5=None)
-    config = json.loads(train.config_json(settings, torch.device("cpu"), data))
+    config = json.loads(run_folder.config_json(settings, torch.device("cpu"), data))
     assert config["processes"] == 1
     older = {name: value for name, value in config.items() if name != "processes"}
     for count in (1, 2):
         place(monkeypatch, 0, count)
         for before in (config, older):
             Path("config.json").write_text(json.dumps(before))
-            train.compare_conditions(settings, Path(), torch.device("cpu"), data)
+            run_folder.compare_conditions(settings, Path(), torch.device("cpu"), data)
             said = capsys.readouterr().err
             assert ("processes: 2, and the run began with 1" in said) == (count == 2)
             assert bool(said) == (count == 2)
@@ -369,4 +369,4 @@ def test_a_device_for_each_process(monkeypatch):
 
 def test_the_run_has_no_setting_of_the_number_of_processes():
     assert "processes" not in RECIPES["default"]
-    assert not hasattr(run.Run, "processes")
+    assert not hasattr(checkpoint.Run, "processes")

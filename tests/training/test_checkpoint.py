@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-import run
-from epoch import EpochPlan, train_epoch
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.lenet1998 import LeNet1998
 from lenet5.networks.weights import save_weights, to_bytes, weights_with_metadata
 from lenet5.runtime.errors import UserError
+from lenet5.training import checkpoint, run_folder
+from lenet5.training.checkpoint import Run
+from lenet5.training.epoch import train_epoch
+from lenet5.training.epoch_plan import EpochPlan
+from lenet5.training.recipes import RECIPES
+from lenet5.training.run_folder import COLUMNS
 from model import LeNet5, build
-from recipes import RECIPES
-from run import COLUMNS, Run
 
 CPU = torch.device("cpu")
 DIGITS = [str(digit) for digit in range(10)]
@@ -361,13 +363,13 @@ def test_how_far_the_1998_optimiser_was_comes_from_the_checkpoint(saved, tmp_pat
 
 def test_a_checkpoint_too_large_is_not_read(saved, tmp_path, monkeypatch):
     shutil.copy(saved["adam"][0].folder / "checkpoint.pth", tmp_path)
-    monkeypatch.setattr(run, "LARGEST_CHECKPOINT", 1000)
+    monkeypatch.setattr(checkpoint, "LARGEST_CHECKPOINT", 1000)
     with pytest.raises(UserError, match=r"1,000"):
         new_run(tmp_path).load_checkpoint()
 
 
 def test_a_checkpoint_that_would_fill_the_memory_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "LARGEST_CHECKPOINT", 10_000_000)  # so that the test is small, too
+    monkeypatch.setattr(checkpoint, "LARGEST_CHECKPOINT", 10_000_000)  # so that the test is small, too
     with zipfile.ZipFile(tmp_path / "checkpoint.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(20_000_000))
     with pytest.raises(UserError, match=r"damaged \(.*/checkpoint.pth unpacks to 20,000,"):
@@ -410,10 +412,10 @@ def test_steps_and_epochs_have_to_agree(tmp_path, epochs, step, in_epoch, is_rig
     one = new_run(tmp_path)
     one.history, one.step, one.step_in_epoch = [{}] * epochs, step, in_epoch
     if is_right:
-        run.check_steps(one, [(95, 1)])
+        checkpoint.check_steps(one, [(95, 1)])
         return
     with pytest.raises(UserError, match=r"checkpoint.pth is damaged \(its steps\); delete it to start"):
-        run.check_steps(one, [(95, 1)])
+        checkpoint.check_steps(one, [(95, 1)])
 
 
 # ---------------------------------------------------------------- the first weights
@@ -436,7 +438,7 @@ def test_the_network_and_its_classes_are_those_of_the_settings():
 def test_init_draws_them_otherwise():
     torch.manual_seed(0)
     expected = build("lenet5")
-    expected.apply(run.INITIALISATIONS["xavier"])
+    expected.apply(checkpoint.INITIALISATIONS["xavier"])
     assert same(new_run(None, init="xavier").net.state_dict(), expected.state_dict())
     assert not same(new_run(None).net.state_dict(), expected.state_dict())
 
@@ -467,12 +469,12 @@ def test_the_best_weights_are_those_of_their_epoch():
     finish_epochs(one, 1)
     best = {name: tensor.clone() for name, tensor in one.judged.state_dict().items()}
     learn(one, 2)
-    assert same(dict(run.best_network(one).state_dict()), best)
+    assert same(dict(checkpoint.best_network(one).state_dict()), best)
     assert not same(dict(one.judged.state_dict()), best)
     few = new_run(None, classes=["a", "b"], arch="lenet-gap")
     finish_epochs(few, 1)
     few.best["metadata"]["classes"] = ["a", "b"]
-    assert run.best_network(few)(to_input(torch.zeros(1, 28, 28), 0.0, 1.0)).shape == (1, 2)
+    assert checkpoint.best_network(few)(to_input(torch.zeros(1, 28, 28), 0.0, 1.0)).shape == (1, 2)
 
 
 def test_a_run_is_found_by_its_folder_and_by_its_name(tmp_path, monkeypatch):
@@ -480,11 +482,11 @@ def test_a_run_is_found_by_its_folder_and_by_its_name(tmp_path, monkeypatch):
     Path("runs/first").mkdir(parents=True)
     Path("runs/first/config.json").write_text("{}")
     Path("elsewhere").mkdir()
-    assert run.run_folder("first") == run.run_folder("runs/first") == Path("runs/first")
+    assert run_folder.run_folder("first") == run_folder.run_folder("runs/first") == Path("runs/first")
     for name in ("second", "elsewhere", "runs"):
         words = f"{name} is no run: no config.json in it, nor in runs/{name}"
         with pytest.raises(UserError, match=words):
-            run.run_folder(name)
+            run_folder.run_folder(name)
 
 
 # ---------------------------------------------------------------- the history
@@ -494,12 +496,12 @@ def test_the_best_epoch_is_chosen_by_validation_alone():
     def row(accuracy, loss, test):
         return {"val_accuracy": accuracy, "val_loss": loss, "test_accuracy": test}
 
-    assert run.is_better(row(0.9, 1, 0), None)
-    assert run.is_better(row(0.91, 9, 0.1), row(0.90, 1, 0.9))
-    assert not run.is_better(row(0.90, 1, 0.9), row(0.91, 9, 0.1))
-    assert run.is_better(row(0.9, 0.5, 0), row(0.9, 0.6, 1))
-    assert not run.is_better(row(0.9, 0.6, 1), row(0.9, 0.6, 0))
-    assert run.is_better(row(None, None, 0), row(None, None, 1))  # without validation, the last
+    assert run_folder.is_better(row(0.9, 1, 0), None)
+    assert run_folder.is_better(row(0.91, 9, 0.1), row(0.90, 1, 0.9))
+    assert not run_folder.is_better(row(0.90, 1, 0.9), row(0.91, 9, 0.1))
+    assert run_folder.is_better(row(0.9, 0.5, 0), row(0.9, 0.6, 1))
+    assert not run_folder.is_better(row(0.9, 0.6, 1), row(0.9, 0.6, 0))
+    assert run_folder.is_better(row(None, None, 0), row(None, None, 1))  # without validation, the last
 
 
 def write_metrics(folder: Path, rows: list[dict]) -> None:
@@ -512,13 +514,13 @@ def write_metrics(folder: Path, rows: list[dict]) -> None:
 @pytest.mark.parametrize("val", [{}, {"val_loss": None, "val_accuracy": None}])
 def test_metrics_come_back_as_numbers(tmp_path, val):
     rows = [figures(1, lr=0.008, seconds=5.1234567, **val), figures(2, train_loss=1e30, **val)]
-    text = run.metrics_csv(rows)
+    text = run_folder.metrics_csv(rows)
     head, first, _, end = text.split("\n")
     assert head == ",".join(COLUMNS)
     assert first.endswith(",0.008,5.123")
     assert end == ""
     (tmp_path / "metrics.csv").write_text(text)
-    assert run.read_metrics(tmp_path) == [rows[0] | {"seconds": 5.123}, rows[1]]
+    assert run_folder.read_metrics(tmp_path) == [rows[0] | {"seconds": 5.123}, rows[1]]
 
 
 LIMITS = ["train_accuracy", "val_accuracy", "test_accuracy"]
@@ -543,14 +545,14 @@ LIMITS = ["train_accuracy", "val_accuracy", "test_accuracy"]
 def test_odd_metrics_are_refused_with_the_reason(tmp_path, changes, words):
     write_metrics(tmp_path, [figures(1), figures(2) | changes])
     with pytest.raises(UserError, match=r"metrics.csv is not a metrics file: ") as refused:
-        run.read_metrics(tmp_path)
+        run_folder.read_metrics(tmp_path)
     assert words in str(refused.value)
 
 
 @pytest.mark.parametrize("share", [0, 1])
 def test_all_or_nothing_right_is_an_accuracy(tmp_path, share):
     write_metrics(tmp_path, [figures(1, train_accuracy=share, test_accuracy=share)])
-    assert run.read_metrics(tmp_path)[0]["test_accuracy"] == share
+    assert run_folder.read_metrics(tmp_path)[0]["test_accuracy"] == share
 
 
 def test_what_is_no_table_of_epochs(tmp_path):
@@ -563,4 +565,4 @@ def test_what_is_no_table_of_epochs(tmp_path):
     ]:
         (tmp_path / "metrics.csv").write_bytes(content.encode("latin-1"))
         with pytest.raises(UserError, match=words):
-            run.read_metrics(tmp_path)
+            run_folder.read_metrics(tmp_path)

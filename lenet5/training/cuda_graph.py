@@ -19,9 +19,10 @@ import copy
 import torch
 from torch import nn
 
-from epoch import EpochPlan, backpropagate, counts, distort
 from lenet5.evaluation.metrics import loss_function
 from lenet5.runtime import distributed
+from lenet5.training.epoch import backpropagate, counts
+from lenet5.training.epoch_plan import EpochPlan, distort
 from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
 
 WARM_UP = 3  # steps before the recording, in which libraries choose their ways: PyTorch's advice

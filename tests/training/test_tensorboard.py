@@ -12,11 +12,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-import epoch
-import events
 import generate_test_digits
 import train
-from run import read_metrics
+from lenet5.training import epoch_plan, tensorboard, training_pool
+from lenet5.training.run_folder import read_metrics
 from tests.conftest import ROOT, assert_one_error_line
 
 TAGS = {
@@ -42,7 +41,7 @@ def pictures(workdir, monkeypatch):
         for copy in range(3):
             drawing = generate_test_digits.Drawing(digit, face, "plain", copy)
             drawing.draw(28, seed=0).save(folder / f"{copy}.png")
-    monkeypatch.setattr(train, "SMALLEST_EPOCH", 1)
+    monkeypatch.setattr(training_pool, "SMALLEST_EPOCH", 1)
     monkeypatch.setattr(train, "draw_training", lambda run: None)  # most of the time of such epochs
 
 
@@ -113,7 +112,7 @@ def test_a_dry_run_has_its_event_file_too():
 
 
 def test_times_are_those_of_the_training_without_its_pauses():
-    times = events.ends([{"seconds": 1.0}, {"seconds": 2.5}, {"seconds": 4.0}])
+    times = tensorboard.ends([{"seconds": 1.0}, {"seconds": 2.5}, {"seconds": 4.0}])
     assert np.diff(times).tolist() == [2.5, 4.0]
 
 
@@ -122,7 +121,7 @@ def test_times_are_those_of_the_training_without_its_pauses():
 
 @pytest.mark.parametrize("stop_at", [2, 9])  # of the 3 steps of each of 4 epochs
 def test_a_run_that_was_stopped_and_resumed(monkeypatch, stop_at):
-    warp, calls = epoch.warp, []
+    warp, calls = epoch_plan.warp, []
 
     def warp_and_stop(images, maps):
         calls.append(1)
@@ -130,7 +129,7 @@ def test_a_run_that_was_stopped_and_resumed(monkeypatch, stop_at):
             os.kill(os.getpid(), signal.SIGTERM)
         return warp(images, maps)
 
-    monkeypatch.setattr(epoch, "warp", warp_and_stop)
+    monkeypatch.setattr(epoch_plan, "warp", warp_and_stop)
     assert train.main([*FLAGS, "--epochs", "4"]) == 143
     assert resumed("--tensorboard") == 0  # a flag of the run's own is accepted again
     assert len(read_metrics(the_run())) == 4
@@ -145,7 +144,7 @@ def test_a_finished_run_adds_what_its_event_file_lost():
     assert resumed() == 0  # nothing is lost, and nothing is written
     assert event_files(the_run()) == [file]
     assert file.read_bytes() == whole
-    size = len(events.framed(b"")) + len(list(events.events_in(whole))[-1].SerializeToString())
+    size = len(tensorboard.framed(b"")) + len(list(tensorboard.events_in(whole))[-1].SerializeToString())
     # How much of the file is left, and the epochs in it: no byte, one, all but one, all but a record.
     for left, epochs in ((0, 0), (1, 0), (len(whole) - 1, 2), (len(whole) - size, 2)):
         file.write_bytes(whole[:left])
@@ -246,7 +245,7 @@ def test_a_disk_that_gets_full_is_one_line_and_loses_nothing(monkeypatch, capsys
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(events, "append", no_room)
+        patch.setattr(tensorboard, "append", no_room)
         assert train.main([*FLAGS, "--epochs", "3"]) == 1
     (file,) = event_files(the_run())
     words = f"cannot write {file}: the disk is full"

@@ -14,14 +14,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-import epoch
 import train
 from generate_test_digits import Drawing, find_faces
 from inference import ImageClassifier
 from lenet5.data.augmentation import warp
 from lenet5.networks.weights import load_weights, save_weights, to_bytes
+from lenet5.training import distillation, epoch, epoch_end, epoch_plan, progress, training_pool
+from lenet5.training.recipes import DRY_EPOCHS, RECIPES
+from lenet5.training.run_folder import COLUMNS, read_metrics
 from model import LeNet5, build
-from run import COLUMNS, DRY_EPOCHS, read_metrics
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, first_of, run_script
 from train import main
 
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("fewer_images")
 def fewer_images(monkeypatch, mnist):
     """The first 12,000 training and 2,000 test images: an epoch of 28 steps in place of 215."""
     few = first_of(mnist, 12_000, 2_000)
-    monkeypatch.setattr(train, "load_dataset", lambda name, folder: few)
+    monkeypatch.setattr(training_pool, "load_dataset", lambda name, folder: few)
 
 
 def runs():
@@ -61,14 +62,14 @@ def metrics(folder):
 def test_an_epoch_line_fits_a_terminal_and_its_columns(epochs):
     row = dict.fromkeys(COLUMNS, 1.0) | {"epoch": 10, "train_loss": 12.3456, "lr": 8e-8}
     row["seconds"] = 1234.56  # about what a pass of --recipe 1998 takes
-    longest = train.epoch_line(row, epochs, 86_399)
+    longest = progress.epoch_line(row, epochs, 86_399)
     assert longest.endswith(" 1234.6s  23h 59m left")
     assert len(longest) <= 80
-    names, last = train.columns(epochs), train.epoch_line(row, epochs, 0)
+    names, last = progress.columns(epochs), progress.epoch_line(row, epochs, 0)
     assert names.split() == ["loss", "train", "val", "test", "lr", "time"]
     ends = [[word.end() for word in re.finditer(r"\S+", line)] for line in (names, last)]
     assert ends[0] == ends[1][2:]  # but for "epoch 10/10"
-    assert "  - %" in train.epoch_line(row | {"val_accuracy": None}, epochs, 0)
+    assert "  - %" in progress.epoch_line(row | {"val_accuracy": None}, epochs, 0)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_an_epoch_line_fits_a_terminal_and_its_columns(epochs):
     ],
 )
 def test_a_time_in_its_two_largest_units(seconds, words):
-    assert train.duration(seconds) == words
+    assert progress.duration(seconds) == words
 
 
 def time_left(text):
@@ -107,19 +108,24 @@ class Clock:
     strftime = staticmethod(time.strftime)
 
 
+def set_clock(monkeypatch, clock: Clock) -> None:
+    for module in (train, epoch_end, progress):
+        monkeypatch.setattr(module, "time", clock)
+
+
 @pytest.fixture
 def few_steps(workdir, monkeypatch, mnist):
     """Of 1,000 images 500 are to train on, in five steps an epoch; nothing is drawn."""
     few = first_of(mnist, 1000, 100)
-    monkeypatch.setattr(train, "load_dataset", lambda name, folder: few)
-    monkeypatch.setattr(train, "SMALLEST_EPOCH", 1)
+    monkeypatch.setattr(training_pool, "load_dataset", lambda name, folder: few)
+    monkeypatch.setattr(training_pool, "SMALLEST_EPOCH", 1)
     monkeypatch.setattr(train, "draw_training", lambda run: None)
     return [*DATA, "--batch-size", "100", "--val-size", "500", "--device", "cpu"]
 
 
 def test_each_epoch_but_the_last_says_how_long_is_left(few_steps, monkeypatch, capsys):
     """An epoch looks three times at the clock: at its start, at its end, and when all is saved."""
-    monkeypatch.setattr(train, "time", Clock(45.0))
+    set_clock(monkeypatch, Clock(45.0))
     assert main([*few_steps, "--epochs", "9", "--max-steps", "17"]) == 0
     # 90 s for each epoch: 12 steps are 2.4 of them, and the last one is 0.4.
     assert time_left(capsys.readouterr().out) == ["3m 36s left", "2m 06s left", "36s left", None]
@@ -127,7 +133,7 @@ def test_each_epoch_but_the_last_says_how_long_is_left(few_steps, monkeypatch, c
 
 def test_one_slow_epoch_tells_little_of_the_time_left(few_steps, monkeypatch, capsys):
     # After the start of the run and three looks in the first epoch: an hour in the second.
-    monkeypatch.setattr(train, "time", Clock(1.0, 1.0, 1.0, 1.0, 1.0, 3600.0, 1.0))
+    set_clock(monkeypatch, Clock(1.0, 1.0, 1.0, 1.0, 1.0, 3600.0, 1.0))
     assert main([*few_steps, "--epochs", "5"]) == 0
     lefts = ["8s left", "6s left", "4s left", "2s left", None]  # 2 s an epoch
     assert time_left(capsys.readouterr().out) == lefts
@@ -143,11 +149,11 @@ def test_a_resumed_run_goes_by_the_epochs_that_it_measures_itself(few_steps, mon
             os.kill(os.getpid(), signal.SIGTERM)
         return warp(images, maps)
 
-    monkeypatch.setattr(epoch, "warp", warp_and_stop)
-    monkeypatch.setattr(train, "time", Clock(500.0))
+    monkeypatch.setattr(epoch_plan, "warp", warp_and_stop)
+    set_clock(monkeypatch, Clock(500.0))
     assert main([*few_steps, "--epochs", "5"]) == 143
     assert time_left(capsys.readouterr().out) == ["1h 06m left"]  # 4 epochs of 1,000 s
-    monkeypatch.setattr(train, "time", Clock(1.0))
+    set_clock(monkeypatch, Clock(1.0))
     assert main(["--resume", runs()[0].name]) == 0
     # The second epoch took 500 s before it was stopped and 2 after, and each other one 2.
     assert time_left(capsys.readouterr().out) == ["25m 06s left", "4s left", "2s left", None]
@@ -231,7 +237,7 @@ def assert_goes_on_to_the_bit(flags, stop_at):
         return warp(images, maps)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(epoch, "warp", warp_and_stop)
+        patch.setattr(epoch_plan, "warp", warp_and_stop)
         assert main([*flags, "--output", "part.pth"]) == 143
     whole, part = runs()
     assert main(["--resume", part.name]) == 0
@@ -288,7 +294,7 @@ def test_runs_from_before_there_was_a_precision_go_on(workdir, capsys):
 
 @pytest.mark.slow
 def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
-    monkeypatch.setattr(epoch.Lessons, "VIEWS", 2)  # one for each of the two epochs
+    monkeypatch.setattr(distillation.Lessons, "VIEWS", 2)  # one for each of the two epochs
     flags = [*TWO_EPOCHS, "--teacher", str(PRETRAINED), "--average", "0.99", "--augment", "elastic"]
     # The teacher is asked in 20 batches each time, so this is the tenth step of the second epoch.
     assert_goes_on_to_the_bit(flags, stop_at=20 + 40 + 20 + 10)
@@ -348,7 +354,7 @@ def test_other_conditions_are_told_when_a_run_goes_on(workdir, capsys):
 def test_the_recipe_of_1998_goes_on_to_the_bit(workdir, monkeypatch, mnist):
     """Step sizes and second derivatives travel too, within a pass."""
     few = mnist._replace(train_images=mnist.train_images[:800], train_labels=mnist.train_labels[:800])
-    monkeypatch.setattr(train, "load_dataset", lambda name, folder: few)
+    monkeypatch.setattr(training_pool, "load_dataset", lambda name, folder: few)
     monkeypatch.setattr(epoch.DiagonalLevenbergMarquardt, "PATTERNS", 20)
     flags = [*DATA, "--recipe", "1998-distorted", "--epochs", "2"]
     assert_goes_on_to_the_bit(flags, stop_at=11)  # the third of the second pass's eight batches
@@ -382,13 +388,13 @@ def test_a_signal_saves_and_says_how_to_go_on(workdir, number, status):
 
 
 def test_a_signal_before_the_first_step_ends_cleanly(workdir, monkeypatch, capsys):
-    original = train.load_dataset
+    original = training_pool.load_dataset
 
     def load_and_stop(name, folder):
         os.kill(os.getpid(), signal.SIGINT)
         return original(name, folder)
 
-    monkeypatch.setattr(train, "load_dataset", load_and_stop)
+    monkeypatch.setattr(training_pool, "load_dataset", load_and_stop)
     assert main(SHORT) == 130
     assert capsys.readouterr().err.count("\n") == 1
     assert runs() == []
@@ -532,8 +538,8 @@ def test_few_pixels_of_few_pictures(workdir, capsys):
 
 
 def test_with_a_teacher_each_sighting_in_an_epoch_is_an_image_of_its_own():
-    settings = train.RECIPES["default"] | {"recipe": "default", "fonts": "fonts/digits.npz"}
-    data = train.Data(settings, torch.device("cpu"))
+    settings = RECIPES["default"] | {"recipe": "default", "fonts": "fonts/digits.npz"}
+    data = training_pool.Data(settings, torch.device("cpu"))
     (plain, once), (fonts, twice) = data.parts
     assert (once, twice) == (1, 2)
     inputs = data.shown[0]

@@ -88,9 +88,6 @@ def tag(name: str) -> str:
     return "/".join(reversed(name.split("_")))
 
 
-# ---------------------------------------------------------------- what stands in the file
-
-
 def check_tensorboard() -> None:
     """Raise UserError if the package tensorboard, which the records are made with, is missing."""
     try:

@@ -5,10 +5,13 @@ import copy
 import pytest
 import torch
 
-from captured import CapturedSteps, as_before, can_capture
-from epoch import NO_CLASS, EpochPlan, Tally, make_optimizer, set_rate, train_epoch
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.runtime import distributed
+from lenet5.training.cuda_graph import CapturedSteps, as_before, can_capture
+from lenet5.training.epoch import Tally, train_epoch
+from lenet5.training.epoch_plan import EpochPlan
+from lenet5.training.losses import NO_CLASS
+from lenet5.training.optimizers import make_optimizer, set_rate
 from model import LeNet5, build
 from tests.runtime.test_distributed import place
 

@@ -3,24 +3,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from epoch import (
-    OPTIMIZERS,
-    SCHEDULES,
-    Average,
-    EpochPlan,
-    Lessons,
-    Tally,
-    backpropagate,
-    counts,
-    epoch_size,
-    make_optimizer,
-    one_cycle,
-    random_order,
-    soft_cross_entropy,
-    train_epoch,
-)
 from lenet5.data.augmentation import AUGMENTATIONS, warp
 from lenet5.imaging.inputs import Inputs
+from lenet5.training.distillation import Lessons
+from lenet5.training.ema import Average
+from lenet5.training.epoch import Tally, backpropagate, counts, train_epoch
+from lenet5.training.epoch_plan import EpochPlan, epoch_size, random_order
+from lenet5.training.losses import soft_cross_entropy
+from lenet5.training.optimizers import OPTIMIZERS, make_optimizer
+from lenet5.training.schedules import SCHEDULES, one_cycle
 from model import LeNet5, build
 
 

@@ -11,47 +11,30 @@ reason and not obeyed into nonsense.
 """
 
 import copy
-import csv
-import io
 import math
 import sys
 import warnings
 from pathlib import Path
-from types import NoneType
 
 import torch
 from torch import nn
 
-from epoch import Average, Lessons, Tally, epoch_size, make_optimizer
-from events import EventFile
+from lenet5.networks.definition import INITIALISATIONS
+from lenet5.networks.registry import build
 from lenet5.networks.weights import check_metadata, load_weights, to_bytes, unpickled
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import read_file, write_file
 from lenet5.runtime.errors import UserError, reason, say
-from model import INITIALISATIONS, build
+from lenet5.training.distillation import Lessons
+from lenet5.training.ema import Average
+from lenet5.training.epoch import Tally
+from lenet5.training.epoch_plan import epoch_size
+from lenet5.training.optimizers import make_optimizer
+from lenet5.training.recipes import DRY_EPOCHS
+from lenet5.training.run_folder import check_history
+from lenet5.training.tensorboard import EventFile
 
-RUNS = "runs"
-COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "lr",
-    "seconds",
-)
-DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run
 LARGEST_CHECKPOINT = 1 << 30  # bytes
-
-
-def run_folder(name: str) -> Path:
-    """The folder of a run given by its folder or its name. Raises UserError if it is no run."""
-    for folder in (Path(name), Path(RUNS, name)):
-        if (folder / "config.json").is_file():
-            return folder
-    raise UserError(f"{name} is no run: no config.json in it, nor in {Path(RUNS, name)}")
 
 
 class Run:
@@ -240,62 +223,3 @@ def best_network(run: Run) -> nn.Module:
     net = build(run.settings["arch"], len(run.best["metadata"]["classes"]))
     net.load_state_dict(run.best["weights"])
     return net
-
-
-def is_better(row: dict, best: dict | None) -> bool:
-    """Whether an epoch's weights are to be kept: by validation accuracy, then validation loss.
-
-    Without validation images the last epoch's are. The test set decides nothing.
-    """
-    if best is None or row["val_accuracy"] is None:
-        return True
-    return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
-
-
-def as_published(history: list[dict]) -> list[dict]:
-    """The history as metrics.csv and the event file tell it: seconds to a thousandth."""
-    return [{**row, "seconds": round(row["seconds"], 3)} for row in history]
-
-
-def metrics_csv(history: list[dict]) -> str:
-    """A row an epoch; accuracies from 0 to 1; what was not measured is left empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(as_published(history))
-    return text.getvalue()
-
-
-def check_history(history: list[dict]) -> None:
-    """Raise ValueError unless these are the figures of epochs 1, 2, 3 and so on."""
-    for epoch, row in enumerate(history, 1):
-        if row.keys() != set(COLUMNS) or not all(
-            type(v) in (int, float, NoneType) for v in row.values()
-        ):
-            raise ValueError(f"row {epoch} has other columns than numbers of an epoch")
-        if row["epoch"] != epoch:
-            raise ValueError(f"row {epoch} is of epoch {row['epoch']}")
-        unmeasured = {name for name, value in row.items() if value is None}
-        if unmeasured not in (set(), {"val_loss", "val_accuracy"}):
-            raise ValueError(f"epoch {epoch} has no {min(unmeasured)}")
-        if unmeasured != {name for name, value in history[0].items() if value is None}:
-            raise ValueError(f"epoch {epoch} has other figures than the first")
-        for name in row.keys() - unmeasured:
-            most = sys.float_info.max
-            low, high = (0, 1) if name.endswith("accuracy") else (-most, most)
-            if not low <= row[name] <= high:  # also nan
-                raise ValueError(f"the {name} of epoch {epoch} cannot be {row[name]}")
-
-
-def read_metrics(folder: Path) -> list[dict]:
-    """The rows of a run's metrics.csv as numbers, None where a field is empty."""
-    path = folder / "metrics.csv"
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_file(path, 1 << 26).decode())))
-        history = [{c: float(row[c]) if row[c] else None for c in COLUMNS} for row in rows]
-        check_history(history)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} is not a metrics file: {reason(error)}") from error
-    if not history:
-        raise UserError(f"{path} has no epochs in it")
-    return history
