@@ -30,12 +30,12 @@ import torch
 from torch import nn
 
 import page
-from inference import default_weights
 from lenet5.data.datasets import load_dataset, load_mnist, split
 from lenet5.evaluation.metrics import compute_logits
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
+from lenet5.reading.classifier import default_weights
 from lenet5.runtime.atomic_files import check_writable, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, import_package, one_line, say

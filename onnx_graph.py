@@ -24,9 +24,9 @@ import warnings
 import numpy as np
 from torch import nn
 
-from exported import INPUT, OUTPUT
 from lenet5.networks.lenet1998 import AMPLITUDE, STEEPNESS
 from lenet5.networks.operations import Operation, operations
+from lenet5.reading.onnx_backend import INPUT, OUTPUT
 from lenet5.runtime.errors import one_line
 
 # Opset 13 is of 2020: what reads ONNX at all reads it. It is the first that quantises

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from displacement import CLASSES
-from inference import PRETRAINED, ImageClassifier
 from lenet5.networks.operations import operations
+from lenet5.reading.classifier import PRETRAINED, ImageClassifier
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError
 from model import LeNet5Conv

@@ -31,19 +31,21 @@ from typing import ClassVar
 import torch
 
 from displacement import CLASSES, STRIDE
-from inference import PRETRAINED as DIGIT_WEIGHTS
-from inference import ImageClassifier, add_common_flags, only_prediction, score_and_report
 from lenet5.networks.devices import pick_device
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights
+from lenet5.reading.arguments import add_common_flags
+from lenet5.reading.classifier import PRETRAINED as DIGIT_WEIGHTS
+from lenet5.reading.classifier import ImageClassifier, only_prediction
+from lenet5.reading.many_pictures import score_and_report
+from lenet5.reading.results import CsvWriter, JsonWriter, Result, TableWriter
+from lenet5.reading.workers import Preparation
 from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, one_line
 from lines import Strip, all_numbers_in
 from model import LeNet5Conv
 from reading import Reading, StripReader
-from results import CsvWriter, JsonWriter, Result, TableWriter
-from workers import Preparation
 
 HERE = Path(__file__).resolve().parent
 # Two trainings, which together read better than either (benchmarks/whole_numbers.py).

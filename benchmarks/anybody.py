@@ -21,13 +21,14 @@ import torch
 from common import ROOT, held_out, load, save
 from PIL import Image
 
-from inference import FONTS, ImageClassifier
 from lenet5.data.datasets import load_dataset, load_mnist
 from lenet5.data.fonts import load_font_digits, load_letters, open_fonts
 from lenet5.data.non_digits import digit_pairs, scribbles, shapes
 from lenet5.evaluation.confidence import Limits, evidence
 from lenet5.evaluation.metrics import Evaluation, evaluate
 from lenet5.imaging.preprocess import mnist_like
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.tasks import FONTS
 
 WEIGHTS = {name: ROOT / "pretrained" / f"{name}.pth" for name in ("lenet5-plain", "lenet5")}
 SEED, MADE_UP = 1_000_000, 2000  # a seed that no training has, and how many pictures

@@ -24,12 +24,13 @@ import torch
 from anybody import MADE_UP, as_in_mnist, in_eight, made_up
 from common import ROOT, held_out, load, median_and_range, run_training, save, two_at_a_time
 
-from inference import FONTS, ImageClassifier
 from lenet5.data.augmentation import AUGMENTATIONS, in_few_pixels
 from lenet5.data.datasets import load_dataset
 from lenet5.data.fonts import load_font_digits, load_letters
 from lenet5.evaluation.confidence import rejection_limits
 from lenet5.evaluation.metrics import evaluate
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.tasks import FONTS
 from lenet5.runtime.atomic_files import write_file
 from lenet5.training.checkpoint import Run
 from lenet5.training.epoch import train_epoch

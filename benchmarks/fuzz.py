@@ -369,8 +369,8 @@ def check_result(result) -> None:
 
 
 def read_weights(path: Path) -> None:
-    from inference import ImageClassifier
-    from results import TableWriter
+    from lenet5.reading.classifier import ImageClassifier
+    from lenet5.reading.results import TableWriter
 
     result = ImageClassifier(path, device="cpu", reject=True).predict_batch([drawing(7)])[0]
     check_result(result)
@@ -513,7 +513,7 @@ def read_one(kind: str, data: bytes, noise) -> tuple[str, str]:
 def serve(connection, seed: int) -> None:
     """Read one case after the other as they are asked for; say how it went."""
     global CLASSIFIER
-    from inference import PRETRAINED, ImageClassifier
+    from lenet5.reading.classifier import PRETRAINED, ImageClassifier
 
     noise = tempfile.TemporaryFile("w+", errors="replace")
     for stream in (1, 2):  # where C libraries write

@@ -75,8 +75,8 @@ OURS = """
 import contextlib, os, sys, time
 sys.path.insert(0, sys.argv[3])
 import inference
-from results import Report
-from workers import Preparation
+from lenet5.reading.results import Report
+from lenet5.reading.workers import Preparation
 flags = ["--files-from", sys.argv[1], "--format", "json", "--weights", sys.argv[4], "--device", "cpu"]
 arguments = inference.parse_arguments(flags)
 classifier = inference.classifier_of(arguments)

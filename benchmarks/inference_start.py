@@ -70,8 +70,8 @@ def measure_memory(exported: Path) -> list[dict]:
     """Pictures a second of each network, one by one and 10,000 at once, a row a turn."""
     import torch
 
-    from inference import ImageClassifier
     from lenet5.data.datasets import load_mnist
+    from lenet5.reading.classifier import ImageClassifier
     from model import count_multiply_adds
 
     images = load_mnist(ROOT / "data").test_images.numpy()

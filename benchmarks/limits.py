@@ -11,9 +11,9 @@ import sys
 
 from common import held_out
 
-from inference import ImageClassifier
 from lenet5.evaluation.confidence import rejection_limits
 from lenet5.networks.weights import save_weights
+from lenet5.reading.classifier import ImageClassifier
 from lenet5.runtime.errors import say
 
 

@@ -22,9 +22,9 @@ from PIL import Image
 
 import page
 from decoding import search
-from inference import ImageClassifier
 from lenet5.data.datasets import load_mnist
 from lenet5.networks.weights import load_weights
+from lenet5.reading.classifier import ImageClassifier
 from reading import StripReader
 from strings import make_strings
 from tests.browser import READ_ALL, STROKES, as_pixels, chromium, draw, settled, strokes_of

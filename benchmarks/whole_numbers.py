@@ -30,9 +30,9 @@ from photographs import lighting
 
 from decoding import best_path, likeliest
 from displacement import STRIDE, WINDOW, row_of_answers, strip_input
-from inference import FONTS
 from lenet5.data.datasets import load_mnist
 from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.reading.tasks import FONTS
 from lines import numbers_in
 from read_number import NumberReader
 from reading import StripReader

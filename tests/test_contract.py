@@ -37,10 +37,11 @@ import torch
 import generate_test_digits
 import inference
 import train
-from inference import ImageClassifier
 from lenet5.data.augmentation import warp
 from lenet5.networks.weights import load_weights
-from lenet5.training import epoch, epoch_plan
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.output_file import read_done
+from lenet5.training import epoch, epoch_plan, progress
 from lenet5.training.checkpoint import first_weights
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
@@ -143,7 +144,7 @@ def test_a_second_signal_ends_at_once_and_keeps_the_last_epoch(pictures, monkeyp
 
 
 def test_a_signal_after_the_training_says_that_it_is_finished(pictures, monkeypatch, capsys):
-    monkeypatch.setattr(train, "print_summary", lambda *a: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(progress, "print_summary", lambda *a: os.kill(os.getpid(), signal.SIGINT))
     assert train.main(SHORT) == 130
     (line,) = lines(capsys.readouterr().err)
     assert line == "stopped at once; the run is finished and its outputs are written"
@@ -168,9 +169,9 @@ def test_a_signal_while_pictures_are_read_says_how_to_go_on(
         assert inference.main(flags) == status
     hint = "the same command goes on after the results in out"
     assert capsys.readouterr().err == f"{word}; {hint}\n"
-    assert len(list(inference.read_done("out", "json"))) == 4  # two whole batches
+    assert len(list(read_done("out", "json"))) == 4  # two whole batches
     assert inference.main(flags) == 0
-    assert len(list(inference.read_done("out", "json"))) == 10
+    assert len(list(read_done("out", "json"))) == 10
 
 
 # ------------------------------------------------------------ a full disk
@@ -195,7 +196,7 @@ def test_a_disk_that_gets_full_while_pictures_are_read(workdir):
     done = subprocess.run(command, **limited, capture_output=True, text=True)
     assert done.returncode == 1
     assert_one_error_line(done.stderr, "cannot write out: File too large")
-    assert 0 < len(list(inference.read_done("out", "json"))) < 10
+    assert 0 < len(list(read_done("out", "json"))) < 10
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in Path("out").read_text().splitlines()]
@@ -263,7 +264,7 @@ def test_output_on_a_full_disk_keeps_the_run(pictures, monkeypatch, capsys):
     def no_room(row, epochs, left):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(train, "epoch_line", no_room)
+    monkeypatch.setattr(progress, "epoch_line", no_room)
     assert train.main(SHORT) == 1
     (run,) = os.listdir("runs")
     assert_one_error_line(capsys.readouterr().err, "the disk is full", f"--resume runs/{run}")

@@ -19,13 +19,13 @@ import torch.nn.utils.prune as torch_prune
 import export
 import generate_test_digits
 import prune
-from inference import ImageClassifier
 from lenet5.data.datasets import split
 from lenet5.evaluation.metrics import compute_logits, evaluate
 from lenet5.evaluation.training_figures import pruning_curve
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
+from lenet5.reading.classifier import ImageClassifier
 from lenet5.runtime.errors import UserError
 from model import LeNet5, build
 from onnx_graph import onnx_model

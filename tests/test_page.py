@@ -19,10 +19,10 @@ from PIL import Image
 
 import export
 import page
-from inference import ImageClassifier
 from lenet5.imaging.preprocess import steps
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import save_weights
+from lenet5.reading.classifier import ImageClassifier
 from model import build
 from tests.browser import READ_ALL, STROKES, as_pixels, draw, hand_over, settled, wait_for
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference import ImageClassifier
+from lenet5.reading.classifier import ImageClassifier
 from segments import (
     Edge,
     Graph,

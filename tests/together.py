@@ -19,6 +19,7 @@ import inference
 import train
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.evaluation import metrics
+from lenet5.reading import classifier as classifier_module
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import UserError
 from lenet5.training import checkpoint, distillation, ema, epoch, epoch_plan, losses, training_pool
@@ -119,17 +120,17 @@ def with_signal(flags: list[str]) -> int:
 
 def reading(flags: list[str]) -> dict:
     """The status of inference.py, and the names of the files that this process has read."""
-    names, predict = [], inference.ImageClassifier.predict_batch
+    names, predict = [], classifier_module.ImageClassifier.predict_batch
 
     def predict_and_tell(classifier, paths, *prepared):
         names.extend(os.path.basename(path) for path in paths)
         return predict(classifier, paths, *prepared)
 
-    inference.ImageClassifier.predict_batch = predict_and_tell
+    classifier_module.ImageClassifier.predict_batch = predict_and_tell
     try:
         return {"status": inference.main(flags), "names": names}
     finally:
-        inference.ImageClassifier.predict_batch = predict
+        classifier_module.ImageClassifier.predict_batch = predict
 
 
 def whole_scripts() -> dict:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from inference import ImageClassifier, main
+from inference import main
 from lenet5.data.fonts import load_letters
 from lenet5.data.non_digits import (
     SHEET,
@@ -25,6 +25,7 @@ from lenet5.data.non_digits import (
 from lenet5.evaluation.confidence import evidence
 from lenet5.imaging.centring import centre_digit
 from lenet5.networks.weights import load_weights, save_weights
+from lenet5.reading.classifier import ImageClassifier
 from lenet5.training.epoch import Tally, counts
 from lenet5.training.losses import NO_CLASS, outlier_exposure
 from model import LeNet5

@@ -7,12 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from inference import ImageClassifier
 from lenet5.data.datasets import split
 from lenet5.imaging.centring import bounding_box
 from lenet5.imaging.preprocess import mnist_like
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
+from lenet5.reading.classifier import ImageClassifier
 from lenet5.runtime.errors import UserError
 from model import build
 from tests.conftest import PRETRAINED

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 import train
-from inference import ImageClassifier
 from lenet5.evaluation.metrics import evaluate, loss_function
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.lenet1998 import LeNet1998
 from lenet5.networks.registry import NETWORKS, table_of_networks
 from lenet5.networks.weights import load_weights, save_weights
+from lenet5.reading.classifier import ImageClassifier
 from lenet5.runtime.errors import UserError
 from lenet5.training.epoch import backpropagate, train_epoch
 from lenet5.training.epoch_plan import EpochPlan

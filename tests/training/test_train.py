@@ -16,9 +16,9 @@ from PIL import Image
 
 import train
 from generate_test_digits import Drawing, find_faces
-from inference import ImageClassifier
 from lenet5.data.augmentation import warp
 from lenet5.networks.weights import load_weights, save_weights, to_bytes
+from lenet5.reading.classifier import ImageClassifier
 from lenet5.training import distillation, epoch, epoch_end, epoch_plan, progress, training_pool
 from lenet5.training.recipes import DRY_EPOCHS, RECIPES
 from lenet5.training.run_folder import COLUMNS, read_metrics

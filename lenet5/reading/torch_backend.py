@@ -1,7 +1,7 @@
 """A trained network as `inference.py` asks it: 28×28 pictures to logits, by PyTorch.
 
     >>> import numpy as np
-    >>> from trained import TrainedNetwork
+    >>> from lenet5.reading.torch_backend import TrainedNetwork
     >>> network = TrainedNetwork("pretrained/lenet5.pth")
     >>> network.logits(np.zeros((1, 28, 28), np.uint8)).shape
     torch.Size([1, 10])

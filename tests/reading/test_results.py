@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import inference
-import results
+from lenet5.reading import output_file
+from lenet5.reading.output_file import Done, read_done
+from lenet5.reading.results import WRITERS, Result
 from lenet5.runtime.errors import UserError
 from read_number import NumberResult
-from results import WRITERS, Done, Result, read_done
 
 FOLDER = "folder" * 30
 PATHS = st.lists(st.sampled_from(["a.png", "b.png", "c.png", "5", "None", "\udcff.png", 'd"\n.png']))
@@ -112,7 +113,7 @@ def test_a_file_without_a_whole_result_is_begun_again(workdir, format):
 
 
 def test_a_line_longer_than_any_result_is_not_held(workdir, monkeypatch):
-    monkeypatch.setattr(results, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(output_file, "LONGEST_LINE", 1000)
     for content in ("x" * 1001, '{"path": "' + "\n" * 2000, '"' + 600 * "a\n"):
         (workdir / "out").write_text(content)
         for format in ("json", "csv"):

@@ -10,16 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
-import inference
-from inference import ImageClassifier, main
+from inference import main
 from lenet5.data import picture_files
 from lenet5.data.picture_files import find_pictures
 from lenet5.imaging.opening import PictureError
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
+from lenet5.reading import classifier as classifier_module
+from lenet5.reading import tasks
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.output_file import read_done
+from lenet5.reading.results import FIELDS
 from lenet5.runtime.errors import UserError
 from model import LeNet5
-from results import FIELDS
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 DIGITS = ROOT / "test_digits"
@@ -226,8 +229,8 @@ def test_an_output_file_is_continued(workdir, capsys, format, cut):
         assert main([*todo, "--format", format, "--output", "out"]) == 1
     assert scored == (paths[2:] if cut == 0 else ["missing.png", *paths[2:]])
     # The confidence's last digit may depend on how many pictures were read together.
-    read = [row for row, _ in inference.read_done("out", format) if row["path"] != "missing.png"]
-    whole = [row for row, _ in inference.read_done("whole", format)]
+    read = [row for row, _ in read_done("out", format) if row["path"] != "missing.png"]
+    whole = [row for row, _ in read_done("whole", format)]
     for name in ("path", "prediction", "label", "correct"):
         assert [row[name] for row in read] == [row[name] for row in whole]
     assert (workdir / "out").read_text().count("path") == (1 if format == "csv" else 5)
@@ -242,7 +245,7 @@ def test_an_output_file_is_whole_up_to_some_line_wherever_it_was_cut(workdir, fo
     data = (workdir / "out").read_bytes()
     for cut in range(len(data) + 1):
         (workdir / "cut").write_bytes(data[:cut])
-        found = list(inference.read_done("cut", format))
+        found = list(read_done("cut", format))
         assert [row["path"] for row, _ in found] == names[: len(found)]
         assert all(length <= cut for _, length in found)
     assert (len(found), found[-1][1]) == (3, len(data))
@@ -415,7 +418,7 @@ def test_importing_a_script_does_nothing(workdir):
 
 def test_default_weights_are_ones_own_first(workdir, capsys):
     save_weights("lenet5_model.pth", LeNet5())
-    assert inference.default_weights() == "lenet5_model.pth"
+    assert classifier_module.default_weights() == "lenet5_model.pth"
     assert capsys.readouterr().err == ""
 
 
@@ -458,7 +461,7 @@ def test_evaluation_of_a_folder(folder, capsys):
 
 def test_an_evaluation_agrees_with_reading(folder, classifier):
     """The same pictures, one by one and as a set."""
-    images, labels, unusable = inference.evaluation_set(str(DIGITS), classifier)
+    images, labels, unusable = tasks.evaluation_set(str(DIGITS), classifier)
     results = classifier.predict_batch(sorted(DIGITS.iterdir()))
     assert unusable == 0
     assert labels.tolist() == [result.label for result in results]
@@ -668,8 +671,8 @@ def test_figures_of_a_network_that_is_dead(workdir, capsys):
 
 @pytest.mark.parametrize("task", ["--explain", "--maps"])
 def test_a_picture_is_prepared_once(workdir, monkeypatch, figure, task):
-    steps, calls = inference.steps, []
-    monkeypatch.setattr(inference, "steps", lambda *a: calls.append(a) or steps(*a))
+    steps, calls = classifier_module.steps, []
+    monkeypatch.setattr(classifier_module, "steps", lambda *a: calls.append(a) or steps(*a))
     assert main([task, str(DIGITS / "digit_4.png"), "--weights", str(PRETRAINED)]) == 0
     assert len(calls) == 1
 

@@ -1,7 +1,7 @@
 """An exported network: what `python export.py --onnx` wrote answers without PyTorch.
 
     >>> import numpy as np
-    >>> from exported import ExportedNetwork
+    >>> from lenet5.reading.onnx_backend import ExportedNetwork
     >>> network = ExportedNetwork("lenet5.onnx")
     >>> network.logits(np.zeros((1, 28, 28), np.uint8)).shape
     (1, 10)
@@ -34,7 +34,6 @@ BATCH_SIZE = 250
 # One thread: a second one takes longer to wake up than a picture takes, and several processes
 # that read pictures do not get in each other's way.
 THREADS = 1
-
 LARGEST_FILE = 16 << 20  # bytes; the largest network has half a megabyte
 MOST_MEMORY = 512 << 20  # bytes of all states together; 250 pictures of the largest network take 40 MB
 MOST_NODES = 100  # the largest network has 34, and in eight bits 46
@@ -187,12 +186,6 @@ def check_ends(path, session, classes: int) -> None:
         (answer,) = session.run([OUTPUT], {INPUT: pictures})
     if answer.shape != (2, classes) or answer.dtype != np.float32:
         raise UserError(f"{path} gives other numbers than N×{classes} in float32; {HINT}")
-
-
-# ---------------------------------------------------------------- what is in the file
-
-# The numbers of the fields below are those of onnx.proto, which is
-# github.com/onnx/onnx/blob/main/onnx/onnx.proto; a file has no names of them.
 
 
 def check_graph(path, data: bytes) -> None:

@@ -13,12 +13,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-import exported
-from exported import ExportedNetwork, fields, integers
-from inference import ImageClassifier, main
+from inference import main
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
+from lenet5.reading import onnx_backend
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.onnx_backend import ExportedNetwork, fields, integers
 from lenet5.runtime.errors import UserError
 from model import LeNet5, build
 from onnx_graph import describe, onnx_model, quantised
@@ -60,7 +61,7 @@ def test_an_exported_network_gives_the_probabilities_of_its_weights(tmp_path, mn
     own, other = (
         ImageClassifier(path) for path in (weights, written(tmp_path / "a.onnx", *load_weights(weights)))
     )
-    images = mnist.test_images[: exported.BATCH_SIZE + 50]  # a whole batch and a part of one
+    images = mnist.test_images[: onnx_backend.BATCH_SIZE + 50]  # a whole batch and a part of one
     expected = own.probabilities(images)
     for pictures in (images, images.numpy(), images[:1].numpy(), images[:0].numpy()):
         found = other.probabilities(pictures)
@@ -397,7 +398,7 @@ def function(model):
 
 def many_nodes(model):
     node = next(n for n in model.graph.node if n.op_type == "Relu")
-    model.graph.node.extend([node] * exported.MOST_NODES)
+    model.graph.node.extend([node] * onnx_backend.MOST_NODES)
 
 
 def sparse(model):

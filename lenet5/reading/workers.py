@@ -28,7 +28,10 @@ from lenet5.runtime.errors import UserError, reason, say
 
 # What workers do: the module and its function, which takes a list of paths and `invert` and
 # gives a list with an element for each. None of these modules imports PyTorch.
-WORK = {"digits": ("preprocess", "all_mnist_like"), "numbers": ("lines", "all_numbers_in")}
+WORK = {
+    "digits": ("lenet5.imaging.preprocess", "all_mnist_like"),
+    "numbers": ("lines", "all_numbers_in"),
+}
 MOST = 16  # workers that are started unasked: the network of one process keeps up with no more
 # Unasked, workers are started when this process has prepared pictures for so many seconds, and
 # for such a share of all the time: where a network takes most of it, or who lists the paths,
@@ -55,10 +58,10 @@ class Worker:
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         try:
             self.process = subprocess.Popen(
-                [sys.executable, os.path.abspath(__file__), *WORK[work]],
+                [sys.executable, "-m", "lenet5.reading.workers", *WORK[work]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=os.environ | ONE_THREAD,
+                env=os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 **apart,
             )
         except OSError as error:

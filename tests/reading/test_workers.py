@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 import inference
-import workers
-from inference import ImageClassifier
 from lenet5.imaging.preprocess import all_mnist_like
+from lenet5.reading import workers
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.workers import Preparation, Workers
 from lenet5.runtime.errors import Stopped, UserError
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, assert_same_readings
-from workers import Preparation, Workers
 
 DIGITS = ROOT / "test_digits"
 READING = ["--weights", str(PRETRAINED), "--device", "cpu"]
@@ -183,9 +183,9 @@ def test_a_worker_imports_no_pytorch_and_no_matplotlib():
     program = f"""
 import importlib, sys
 sys.path.insert(0, {str(ROOT)!r})
-for name in {["workers", *modules]}:
+for name in {["lenet5.reading.workers", *modules]}:
     importlib.import_module(name)
-print(sorted({{"torch", "matplotlib", "dataset"}} & set(sys.modules)))
+print(sorted({{"torch", "matplotlib", "lenet5.data.datasets"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -328,7 +328,7 @@ def test_workers_end_with_the_process_that_asks_them():
     program = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
-from workers import Workers
+from lenet5.reading.workers import Workers
 some = Workers(2, "digits", "auto")
 for part in some.submit([{str(DIGITS / "digit_1.png")!r}]):
     assert part.result()[0][1] is None
