@@ -21,12 +21,12 @@ from common import ROOT, load, save
 from PIL import Image
 
 import page
-from decoding import search
 from lenet5.data.datasets import load_mnist
 from lenet5.networks.weights import load_weights
 from lenet5.reading.classifier import ImageClassifier
-from reading import StripReader
-from strings import make_strings
+from lenet5.whole_numbers.decoding import search
+from lenet5.whole_numbers.strip_reader import StripReader
+from lenet5.whole_numbers.synthetic_numbers import make_strings
 from tests.browser import READ_ALL, STROKES, as_pixels, chromium, draw, settled, strokes_of
 
 ROUNDS = 5

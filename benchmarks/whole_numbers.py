@@ -28,16 +28,16 @@ import torch
 from common import ROOT, held_out, load, median_and_range, save, spread
 from photographs import lighting
 
-from decoding import best_path, likeliest
-from displacement import STRIDE, WINDOW, row_of_answers, strip_input
 from lenet5.data.datasets import load_mnist
 from lenet5.data.fonts import load_font_digits, load_letters
 from lenet5.reading.tasks import FONTS
-from lines import numbers_in
-from read_number import NumberReader
-from reading import StripReader
-from segments import graphs_of, read_graph
-from strings import PLAIN, make_strings
+from lenet5.whole_numbers.decoding import best_path, likeliest
+from lenet5.whole_numbers.number_reader import NumberReader
+from lenet5.whole_numbers.segmentation import graphs_of, read_graph
+from lenet5.whole_numbers.space_displacement import STRIDE, WINDOW, row_of_answers, strip_input
+from lenet5.whole_numbers.strip_reader import StripReader
+from lenet5.whole_numbers.strips import numbers_in
+from lenet5.whole_numbers.synthetic_numbers import PLAIN, make_strings
 
 LENGTHS, SPACINGS, SEEDS = (1, 3, 5, 10), (20, 5, 0, -2, -4), (0, 1, 2)
 STRINGS = 200  # of each length and spacing, for each seed
@@ -85,19 +85,28 @@ def accuracy(reader: NumberReader, images, labels, seeds=SEEDS, lengths=LENGTHS,
 
 
 # What may be chosen: names in the modules that read, with other values than they have there.
-BEFORE = {"reading.WEIGHT": 1.0, "reading.PER_DIGIT": 0.0}  # where the choosing began
+BEFORE = {
+    "lenet5.whole_numbers.strip_reader.WEIGHT": 1.0,
+    "lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.0,
+}  # where the choosing began
 SETTINGS = (
     {},
     {"reader.moved": (0,)},
-    {"reading.WEIGHT": 0.7},
-    {"reading.WEIGHT": 0.5},
-    {"reading.PER_DIGIT": 0.5},
-    {"reading.PER_DIGIT": 1.0},
-    {"reading.WEIGHT": 0.7, "reading.PER_DIGIT": 0.5},  # as it is now
-    {"reading.WEIGHT": 0.5, "reading.PER_DIGIT": 0.5},
-    {"reading.CANDIDATES": 10},
-    {"reading.FLOOR": -5.0},
-    {"reading.AGREED": -0.3},
+    {"lenet5.whole_numbers.strip_reader.WEIGHT": 0.7},
+    {"lenet5.whole_numbers.strip_reader.WEIGHT": 0.5},
+    {"lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.5},
+    {"lenet5.whole_numbers.strip_reader.PER_DIGIT": 1.0},
+    {
+        "lenet5.whole_numbers.strip_reader.WEIGHT": 0.7,
+        "lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.5,
+    },  # as it is now
+    {
+        "lenet5.whole_numbers.strip_reader.WEIGHT": 0.5,
+        "lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.5,
+    },
+    {"lenet5.whole_numbers.strip_reader.CANDIDATES": 10},
+    {"lenet5.whole_numbers.strip_reader.FLOOR": -5.0},
+    {"lenet5.whole_numbers.strip_reader.AGREED": -0.3},
 )
 
 

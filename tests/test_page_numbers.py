@@ -11,15 +11,15 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 import page
-from decoding import search, spelled_at
-from displacement import BLANK
 from generate_test_digits import default_face
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.errors import UserError
-from lines import find_numbers, numbers_in
+from lenet5.whole_numbers.decoding import search, spelled_at
+from lenet5.whole_numbers.space_displacement import BLANK
+from lenet5.whole_numbers.strip_reader import StripReader
+from lenet5.whole_numbers.strips import find_numbers, numbers_in
+from lenet5.whole_numbers.synthetic_numbers import make_strings
 from model import build
-from reading import StripReader
-from strings import make_strings
 from tests.browser import READ_NUMBERS, STROKES, as_pixels, hand_over, settled, strokes_of, wait_for
 from tests.browser import draw as draw_slowly
 from tests.conftest import PRETRAINED

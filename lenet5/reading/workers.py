@@ -30,7 +30,7 @@ from lenet5.runtime.errors import UserError, reason, say
 # gives a list with an element for each. None of these modules imports PyTorch.
 WORK = {
     "digits": ("lenet5.imaging.preprocess", "all_mnist_like"),
-    "numbers": ("lines", "all_numbers_in"),
+    "numbers": ("lenet5.whole_numbers.strips", "all_numbers_in"),
 }
 MOST = 16  # workers that are started unasked: the network of one process keeps up with no more
 # Unasked, workers are started when this process has prepared pictures for so many seconds, and

@@ -21,9 +21,9 @@ from lenet5.reading import onnx_backend
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.reading.onnx_backend import ExportedNetwork, fields, integers
 from lenet5.runtime.errors import UserError
+from lenet5.whole_numbers.number_reader import NumberReader
 from model import LeNet5, build
 from onnx_graph import describe, onnx_model, quantised
-from read_number import NumberReader
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
 from tests.test_export import WEIGHTS
 

@@ -13,7 +13,7 @@ from lenet5.reading import output_file
 from lenet5.reading.output_file import Done, read_done
 from lenet5.reading.results import WRITERS, Result
 from lenet5.runtime.errors import UserError
-from read_number import NumberResult
+from lenet5.whole_numbers.number_reader import NumberResult
 
 FOLDER = "folder" * 30
 PATHS = st.lists(st.sampled_from(["a.png", "b.png", "c.png", "5", "None", "\udcff.png", 'd"\n.png']))

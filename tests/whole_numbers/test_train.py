@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import train_numbers
-from displacement import CLASSES
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.weights import load_weights
 from lenet5.runtime.errors import UserError
-from strings import NO_DIGIT, make_strings
+from lenet5.whole_numbers import train
+from lenet5.whole_numbers.space_displacement import CLASSES
+from lenet5.whole_numbers.synthetic_numbers import NO_DIGIT, make_strings
+from lenet5.whole_numbers.train import Pools, batches
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
-from train_numbers import Pools, batches
 
 FLAGS = ["--data-dir", str(ROOT / "data"), "--strings", "1000", "--windows-epochs", "1", "--epochs", "1"]
 
@@ -24,8 +24,8 @@ def short(workdir, monkeypatch):
     """Epochs of 60 numbers, and ten of each kind to validate with."""
     whole = Pools.chunk
     monkeypatch.setattr(Pools, "chunk", lambda pools, seed, count: whole(pools, seed, 60))
-    monkeypatch.setattr(train_numbers, "VALIDATION_STRINGS", 10)
-    monkeypatch.setattr(train_numbers, "SCRIBBLES", 20)
+    monkeypatch.setattr(train, "VALIDATION_STRINGS", 10)
+    monkeypatch.setattr(train, "SCRIBBLES", 20)
 
 
 def test_batches_are_numbers_about_as_long_as_each_other(mnist):
@@ -40,7 +40,7 @@ def test_batches_are_numbers_about_as_long_as_each_other(mnist):
 
 
 def test_held_out_digits_are_not_learned(mnist, monkeypatch):
-    monkeypatch.setattr(train_numbers, "SCRIBBLES", 20)
+    monkeypatch.setattr(train, "SCRIBBLES", 20)
     pools = Pools(str(ROOT / "data"), 5000)
     learned = {image.numpy().tobytes() for image in pools.images[:55_000]}
     held = {image.numpy().tobytes() for image in pools.held_out[0]}
@@ -54,8 +54,8 @@ def test_held_out_digits_are_not_learned(mnist, monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(short, monkeypatch, capsys):
-    assert train_numbers.main([*FLAGS, "--run", "whole", "--output", "whole.pth"]) == 0
-    epoch, calls = train_numbers.train_epoch, []
+    assert train.main([*FLAGS, "--run", "whole", "--output", "whole.pth"]) == 0
+    epoch, calls = train.train_epoch, []
 
     def stop_in_the_second(*arguments):
         calls.append(1)
@@ -63,12 +63,12 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(short, monkeypat
             raise UserError("stopped")
         return epoch(*arguments)
 
-    monkeypatch.setattr(train_numbers, "train_epoch", stop_in_the_second)
+    monkeypatch.setattr(train, "train_epoch", stop_in_the_second)
     flags = [*FLAGS, "--run", "parts", "--output", "parts.pth"]
-    assert train_numbers.main(flags) == 2
+    assert train.main(flags) == 2
     assert not Path("parts.pth").exists()
-    monkeypatch.setattr(train_numbers, "train_epoch", epoch)
-    assert train_numbers.main(flags) == 0
+    monkeypatch.setattr(train, "train_epoch", epoch)
+    assert train.main(flags) == 0
     whole, parts = (load_weights(name)[0].state_dict() for name in ("whole.pth", "parts.pth"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     with open("parts/metrics.csv") as file:
@@ -81,15 +81,15 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(short, monkeypat
     assert metadata["test_accuracy"] > 0.9  # of single digits, as it began
     # Other flags do not belong to this run; a damaged checkpoint is named.
     capsys.readouterr()
-    assert train_numbers.main([*flags, "--lr", "0.1"]) == 2
+    assert train.main([*flags, "--lr", "0.1"]) == 2
     assert_one_error_line(capsys.readouterr().err, "checkpoint.pth", "other flags")
     Path("parts/checkpoint.pth").write_bytes(b"no checkpoint")
-    assert train_numbers.main(flags) == 2
+    assert train.main(flags) == 2
     assert_one_error_line(capsys.readouterr().err, "checkpoint.pth", "damaged")
 
 
 def test_it_begins_as_the_network_of_single_digits(short, mnist):
-    state = train_numbers.State(train_numbers.parse_arguments(["--init-from", str(PRETRAINED)]))
+    state = train.State(train.parse_arguments(["--init-from", str(PRETRAINED)]))
     net, metadata = load_weights(PRETRAINED)
     inputs = to_input(mnist.train_images[:50], metadata["mean"], metadata["std"])
     with torch.inference_mode():
@@ -106,5 +106,5 @@ def test_it_begins_as_the_network_of_single_digits(short, mnist):
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
-    assert train_numbers.main([*map(str, flags), "--data-dir", str(ROOT / "data")]) == 2
+    assert train.main([*map(str, flags), "--data-dir", str(ROOT / "data")]) == 2
     assert_one_error_line(capsys.readouterr().err, *words)

@@ -1,6 +1,6 @@
 """Train the network that reads whole numbers.
 
-    $ python train_numbers.py --epochs 140
+    $ python -m lenet5.whole_numbers.train --epochs 140
     epoch 1  train_loss 0.89411  apart 0.9275  touching 0.775  overlapping 0.34  seconds 99.438
     ...
     epoch 20  train_loss 0.13833  apart 0.95  touching 0.9425  overlapping 0.8325  seconds 50.464
@@ -22,11 +22,6 @@ same command goes on with a run that was interrupted. Test images are looked at 
 the end, as single digits, and choose nothing.
 """
 
-from lenet5.runtime.signals import end_quietly
-
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
-
 import csv
 import io
 import sys
@@ -36,8 +31,25 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from decoding import best_path
-from displacement import (
+from lenet5.data.datasets import load_mnist, split
+from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.data.non_digits import scribbles
+from lenet5.evaluation.metrics import evaluate
+from lenet5.imaging.inputs import to_input
+from lenet5.networks.definition import LeNet5, LeNet5Conv
+from lenet5.networks.fast_forward import forward
+from lenet5.networks.weights import load_weights, save_weights, to_bytes, unpickled
+from lenet5.runtime.atomic_files import check_writable, make_folder, read_file, write_file
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, reason
+from lenet5.runtime.project_files import project_file
+from lenet5.runtime.signals import end_quietly
+from lenet5.training.checkpoint import LARGEST_CHECKPOINT
+from lenet5.training.ema import Average
+from lenet5.training.optimizers import make_optimizer, set_rate
+from lenet5.training.schedules import one_cycle
+from lenet5.whole_numbers.decoding import best_path
+from lenet5.whole_numbers.space_displacement import (
     BLANK,
     CLASSES,
     STRIDE,
@@ -48,25 +60,11 @@ from displacement import (
     window_loss,
     windows_of,
 )
-from lenet5.data.datasets import load_mnist, split
-from lenet5.data.fonts import load_font_digits, load_letters
-from lenet5.data.non_digits import scribbles
-from lenet5.evaluation.metrics import evaluate
-from lenet5.imaging.inputs import to_input
-from lenet5.networks.fast_forward import forward
-from lenet5.networks.weights import load_weights, save_weights, to_bytes, unpickled
-from lenet5.runtime.atomic_files import check_writable, make_folder, read_file, write_file
-from lenet5.runtime.cli import ArgumentParser, command_line, number
-from lenet5.runtime.errors import UserError, reason
-from lenet5.training.checkpoint import LARGEST_CHECKPOINT
-from lenet5.training.ema import Average
-from lenet5.training.optimizers import make_optimizer, set_rate
-from lenet5.training.schedules import one_cycle
-from model import LeNet5, LeNet5Conv
-from strings import NO_DIGIT, TRAINING, Strings, make_strings
+from lenet5.whole_numbers.synthetic_numbers import NO_DIGIT, TRAINING, Strings, make_strings
 
-HERE = Path(__file__).resolve().parent
-FONTS = HERE / "fonts" / "digits.npz"
+if __name__ == "__main__":
+    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
+FONTS = project_file("fonts/digits.npz")
 FONTS_TIMES = 3  # how often each digit in a font stands beside each of MNIST's once
 SCRIBBLES = 2000
 CHUNK = 1000  # numbers that are made at a time
@@ -234,9 +232,11 @@ def write_history(folder: Path, history: list[dict]) -> None:
 
 
 def parse_arguments(argv):
-    parser = ArgumentParser(prog="train_numbers.py", description="Train to read whole numbers.")
+    parser = ArgumentParser(
+        prog="-m lenet5.whole_numbers.train", description="Train to read whole numbers."
+    )
     add = parser.add_argument
-    add("--init-from", metavar="WEIGHTS", default=str(HERE / "pretrained" / "lenet5.pth"))
+    add("--init-from", metavar="WEIGHTS", default=str(project_file("pretrained/lenet5.pth")))
     add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (data)")
     add("--windows-epochs", type=number(int, 0, 100_000), default=20, help="of single windows (20)")
     add("--epochs", type=number(int, 1, 100_000), default=20, help="of whole numbers, after these (20)")

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lenet5.imaging.centring import bounding_box
-from strings import (
+from lenet5.imaging.preprocess import HEIGHT
+from lenet5.whole_numbers.synthetic_numbers import (
     CLOSEST,
     FARTHEST,
-    HEIGHT,
     MOST_DIGITS,
     NO_DIGIT,
     PLAIN,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from displacement import BLANK, STRIDE
+from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
 
 BEAM = 8  # beginnings that are kept at each window
 FAINT = 1e-3  # probability: what is less likely is not tried

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from lenet5.imaging.inputs import to_input
+from lenet5.networks.definition import LeNet5Conv
 from lenet5.networks.fast_convolution import convolve_and_pool
-from model import LeNet5Conv
-from strings import NO_DIGIT, Strings
+from lenet5.whole_numbers.synthetic_numbers import NO_DIGIT, Strings
 
 STRIDE = 2  # pixels from window to window
 MULTIPLE = 4  # the network's input is as wide as a multiple of this

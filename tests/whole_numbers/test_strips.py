@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from generate_test_digits import default_face
 from lenet5.imaging.centring import bounding_box
 from lenet5.imaging.mnist_format import DIGIT_SIDE
-from lines import (
+from lenet5.whole_numbers.strips import (
     HIGHEST,
     components,
     digit_height,

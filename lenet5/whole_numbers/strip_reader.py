@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from decoding import Spelling, probability_of, search, spelled_at
-from displacement import STRIDE, row_of_answers, strip_input
-from segments import (
+from lenet5.whole_numbers.decoding import Spelling, probability_of, search, spelled_at
+from lenet5.whole_numbers.segmentation import (
     Graph,
     digit_scores,
     graphs_of,
@@ -22,6 +21,7 @@ from segments import (
     read_graph,
     way_of,
 )
+from lenet5.whole_numbers.space_displacement import STRIDE, row_of_answers, strip_input
 
 # Rows that a strip is moved down before it is run over: the mean of three runs reads numbers
 # whose digits overlap better than one (python benchmarks/whole_numbers.py --choose).

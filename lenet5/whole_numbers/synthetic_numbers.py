@@ -1,7 +1,7 @@
 """Numbers as people write them, made on the fly from pictures of single digits.
 
     >>> from lenet5.data.datasets import load_mnist
-    >>> from strings import make_strings
+    >>> from lenet5.whole_numbers.synthetic_numbers import make_strings
     >>> mnist = load_mnist("data")
     >>> found = make_strings(mnist.train_images, mnist.train_labels, 1000, seed=0)
     >>> found.pictures.shape[:2], found.pictures.dtype

@@ -10,16 +10,16 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import read_number
-import reading as reading_module
-from displacement import STRIDE
 from generate_test_digits import default_face
 from lenet5.imaging.centring import bounding_box
 from lenet5.imaging.opening import PictureError
-from lenet5.networks.weights import save_weights
-from lines import numbers_in
-from read_number import NumberReader, label_of
-from reading import StripReader
-from strings import PLAIN, make_strings
+from lenet5.networks.weights import load_weights, save_weights
+from lenet5.whole_numbers import number_reader, strip_reader
+from lenet5.whole_numbers.number_reader import NumberReader, label_of
+from lenet5.whole_numbers.space_displacement import STRIDE
+from lenet5.whole_numbers.strip_reader import StripReader
+from lenet5.whole_numbers.strips import numbers_in
+from lenet5.whole_numbers.synthetic_numbers import PLAIN, make_strings
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
 
 # Two lines; on the first two numbers.
@@ -183,7 +183,7 @@ def test_paths_from_a_file_in_batches_of_one(pictures, capsys):
 
 def test_reject_takes_back_what_is_unsure(pictures, tmp_path, capsys):
     weights = tmp_path / "strict.pth"
-    net, metadata = read_number.load_weights(read_number.WEIGHTS[0])
+    net, metadata = load_weights(number_reader.WEIGHTS[0])
     save_weights(weights, net, **{**metadata, "reject_below": 1.5})  # nothing is so sure
     picture = pictures / "number_1984.png"
     status, out, _ = run(capsys, picture, "--weights", weights, "--reject", "--format", "json")
@@ -199,7 +199,7 @@ def test_reject_takes_back_what_is_unsure(pictures, tmp_path, capsys):
 
 
 def test_several_networks_and_one_give_their_mean(pictures):
-    first, second = read_number.WEIGHTS
+    first, second = number_reader.WEIGHTS
     strips = [strip.picture for strip in numbers_in(draw())]
     both, one, other = (
         NumberReader(weights, device="cpu").reader.shares(strips)
@@ -211,7 +211,7 @@ def test_several_networks_and_one_give_their_mean(pictures):
 
 
 def test_weights_given_several_times_are_all_used(pictures, capsys):
-    first, second = read_number.WEIGHTS
+    first, second = number_reader.WEIGHTS
     picture = pictures / "page.png"
 
     def confidence(*flags) -> float:
@@ -235,7 +235,7 @@ def test_top_k_names_the_likeliest_readings(pictures, capsys):
 
 
 def test_weights_that_lost_their_metadata_are_read_all_the_same(pictures, capsys):
-    bare = dict(torch.load(read_number.WEIGHTS[0], weights_only=True))
+    bare = dict(torch.load(number_reader.WEIGHTS[0], weights_only=True))
     torch.save(bare, "bare.pth")
     _, out, err = run(capsys, pictures / "number_1984.png", "--weights", "bare.pth")
     assert "1984 ✓" in out
@@ -269,7 +269,7 @@ def test_without_paths_the_ten_digits_are_read(workdir, capsys):
     [
         (["--weights", "none.pth"], ["none.pth"]),
         (["--weights", PRETRAINED], ["lenet5.pth", "does not read whole numbers"]),
-        (["--digit-weights", read_number.WEIGHTS[0]], ["does not read the ten digits"]),
+        (["--digit-weights", number_reader.WEIGHTS[0]], ["does not read the ten digits"]),
         (["--plot", "no/folder.png"], ["no/folder.png"]),
         (["--output", "no/folder"], ["no/folder"]),
     ],
@@ -320,7 +320,7 @@ def test_where_the_readers_differ_the_best_product_wins(mnist, monkeypatch, sure
         found[:, 3] = sure
         return found
 
-    monkeypatch.setattr(reading_module, "row_of_answers", unsure(round((x + width / 2) / STRIDE)))
+    monkeypatch.setattr(strip_reader, "row_of_answers", unsure(round((x + width / 2) / STRIDE)))
     reader = StripReader([(None, 0.0, 1.0)], logits, choices=2)
     (reading,) = reader.read([made.pictures[0, :, : int(made.widths[0])].numpy()])
     assert reading.text == answer  # e^4 to 1 for 8, e^sure to 1 for 3
@@ -334,6 +334,6 @@ def test_where_the_readers_differ_the_best_product_wins(mnist, monkeypatch, sure
     assert {first, second} == {"3", "8"}
     assert first == answer
     # e^4 for 8, e^sure for 3, which is not counted beyond FLOOR.
-    odds = reading_module.WEIGHT * min(sure, -reading_module.FLOOR) - 4.0
+    odds = strip_reader.WEIGHT * min(sure, -strip_reader.FLOOR) - 4.0
     assert share / rest == pytest.approx(np.exp(abs(odds)), rel=0.1)
     assert share + rest == pytest.approx(1.0, abs=0.01)

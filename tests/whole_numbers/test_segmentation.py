@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lenet5.reading.classifier import ImageClassifier
-from segments import (
+from lenet5.whole_numbers.segmentation import (
     Edge,
     Graph,
     best_way,
@@ -20,7 +20,7 @@ from segments import (
     read_graph,
     way_of,
 )
-from strings import PLAIN, make_strings
+from lenet5.whole_numbers.synthetic_numbers import PLAIN, make_strings
 from tests.conftest import PRETRAINED
 
 CLEAN = PLAIN._replace(noise=0.0)

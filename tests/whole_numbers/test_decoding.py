@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from decoding import align, best_path, likeliest, probability_of, search, spelled_at
-from displacement import BLANK, STRIDE
+from lenet5.whole_numbers.decoding import align, best_path, likeliest, probability_of, search, spelled_at
+from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
 
 WINDOWS = 4  # 11^4 rows are few enough to try them all
 

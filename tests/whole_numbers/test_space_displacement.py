@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from displacement import (
+from lenet5.imaging.inputs import to_input
+from lenet5.whole_numbers.space_displacement import (
     BLANK,
     CLASSES,
     JITTER,
@@ -23,9 +24,8 @@ from displacement import (
     window_targets,
     windows_of,
 )
-from lenet5.imaging.inputs import to_input
+from lenet5.whole_numbers.synthetic_numbers import MOST_DIGITS, NO_DIGIT, Strings, make_strings
 from model import LeNet5Conv
-from strings import MOST_DIGITS, NO_DIGIT, Strings, make_strings
 
 
 @pytest.fixture(scope="module")
