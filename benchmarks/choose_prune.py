@@ -11,7 +11,7 @@ import sys
 
 from common import ROOT, load, print_settings, run_training, two_at_a_time, work_folder
 
-from prune import prune
+from lenet5.export.pruning import prune
 
 SEEDS = (101, 102)  # not those of the published figures
 KEEP = 0.05

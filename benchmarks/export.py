@@ -28,7 +28,7 @@ WAYS = ("PyTorch", "float32", "int8")
 
 
 def accuracy(model, inputs, labels) -> float:
-    from onnx_graph import run_onnx
+    from lenet5.export.onnx_graph import run_onnx
 
     return float((run_onnx(model, inputs).argmax(axis=1) == labels.numpy()).mean())
 
@@ -65,13 +65,14 @@ def kept(arch: str) -> dict:
 
 def models():
     """The shipped network, its ONNX graphs in float32 and int8, and held-out images as its inputs."""
-    import export
+    from lenet5.export import writers
+    from lenet5.export.onnx_graph import onnx_model
+    from lenet5.export.quantization import quantised
     from lenet5.networks.weights import load_weights
-    from onnx_graph import onnx_model, quantised
 
     net, metadata = load_weights(ROOT / "pretrained" / "lenet5.pth")
-    source = export.Source("", net, metadata, str(ROOT / "data"))
-    images, labels = export.calibration_images(source, export.own_data(source)), held_out()
+    source = writers.Source("", net, metadata, str(ROOT / "data"))
+    images, labels = writers.calibration_images(source, writers.own_data(source)), held_out()
     whole = onnx_model(net, metadata)
     small = quantised(whole, source.inputs(images).numpy())
     return net.eval(), whole, small, source.inputs(labels[0])
@@ -80,8 +81,9 @@ def models():
 def ways(made: tuple, threads: int, batch_size: int) -> dict:
     """A function for each way that reads one batch, of what `models` has made."""
     import torch
+    from onnx_graph import INPUT, OUTPUT
 
-    from onnx_graph import INPUT, OUTPUT, session_of
+    from lenet5.export.onnx_graph import session_of
 
     torch.set_num_threads(threads)
     net, whole, small, inputs = made
@@ -124,18 +126,19 @@ def measure_times() -> list[dict]:
 
 def choices() -> None:
     """Held-out accuracy of some ways to quantise, for every architecture."""
-    import export
+    from lenet5.export import writers
+    from lenet5.export.onnx_graph import onnx_model
+    from lenet5.export.quantization import quantised
     from lenet5.networks.registry import NETWORKS
     from lenet5.networks.weights import load_weights
-    from onnx_graph import onnx_model, quantised
 
     images, labels = held_out()
     for arch in NETWORKS:
         net, metadata = load_weights(ROOT / "pretrained" / f"{arch}.pth")
-        source = export.Source("", net, metadata, str(ROOT / "data"))
+        source = writers.Source("", net, metadata, str(ROOT / "data"))
         whole = onnx_model(net, metadata)
         inputs = source.inputs(images).numpy()
-        chosen = source.inputs(export.calibration_images(source, export.own_data(source))).numpy()
+        chosen = source.inputs(writers.calibration_images(source, writers.own_data(source))).numpy()
         words = [f"float32 {accuracy(whole, inputs, labels):.2%}"]
         for name, count, changes in (
             ("chosen", len(chosen), {}),

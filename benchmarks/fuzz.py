@@ -253,10 +253,11 @@ def onnx_files() -> list[bytes]:
     import numpy as np
     import torch
 
+    from lenet5.export.onnx_graph import describe, onnx_model
+    from lenet5.export.quantization import quantised
     from lenet5.networks.registry import NETWORKS
     from lenet5.networks.weights import default_metadata
     from model import build
-    from onnx_graph import describe, onnx_model, quantised
 
     torch.manual_seed(0)
     more = {"temperature": 1.5, "reject_below": 0.4, "least_evidence": 0.1, "non_digits": True}

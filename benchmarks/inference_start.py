@@ -30,8 +30,8 @@ WEIGHTS = ROOT / "pretrained" / "lenet5.pth"
 
 def export(path: Path) -> None:
     """Write what `python export.py --onnx` writes, without its look at the test images."""
+    from lenet5.export.onnx_graph import onnx_model
     from lenet5.networks.weights import load_weights
-    from onnx_graph import onnx_model
 
     path.write_bytes(onnx_model(*load_weights(WEIGHTS)).SerializeToString(deterministic=True))
 

@@ -20,8 +20,8 @@ import numpy as np
 from common import ROOT, load, save
 from PIL import Image
 
-import page
 from lenet5.data.datasets import load_mnist
+from lenet5.export import html_page
 from lenet5.networks.weights import load_weights
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.whole_numbers.decoding import search
@@ -62,7 +62,7 @@ def agreement(tab, weights: Path) -> dict:
 
 def number_agreement(tab) -> dict:
     """The page's numbers beside those of Python's network and search, on the same strips."""
-    net, metadata = load_weights(page.NUMBERS)
+    net, metadata = load_weights(html_page.NUMBERS)
     reader = StripReader([(net.eval(), metadata["mean"], metadata["std"])], classify=None, moved=(0,))
     mnist = load_mnist(ROOT / "data")
     made = make_strings(mnist.test_images, mnist.test_labels, NUMBERS, 0, lengths=(1, 6))
@@ -86,7 +86,7 @@ def measure() -> dict:
     results = load("page")
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         path = Path(folder) / "digit_reader.html"
-        page.write(path, *WEIGHTS[:1], WEIGHTS[1:])
+        html_page.write(path, *WEIGHTS[:1], WEIGHTS[1:])
         results["bytes"] = path.stat().st_size
         results["browser"] = f"Chromium {browser.version}"
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -105,7 +105,7 @@ def measure() -> dict:
 def picture(path: str, digit: int, number: str | None, width: int) -> None:
     """The page as it is when a digit was drawn, or a number."""
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        page.write(Path(folder) / "digit_reader.html", *WEIGHTS[:1], WEIGHTS[1:])
+        html_page.write(Path(folder) / "digit_reader.html", *WEIGHTS[:1], WEIGHTS[1:])
         tab = browser.new_page(viewport={"width": width, "height": 900})
         tab.goto((Path(folder) / "digit_reader.html").as_uri())
         if number is not None:

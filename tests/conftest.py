@@ -83,10 +83,10 @@ def browser():
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
-    import page
+    from lenet5.export import html_page
 
     path = tmp_path_factory.mktemp("page") / "digit_reader.html"
-    page.write(path, PRETRAINED)
+    html_page.write(path, PRETRAINED)
     return path
 
 

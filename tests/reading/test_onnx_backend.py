@@ -14,6 +14,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from inference import main
+from lenet5.export.onnx_graph import describe, onnx_model
+from lenet5.export.quantization import quantised
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
@@ -23,9 +25,8 @@ from lenet5.reading.onnx_backend import ExportedNetwork, fields, integers
 from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers.number_reader import NumberReader
 from model import LeNet5, build
-from onnx_graph import describe, onnx_model, quantised
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
-from tests.test_export import WEIGHTS
+from tests.export.test_export import WEIGHTS
 
 DIGITS = ROOT / "test_digits"
 

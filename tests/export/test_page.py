@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import export
-import page
+from lenet5.export import html_page
 from lenet5.imaging.preprocess import steps
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import save_weights
@@ -65,7 +65,7 @@ def test_page_reads_1000_test_images_and_the_drawn_digits_as_pytorch_does(tab, m
 @pytest.mark.parametrize("arch", NETWORKS)
 def test_page_computes_every_network_of_the_family(browser, mnist, tmp_path, arch):
     weights = PRETRAINED.with_name(f"{arch}.pth")
-    page.write(tmp_path / "page.html", weights, [])
+    html_page.write(tmp_path / "page.html", weights, [])
     tab = browser.new_page()
     tab.goto((tmp_path / "page.html").as_uri())
     digits = mnist.test_images[:20]
@@ -80,14 +80,14 @@ def test_page_computes_every_network_of_the_family(browser, mnist, tmp_path, arc
 def test_packed_numbers_are_rounded_to_24_bits(tab, largest):
     numbers = np.random.default_rng(0).uniform(-1, 1, 999)
     numbers = (largest * np.concatenate([[1, -1, 0], numbers])).astype(np.float32)
-    step, text = page.packed(numbers)
+    step, text = html_page.packed(numbers)
     found = np.array(tab.evaluate("packed => [...unpacked(packed)]", {"step": step, "text": text}))
     # Half a step of the 2²³, and the rounding to float32.
     np.testing.assert_allclose(found, numbers, rtol=2**-24, atol=0.51 * largest / 2**23)
 
 
 def test_tensor_of_zeros_can_be_packed(tab):
-    step, text = page.packed(np.zeros(5, np.float32))
+    step, text = html_page.packed(np.zeros(5, np.float32))
     assert tab.evaluate("packed => [...unpacked(packed)]", {"step": step, "text": text}) == [0] * 5
 
 
@@ -384,7 +384,7 @@ def test_names_of_classes_stay_text(browser, tmp_path):
     net = build("lenet5", 2)
     names = ["</script><script>hacked = 1</script>", "<img src=x onerror=hacked=1> /*scripts*/"]
     save_weights(tmp_path / "odd.pth", net, classes=names)
-    page.write(tmp_path / "odd.html", tmp_path / "odd.pth")
+    html_page.write(tmp_path / "odd.html", tmp_path / "odd.pth")
     tab = browser.new_page()
     tab.goto((tmp_path / "odd.html").as_uri())
     assert tab.locator("#bars li span:first-child").first.inner_text() == names[0]
@@ -416,14 +416,16 @@ def test_export_writes_the_page_with_the_networks_that_are_asked_for(workdir, ca
 
 def test_networks_of_one_name_are_told_apart(tmp_path):
     (tmp_path / "lenet5.pth").write_bytes(PRETRAINED.read_bytes())
-    names = [network["name"] for network in page.networks(PRETRAINED, [tmp_path / "lenet5.pth", OWN])]
+    names = [
+        network["name"] for network in html_page.networks(PRETRAINED, [tmp_path / "lenet5.pth", OWN])
+    ]
     assert names == [str(PRETRAINED), str(tmp_path / "lenet5.pth"), "lenet5-1998", "lenet5-numbers"]
 
 
 def test_paper_s_network_is_not_beside_weights_of_other_classes(tmp_path):
     net = build("lenet5", 2)
     save_weights(tmp_path / "two.pth", net, classes=["cat", "dog"])
-    assert [network["name"] for network in page.networks(tmp_path / "two.pth")] == ["two"]
+    assert [network["name"] for network in html_page.networks(tmp_path / "two.pth")] == ["two"]
 
 
 def test_wrong_use_of_html_is_one_line_with_status_2(workdir, capsys):
@@ -447,7 +449,7 @@ def test_draw_serves_the_page_on_loopback_until_ctrl_c(tmp_path):
         address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
         with urllib.request.urlopen(address, timeout=30) as answer:
             assert answer.headers["Content-Type"].startswith("text/html")
-            assert answer.read() == page.html(page.networks(PRETRAINED, [OWN]))
+            assert answer.read() == html_page.html(html_page.networks(PRETRAINED, [OWN]))
         # A browser that goes away in the middle is nothing to tell of.
         with socket.create_connection(("127.0.0.1", int(address.split(":")[2][:-1]))) as gone:
             gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -18,17 +18,18 @@ import torch.nn.utils.prune as torch_prune
 
 import export
 import generate_test_digits
-import prune
-from lenet5.data.datasets import split
+from lenet5.data.datasets import load_dataset, split
 from lenet5.evaluation.metrics import compute_logits, evaluate
 from lenet5.evaluation.training_figures import pruning_curve
+from lenet5.export import pruning as pruning_module
+from lenet5.export import writers
+from lenet5.export.onnx_graph import onnx_model
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.runtime.errors import UserError
 from model import LeNet5, build
-from onnx_graph import onnx_model
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 EXAMPLE = ROOT / "examples" / "lenet5_numpy.py"
@@ -57,7 +58,7 @@ def exported(tmp_path_factory):
 def few_images(mnist, monkeypatch):
     """MNIST with so few test images that seven networks are compared in a moment."""
     few = mnist._replace(test_images=mnist.test_images[:50], test_labels=mnist.test_labels[:50])
-    monkeypatch.setattr(export, "load_mnist", lambda folder: few)
+    monkeypatch.setattr(writers, "load_mnist", lambda folder: few)
     return few
 
 
@@ -144,7 +145,7 @@ def spoiled(net, metadata):
 
 
 def test_a_graph_that_computes_something_else_is_not_written(workdir, few_images, monkeypatch, capsys):
-    monkeypatch.setattr(export, "onnx_model", spoiled)
+    monkeypatch.setattr(writers, "onnx_model", spoiled)
     assert export.main([*WEIGHTS, "--onnx", "a.onnx"]) == 2
     assert_one_error_line(capsys.readouterr().err, "differ from PyTorch's", "nothing is written")
     assert os.listdir() == []
@@ -190,28 +191,28 @@ def test_int8_reads_as_well_in_a_third_of_the_bytes(exported, mnist):
 
 
 def test_int8_is_not_calibrated_on_images_that_it_is_judged_on(mnist, pretrained):
-    source = export.Source("", *pretrained, "")
-    train, held = export.parts(source, mnist.train_labels)
+    source = writers.Source("", *pretrained, "")
+    train, held = writers.parts(source, mnist.train_labels)
     assert held.equal(split(mnist.train_labels, 5000, 0)[1])
     assert not set(train.tolist()) & set(held.tolist())
     without = source._replace(metadata={**pretrained[1], "val_size": 0})
-    assert len(export.parts(without, mnist.train_labels)[1]) == 5000
+    assert len(writers.parts(without, mnist.train_labels)[1]) == 5000
 
 
 @pytest.mark.parametrize(("right", "status"), [(4950, 0), (4945, 0), (4944, 2)])
 def test_int8_may_cost_a_tenth_of_a_point(workdir, mnist, monkeypatch, right, status):
     """5 of 5,000 images, to the image."""
-    monkeypatch.setattr(export, "load_dataset", lambda name, folder: mnist)
-    monkeypatch.setattr(export, "quantised", lambda model, inputs: model)
-    monkeypatch.setattr(export, "accuracies", lambda *arguments: [4950 / 5000, right / 5000])
+    monkeypatch.setattr(writers, "load_dataset", lambda name, folder: mnist)
+    monkeypatch.setattr(writers, "quantised", lambda model, inputs: model)
+    monkeypatch.setattr(writers, "accuracies", lambda *arguments: [4950 / 5000, right / 5000])
     assert export.main([*WEIGHTS, "--int8", "a.onnx"]) == status
     assert os.path.exists("a.onnx") == (status == 0)
 
 
 def test_int8_that_reads_worse_is_not_written(workdir, mnist, monkeypatch, capsys):
-    monkeypatch.setattr(export, "load_dataset", lambda name, folder: mnist)
+    monkeypatch.setattr(writers, "load_dataset", lambda name, folder: mnist)
     monkeypatch.setattr(
-        export,
+        writers,
         "quantised",
         lambda model, inputs: onnx_model(*load_weights(ROOT / "pretrained/lenet-gap.pth")),
     )
@@ -301,7 +302,7 @@ def test_pruned_weights_are_weights_as_before(pictures, capsys):
     assert nonzero(state) == 6171
     net, metadata = load_weights("after.pth")
     assert metadata["parameters_left"] == 6171
-    data = export.load_dataset("pictures")
+    data = load_dataset("pictures")
     inputs = to_input(data.test_images, metadata["mean"], metadata["std"])
     assert metadata["test_accuracy"] == evaluate(net, inputs, data.test_labels).accuracy
     assert {name: metadata[name] for name in ("arch", "classes", "recipe", "epochs", "seed")} == {
@@ -319,9 +320,9 @@ def test_other_classes_are_not_learned_instead(pictures, capsys):
 @pytest.mark.slow
 def test_what_is_left_out_stays_out(pictures):
     silent = {"epochs": 1, "say": lambda line: None}
-    first = prune.prune("before.pth", 0.2, **silent)
-    save_weights("first.pth", first.net, **prune.metadata_of(first, pictures))
-    second = prune.prune("first.pth", 0.1, **silent)
+    first = pruning_module.prune("before.pth", 0.2, **silent)
+    save_weights("first.pth", first.net, **pruning_module.metadata_of(first, pictures))
+    second = pruning_module.prune("first.pth", 0.1, **silent)
     for name, tensor in second.net.state_dict().items():
         if name.endswith("weight"):
             assert not ((first.net.state_dict()[name] == 0) & (tensor != 0)).any()
@@ -329,10 +330,10 @@ def test_what_is_left_out_stays_out(pictures):
 
 def test_more_than_is_left_does_not_come_back():
     net = LeNet5()
-    first, second = prune.Pruning(net, 0.1), None
+    first, second = pruning_module.Pruning(net, 0.1), None
     first.cut(1.0)
     first.apply()
-    second = prune.Pruning(net, 0.5)
+    second = pruning_module.Pruning(net, 0.5)
     for progress in (0.0, 0.3, 1.0):
         second.cut(progress)
         assert all(torch.equal(a, b) for a, b in zip(first.masks, second.masks, strict=True))
@@ -340,7 +341,7 @@ def test_more_than_is_left_does_not_come_back():
 
 @pytest.mark.slow
 def test_the_same_pruning_gives_the_same_weights(pictures):
-    runs = [prune.prune("before.pth", 0.1, epochs=1, say=lambda line: None) for _ in range(2)]
+    runs = [pruning_module.prune("before.pth", 0.1, epochs=1, say=lambda line: None) for _ in range(2)]
     for one, other in zip(*(run.net.state_dict().values() for run in runs), strict=True):
         assert torch.equal(one, other)
 
@@ -348,7 +349,7 @@ def test_the_same_pruning_gives_the_same_weights(pictures):
 def test_the_smallest_of_all_layers_are_left_out_as_pytorch_does_it():
     net, other = LeNet5(), LeNet5()
     other.load_state_dict(net.state_dict())
-    pruning = prune.Pruning(net, 0.05)
+    pruning = pruning_module.Pruning(net, 0.05)
     pruning.cut(1.0)
     pruning.apply()
     layers = [(layer, "weight") for layer in (other.c1, other.c3, other.c5, other.f6, other.output)]
@@ -366,7 +367,7 @@ def test_the_smallest_of_all_layers_are_left_out_as_pytorch_does_it():
     [(0, 1), (0.125, 0.1 + 0.9 * 27 / 64), (0.25, 0.1 + 0.9 / 8), (0.5, 0.1), (1, 0.1)],
 )
 def test_weights_go_fast_at_first(progress, share):
-    pruning = prune.Pruning(LeNet5(), 0.1, cutting=0.5)
+    pruning = pruning_module.Pruning(LeNet5(), 0.1, cutting=0.5)
     pruning.cut(progress)
     assert pruning.others + sum(int(mask.sum()) for mask in pruning.masks) == round(share * 61_706)
 
@@ -374,21 +375,25 @@ def test_weights_go_fast_at_first(progress, share):
 @pytest.mark.parametrize("arch", NETWORKS)
 def test_every_network_can_be_pruned(arch):
     net = build(arch)
-    pruning = prune.Pruning(net, 0.5)
+    pruning = pruning_module.Pruning(net, 0.5)
     pruning.cut(1.0)
     pruning.apply()
     assert abs(pruning.parameters_left() / pruning.all - 0.5) < 0.01
 
 
 def test_pruned_weights_go_on_with_what_they_were_trained_on(pretrained):
-    settings = prune.settings_for("w.pth", pretrained[1], 3, 0.001)
+    settings = pruning_module.settings_for("w.pth", pretrained[1], 3, 0.001)
     assert settings["non_digits"]
     assert settings["few_pixels"]
     assert (settings["seed"], settings["val_size"]) == (0, 5000)  # the same images stay held out
     assert (settings["epochs"], settings["lr"], settings["init_from"]) == (3, 0.001, "w.pth")
-    teacher = prune.settings_for("w.pth", {**pretrained[1], "recipe": "record", "val_size": 0}, 3, 0.1)
+    teacher = pruning_module.settings_for(
+        "w.pth", {**pretrained[1], "recipe": "record", "val_size": 0}, 3, 0.1
+    )
     assert (teacher["teacher"], teacher["val_size"]) == (None, 0)
-    quick = prune.settings_for("w.pth", {**pretrained[1], "recipe": "quick", "val_size": 0}, 3, 0.1)
+    quick = pruning_module.settings_for(
+        "w.pth", {**pretrained[1], "recipe": "quick", "val_size": 0}, 3, 0.1
+    )
     assert (quick["epochs"], quick["max_steps"]) == (3, None)
 
 
@@ -440,7 +445,7 @@ def test_the_curve_is_a_picture_of_a_thousand_pixels(tmp_path):
 def test_nothing_asked_for(workdir, capsys):
     assert export.main([]) == 2
     assert_one_error_line(
-        capsys.readouterr().err, "say what to write", *(f"--{name} FILE" for name in export.EXPORTS)
+        capsys.readouterr().err, "say what to write", *(f"--{name} FILE" for name in writers.EXPORTS)
     )
 
 
@@ -482,7 +487,7 @@ def test_no_data_to_compare_with(workdir, monkeypatch, capsys):
     def none(folder):
         raise UserError(f"mnist is not to be had in {folder}")
 
-    monkeypatch.setattr(export, "load_mnist", none)
+    monkeypatch.setattr(writers, "load_mnist", none)
     assert export.main([*WEIGHTS, "--onnx", "a.onnx", "--data-dir", "elsewhere"]) == 2
     assert_one_error_line(capsys.readouterr().err, "mnist is not to be had in elsewhere")
     assert os.listdir() == []
@@ -497,7 +502,7 @@ def test_a_full_disk(workdir, few_images, capsys):
 
 
 def test_ctrl_c_leaves_no_half_a_file(workdir, few_images, monkeypatch, capsys):
-    monkeypatch.setattr(export, "run_onnx", lambda *a: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(writers, "run_onnx", lambda *a: os.kill(os.getpid(), signal.SIGINT))
     assert export.main([*WEIGHTS, "--onnx", "a.onnx"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert os.listdir() == []

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from lenet5.networks.definition import LeNet5Conv
 from lenet5.networks.operations import operations
 from lenet5.reading.classifier import PRETRAINED, ImageClassifier
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers.space_displacement import CLASSES
-from model import LeNet5Conv
 
 WEB = Path(__file__).resolve().parent / "web"
 NUMBERS = PRETRAINED.with_name("lenet5-numbers.pth")  # reads whole numbers, where classes are digits

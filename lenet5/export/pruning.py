@@ -23,6 +23,7 @@ from torch import nn
 
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.data.datasets import DATASETS
+from lenet5.networks.definition import count_parameters
 from lenet5.networks.weights import load_weights
 from lenet5.runtime.errors import UserError
 from lenet5.training.checkpoint import Run
@@ -34,7 +35,6 @@ from lenet5.training.progress import columns, epoch_line
 from lenet5.training.recipes import RECIPES
 from lenet5.training.schedules import SCHEDULES
 from lenet5.training.training_pool import Data
-from model import count_parameters
 
 EPOCHS, RATE = 10, 4e-3  # chosen on validation images: benchmarks/choose_prune.py
 CUTTING = 0.5  # of the steps, in which weights are left out; in the others the rest settles

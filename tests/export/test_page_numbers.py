@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-import page
 from generate_test_digits import default_face
+from lenet5.export import html_page
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers.decoding import search, spelled_at
@@ -34,7 +34,7 @@ ROUNDED = 1e-3
 @pytest.fixture(scope="module")
 def reader():
     """The network over the strip, in Python; what reads segments is not on the page."""
-    net, metadata = load_weights(page.NUMBERS)
+    net, metadata = load_weights(html_page.NUMBERS)
     return StripReader([(net.eval(), metadata["mean"], metadata["std"])], classify=None, moved=(0,))
 
 
@@ -477,7 +477,7 @@ def test_everything_has_a_name_for_those_who_cannot_see_it(numbers):
 
 def test_numbers_are_not_read_beside_classes_that_are_no_digits(browser, tmp_path):
     save_weights(tmp_path / "two.pth", build("lenet5", 2), classes=["cat", "dog"])
-    page.write(tmp_path / "two.html", tmp_path / "two.pth")
+    html_page.write(tmp_path / "two.html", tmp_path / "two.pth")
     tab = browser.new_page()
     tab.goto((tmp_path / "two.html").as_uri())
     assert tab.is_hidden("#modes")
@@ -486,23 +486,23 @@ def test_numbers_are_not_read_beside_classes_that_are_no_digits(browser, tmp_pat
 
 def test_own_network_of_numbers_takes_the_place_of_the_shipped_one(tmp_path):
     own = tmp_path / "own-numbers.pth"
-    net, metadata = load_weights(page.NUMBERS)
+    net, metadata = load_weights(html_page.NUMBERS)
     save_weights(own, net, classes=metadata["classes"])
-    names = [network["name"] for network in page.networks(PRETRAINED, [own])]
+    names = [network["name"] for network in html_page.networks(PRETRAINED, [own])]
     assert names == ["lenet5", "own-numbers"]
 
 
 def test_page_with_a_larger_network_has_no_room_for_the_paper_s(tmp_path):
-    names = page.write(tmp_path / "page.html", PRETRAINED.with_name("lenet5-padded.pth"))
+    names = html_page.write(tmp_path / "page.html", PRETRAINED.with_name("lenet5-padded.pth"))
     assert names == ["lenet5-padded", "lenet5-numbers"]
-    assert (tmp_path / "page.html").stat().st_size <= page.MOST_BYTES
+    assert (tmp_path / "page.html").stat().st_size <= html_page.MOST_BYTES
     # Whoever names it gets it.
-    named = page.networks(PRETRAINED.with_name("lenet5-padded.pth"), [OWN])
+    named = html_page.networks(PRETRAINED.with_name("lenet5-padded.pth"), [OWN])
     assert [network["name"] for network in named] == ["lenet5-padded", "lenet5-1998", "lenet5-numbers"]
 
 
 def test_networks_that_have_no_place_are_refused_in_a_line():
     with pytest.raises(UserError, match="reads whole numbers: name it after --beside"):
-        page.networks(page.NUMBERS)
+        html_page.networks(html_page.NUMBERS)
     with pytest.raises(UserError, match="more than one network of whole numbers"):
-        page.networks(PRETRAINED, [page.NUMBERS, page.NUMBERS])
+        html_page.networks(PRETRAINED, [html_page.NUMBERS, html_page.NUMBERS])
