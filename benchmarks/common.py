@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
 
-from lenet5.runtime.atomic_files import md5, write_file  # noqa: E402  (after the path is set)
+from lenet5.runtime.atomic_files import md5, write_file
 
 
 def machine() -> dict:

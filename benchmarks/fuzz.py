@@ -522,7 +522,7 @@ def serve(connection, seed: int) -> None:
     CLASSIFIER = ImageClassifier(PRETRAINED, device="cpu")
     CLASSIFIER.predict(drawing(3))
     Image.init()
-    for module in ("train", "nondigits"):
+    for module in ("train", "lenet5.data.non_digits"):
         __import__(module)
     resource.setrlimit(resource.RLIMIT_AS, (WHOLE_MEMORY, WHOLE_MEMORY))
     imported = megabytes("VmRSS")

@@ -36,8 +36,10 @@ from PIL import Image
 import generate_test_digits
 import inference
 import train
+from lenet5.networks.weights import load_weights
 from lenet5.runtime import atomic_files
 from lenet5.training import epoch_plan, training_pool
+from lenet5.training.run_folder import read_metrics
 
 WEIGHTS = "lenet5_model.pth"
 PER_DIGIT = 20  # pictures
@@ -226,7 +228,7 @@ def fail_from(chosen: int, code: int, number: int) -> None:
 
 def rows_of(folder: Path) -> list[dict]:
     """The metrics of a run but for the seconds, which are never the same."""
-    rows = train.read_metrics(folder) if (folder / "metrics.csv").exists() else []
+    rows = read_metrics(folder) if (folder / "metrics.csv").exists() else []
     return [{**row, "seconds": None} for row in rows]
 
 

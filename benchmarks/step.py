@@ -35,7 +35,6 @@ def measure() -> list[dict]:
     import torch
     import torch.nn.functional as F
 
-    import model
     from lenet5.data.augmentation import (
         AUGMENTATIONS,
         largest_of_neighbours,
@@ -44,10 +43,12 @@ def measure() -> list[dict]:
         redraw,
         warp,
     )
+    from lenet5.networks import fast_forward
     from lenet5.training.epoch import backpropagate
+    from model import LeNet5
 
     torch.manual_seed(0)
-    net = model.LeNet5()
+    net = LeNet5()
     inputs, labels = torch.randn(256, 1, 32, 32), torch.randint(10, (256,))
     many = torch.randn(500, 1, 32, 32)
     maps = random_maps(256, AUGMENTATIONS["affine"], 32, torch.Generator())
@@ -58,7 +59,7 @@ def measure() -> list[dict]:
 
     def evaluation():
         with torch.inference_mode():
-            net(many)
+            fast_forward.forward(net, many)
 
     def plain(convolution, x):
         return F.max_pool2d(convolution(x), 2)
@@ -71,7 +72,7 @@ def measure() -> list[dict]:
         row["pens"] = milliseconds(lambda: redraw(inputs, pens))
         row["neighbours"] = milliseconds(lambda: largest_of_neighbours(inputs))
         row["pooled"] = milliseconds(lambda: F.max_pool2d(inputs, 3, stride=1, padding=1))
-        with mock.patch.object(model, "convolve_and_pool", plain):
+        with mock.patch.object(fast_forward, "convolve_and_pool", plain):
             row["plain_step"] = milliseconds(step)
             row["plain_evaluation"] = milliseconds(evaluation)
             row["plain_rounded_step"] = milliseconds(lambda: step(torch.bfloat16))

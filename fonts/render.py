@@ -21,7 +21,7 @@ from PIL import ImageFont
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from generate_test_digits import (  # noqa: E402
+from generate_test_digits import (
     MISSING,
     OVERSAMPLING,
     draw_digit,
@@ -29,10 +29,10 @@ from generate_test_digits import (  # noqa: E402
     is_symbol_font,
     load_face,
 )
-from lenet5.imaging.preprocess import mnist_like  # noqa: E402
+from lenet5.imaging.preprocess import mnist_like
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.cli import ArgumentParser, command_line
-from lenet5.runtime.errors import UserError, reason, say  # noqa: E402  (after the path is set)
+from lenet5.runtime.errors import UserError, reason, say
 
 PACKAGES = Path(__file__).with_name("packages.txt")  # a name a line
 SIZE = 96  # pixels, the side of the sheet that a digit is drawn on

@@ -41,7 +41,7 @@ from lenet5.data.augmentation import warp
 from lenet5.networks.weights import load_weights
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.reading.output_file import read_done
-from lenet5.training import epoch, epoch_plan, progress
+from lenet5.training import epoch, epoch_plan
 from lenet5.training.checkpoint import first_weights
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
@@ -144,7 +144,7 @@ def test_a_second_signal_ends_at_once_and_keeps_the_last_epoch(pictures, monkeyp
 
 
 def test_a_signal_after_the_training_says_that_it_is_finished(pictures, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "print_summary", lambda *a: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(train, "print_summary", lambda *a: os.kill(os.getpid(), signal.SIGINT))
     assert train.main(SHORT) == 130
     (line,) = lines(capsys.readouterr().err)
     assert line == "stopped at once; the run is finished and its outputs are written"
@@ -264,7 +264,7 @@ def test_output_on_a_full_disk_keeps_the_run(pictures, monkeypatch, capsys):
     def no_room(row, epochs, left):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(progress, "epoch_line", no_room)
+    monkeypatch.setattr(train, "epoch_line", no_room)
     assert train.main(SHORT) == 1
     (run,) = os.listdir("runs")
     assert_one_error_line(capsys.readouterr().err, "the disk is full", f"--resume runs/{run}")

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the scripts are 
 import train
 from lenet5.evaluation.metrics import evaluate
 from lenet5.imaging.inputs import to_input
-from lenet5.training import epoch_end
+from lenet5.training import epoch_end, training_pool
 
 FLAGS = ("--val-size", "0", "--device", "cpu")
 
@@ -45,7 +45,7 @@ def with_copies(images, options):
 def run(options, flags: list[str]) -> list[dict]:
     """A run of train.py in the current folder; a dict an epoch, as `contest.compete` gives."""
     epochs, loaded = [], {}
-    load_dataset, finish_epoch = train.load_dataset, epoch_end.finish_epoch
+    load_dataset, finish_epoch = training_pool.load_dataset, epoch_end.finish_epoch
 
     def load(*arguments):
         loaded["images"] = with_copies(load_dataset(*arguments), options)
@@ -67,7 +67,7 @@ def run(options, flags: list[str]) -> list[dict]:
     settings = {"--data-dir": options.data, "--seed": options.seed, "--epochs": options.epochs}
     words = [str(word) for setting in settings.items() for word in setting]
     with (
-        mock.patch.object(train, "load_dataset", load),
+        mock.patch.object(training_pool, "load_dataset", load),
         mock.patch.object(train, "finish_epoch", finish_and_note),
         contextlib.redirect_stdout(io.StringIO() if options.json else sys.stderr),
     ):

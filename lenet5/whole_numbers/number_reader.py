@@ -89,7 +89,8 @@ class NumberReader:
             net, metadata = load_weights(os.fspath(file), arch)
             if not isinstance(net, LeNet5Conv) or metadata["classes"] not in (CLASSES, UNNAMED):
                 raise UserError(
-                    f"{file} does not read whole numbers; python -m lenet5.whole_numbers.train makes weights that do"
+                    f"{file} does not read whole numbers; "
+                    "python -m lenet5.whole_numbers.train makes weights that do"
                 )
             nets.append((net.to(device).eval(), metadata["mean"], metadata["std"]))
             limits.append(metadata.get("reject_below", REJECT_BELOW))

@@ -98,7 +98,8 @@ def test_nothing_of_torch_compile_is_imported():
     """A second and a half, which a run of `--recipe quick` would wait before its first step."""
     program = (
         "import sys, torch\n"
-        "from lenet5.training.epoch import backpropagate; from lenet5.training.optimizers import make_optimizer\n"
+        "from lenet5.training.epoch import backpropagate\n"
+        "from lenet5.training.optimizers import make_optimizer\n"
         "from model import LeNet5\n"
         "net = LeNet5()\n"
         "optimizer = make_optimizer(net, 'muon', 0.1)\n"
