@@ -1,4 +1,4 @@
-"""Every command in the README is carried out, those that take long with a short setting.
+"""Every command in the README and in docs/ is carried out, those that take long with a short setting.
 
 A command is a line of an indented block that begins with `python`, perhaps after `$`.
 They are run in their order, in one folder that looks like the project's, by each
@@ -17,7 +17,8 @@ import pytest
 import generate_test_digits
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 # What stands for something in the README, and what it is here. Thirty drawn digits take the
 # place of MNIST where a whole data set is looked at, which is no other code.
 PLACES = {
@@ -37,13 +38,15 @@ SHORTER = {"--prune": ["--epochs", "1"]}  # for a command with this word
 ELSEWHERE = {
     "python -m pytest": "is how you come here",
     "python draw.py": "ends with Ctrl-C: tests/test_page.py",
-    "python notebooks/execute.py": "tests/test_notebook.py, on a copy",
+    "python -m pytest -m slow": "is how you come here",
+    "python -m venv .venv": "makes an environment",
+    "python benchmarks/goldens.py": "takes ten minutes",
 }
 
 
 def commands() -> list[str]:
-    """The commands of the README's blocks, without what stands behind a #."""
-    found = re.findall(r"^    (?:\$ )?((?:pip|python) .*)$", README, re.MULTILINE)
+    """The commands of the pages' blocks, without what stands behind a #."""
+    found = re.findall(r"^    (?:\$ )?((?:pip|python) .*)$", DOCS, re.MULTILINE)
     parts = [part.strip() for line in found for part in line.partition("  #")[0].split("&&")]
     return list(dict.fromkeys(part for part in parts if part.startswith("python ")))
 
@@ -88,16 +91,40 @@ def test_every_command_of_the_readme_works(project, capfd):
         assert status == 0, f"{command}: {capfd.readouterr().err}"
 
 
-def test_every_script_that_the_readme_names_is_there():
-    for script in set(re.findall(r"python\s+((?:\w+/)?\w+\.py)", README)):
+def test_every_script_that_a_page_names_is_there():
+    for script in set(re.findall(r"python\s+((?:\w+/)?\w+\.py)", DOCS)):
         assert (ROOT / script).is_file(), script
 
 
-def test_every_picture_that_the_readme_shows_is_there():
-    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
-    assert len(pictures) > 8
-    for picture in pictures:
-        assert (ROOT / picture).is_file(), picture
+def test_every_file_that_a_page_links_is_there():
+    for page in PAGES:
+        links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        for link in links:
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_readme_is_for_the_first_ten_minutes():
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 260
+
+
+def tomllib():
+    return pytest.importorskip("tomllib")  # Python 3.11
+
+
+def test_the_extras_are_those_of_the_requirements_files():
+    project = tomllib().loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {"": project["dependencies"], **project["optional-dependencies"]}
+    for name, packages in extras.items():
+        path = ROOT / f"requirements{name and '-' + name}.txt"
+        lines = [line for line in path.read_text().splitlines() if line[0] not in "#-"]
+        assert lines == packages, path.name
+
+
+def test_the_package_lists_every_room():
+    listed = tomllib().loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    rooms = {f"lenet5.{path.parent.name}" for path in (ROOT / "lenet5").glob("*/__init__.py")}
+    assert rooms < set(listed["packages"])
+    assert set(listed["py-modules"]) == {path.stem for path in ROOT.glob("*.py")}
 
 
 def test_every_flag_has_a_row_in_the_readme(capsys):
@@ -105,4 +132,4 @@ def test_every_flag_has_a_row_in_the_readme(capsys):
         with pytest.raises(SystemExit):
             importlib.import_module(script).main(["--help"])
         for flag in re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out):
-            assert re.search(rf"`{flag}\b", README) or flag in ("--help",), f"{script}.py {flag}"
+            assert re.search(rf"`{flag}\b", DOCS) or flag in ("--help",), f"{script}.py {flag}"
