@@ -4,13 +4,13 @@
     >>> ImageClassifier().predict("test_digits/digit_7.png")
     7
 
-Importing the package imports none of its rooms: public names load on first use.
+Importing the package imports none of its rooms: a public name loads on first use.
 """
 
 PUBLIC = {
-    "ImageClassifier": "inference",
-    "NumberReader": "read_number",
-    "build": "model",
+    "ImageClassifier": "lenet5.reading.classifier",
+    "NumberReader": "lenet5.whole_numbers.number_reader",
+    "build": "lenet5.networks.definition",
 }
 
 
@@ -20,3 +20,7 @@ def __getattr__(name: str):
     from importlib import import_module
 
     return getattr(import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})
