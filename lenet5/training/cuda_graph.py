@@ -1,16 +1,15 @@
-"""A training step that a GPU goes through again and again without waiting for Python.
+"""A training step as a CUDA graph, which a GPU replays without waiting for Python.
 
-LeNet-5 is so small that a GPU is done with each of a step's hundred operations sooner
-than Python can ask for the next. So the step is recorded once, as a CUDA graph, and
-played back for every batch. What it reads and writes has to stay in one place: which
-images a batch has, their distortions, the learning rate.
+LeNet-5 is so small that a GPU finishes each of a step's hundred operations sooner than
+Python asks for the next. So the step is recorded once and replayed for every batch. What it
+reads and writes stays in one place: indices of the batch, distortions, learning rate.
 
-    >>> steps = CapturedSteps(net, optimizer, inputs, labels, batch_size=256)
-    >>> steps.begin(plan)
-    >>> train_epoch(net, optimizer, inputs, labels, plan, 256, learn=steps.learn)
+    >>> training = CudaGraphStep(net, optimizer, batch_size=256)
+    >>> training.begin(plan)
+    >>> train_epoch(training, plan, 256)
 
-Elsewhere than on a GPU the same step is gone through operation by operation, with the
-same weights as without this file (tests/test_captured.py), and no gain.
+On other devices the same step runs operation by operation, with the same weights as
+`TrainingStep` gives. Opt-in: benchmarks/gpu.py uses it, and train.py does not.
 """
 
 import contextlib
@@ -19,92 +18,88 @@ import copy
 import torch
 from torch import nn
 
-from lenet5.evaluation.metrics import loss_function
 from lenet5.runtime import distributed
-from lenet5.training.epoch import backpropagate, counts
+from lenet5.training.epoch import Learned, TrainingStep, backpropagate, counts
 from lenet5.training.epoch_plan import EpochPlan, distort
-from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
 
-WARM_UP = 3  # steps before the recording, in which libraries choose their ways: PyTorch's advice
+WARM_UP = 3  # steps before the recording, in which libraries choose their kernels: PyTorch's advice
 
 
 def can_capture(optimizer: torch.optim.Optimizer, plan: EpochPlan) -> bool:
-    """Whether every step of a plan is the same sequence of operations on tensors of the same shapes.
+    """Whether every step of a plan is the same sequence of operations on the same shapes.
 
-    Learning pattern by pattern is not, nor are pens, which only some images of a batch
-    have, nor what several processes tell each other.
+    Not with an optimiser that makes its own steps, nor with stroke augmentation, which only
+    some images of a batch have, nor with several processes.
     """
-    return (
-        not isinstance(optimizer, DiagonalLevenbergMarquardt)
-        and plan.pens is None
-        and distributed.count() == 1
-    )
+    is_plain = not hasattr(optimizer, "step_batch") and plan.strokes is None
+    return is_plain and distributed.count() == 1
 
 
-class CapturedSteps:
-    """`learn` for `train_epoch`: a batch's step, recorded in the first epoch that begins."""
+class CudaGraphStep(TrainingStep):
+    """A `TrainingStep` whose whole batches replay a recording, made when the first epoch begins."""
 
     def __init__(
         self,
         net: nn.Module,
         optimizer: torch.optim.Optimizer,
-        inputs: torch.Tensor,
-        labels: torch.Tensor,
         batch_size: int,
         loss=None,
         precision: torch.dtype = torch.float32,
     ):
-        self.net, self.optimizer, self.inputs, self.labels = net, optimizer, inputs, labels
-        self.loss, self.precision = loss or loss_function(net), precision
-        self.start = torch.zeros((), dtype=torch.int64, device=inputs.device)
-        self.within = torch.arange(batch_size, device=inputs.device)
+        super().__init__(net, optimizer, loss, precision)
+        self.batch_size = batch_size
         self.plan: EpochPlan | None = None
         self.replay = None
-        for group in optimizer.param_groups:
-            # A number would be recorded as it is now, and a tensor is looked at again each time.
-            group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=inputs.device)
-            if "capturable" in group:
-                group["capturable"] = inputs.device.type == "cuda"
 
     def begin(self, plan: EpochPlan) -> None:
-        """Make this the plan of the epoch to come; each has tensors of the same shapes."""
+        """Make this the plan of the next epoch; all plans have tensors of the same shapes."""
         if self.plan is None:
-            self.plan = copy.deepcopy(plan)
-            self.net.train()
-            if len(plan.order) >= len(self.within):  # else no batch is whole
-                with as_before(self.net, self.optimizer):
-                    self.replay = recorded(self.step, self.inputs.device)
+            self.record(plan)
         for mine, new in zip(self.plan.tensors(), plan.tensors(), strict=True):
             if mine is not None:
                 mine.copy_(new)
 
+    def record(self, plan: EpochPlan) -> None:
+        device = plan.order.device
+        self.plan = copy.copy(plan)
+        self.plan.order, self.plan.warps, self.plan.strokes, self.plan.targets = (
+            None if tensor is None else tensor.clone() for tensor in plan.tensors()
+        )
+        self.start = torch.zeros((), dtype=torch.int64, device=device)
+        self.within = torch.arange(self.batch_size, device=device)
+        for group in self.optimizer.param_groups:
+            # A number would be recorded at its present value; a tensor is read at each replay.
+            group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
+            if "capturable" in group:
+                group["capturable"] = device.type == "cuda"
+        self.net.train()
+        if len(plan.order) >= self.batch_size:  # else no batch is whole
+            with as_before(self.net, self.optimizer):
+                self.replay = recorded(self.step, device)
+
     def step(self) -> None:
-        """Learn the batch that begins at `start`; leaves what `learn` gives in `found`."""
+        """Learn the batch that begins at `start`; `found` gets what `learn` returns."""
         rows = self.start + self.within
-        index, maps, _, answers = (None if t is None else t[rows] for t in self.plan.tensors())
-        batch, truth = distort(self.inputs[index], maps, None), self.labels[index]
-        targets = truth if answers is None else answers
-        value, logits = backpropagate(self.net, batch, targets, self.loss, self.precision)
+        index, warps, _, targets = (None if t is None else t[rows] for t in self.plan.tensors())
+        images, labels = distort(self.plan.inputs[index], warps, None), self.plan.labels[index]
+        targets = labels if targets is None else targets
+        value, logits = backpropagate(self.net, images, targets, self.loss, self.precision)
         self.optimizer.step()
-        self.found = (value, *counts(logits, truth))
+        self.found = (value, *counts(logits, labels))
 
-    def learn(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
-        """Mean loss, hits, and images with a class of a whole batch, once it is learned.
-
-        They are overwritten by the next one's. None, and nothing is done, for the last
-        batch of an epoch if that has fewer images than the others.
-        """
-        if rows.stop - rows.start != len(self.within):
-            return None
+    def learn(self, plan: EpochPlan, rows: slice) -> Learned:
+        """As `TrainingStep.learn`. What a whole batch returns is overwritten by the next one's."""
+        if rows.stop - rows.start != self.batch_size:
+            return super().learn(plan, rows)
         self.start.fill_(rows.start)
         self.replay()
         return self.found
 
 
 def recorded(work, device: torch.device):
-    """A function that does what `work()` does, from a recording where the device is a GPU.
+    """A function that replays `work()` on a GPU, and is `work` itself elsewhere.
 
-    `work` is done a few times before that, for what happens in the first times only.
+    `work` runs a few times before it is recorded, for what only the first runs do.
     """
     if device.type != "cuda":
         for _ in range(WARM_UP):
@@ -124,10 +119,10 @@ def recorded(work, device: torch.device):
 
 @contextlib.contextmanager
 def as_before(net: nn.Module, optimizer: torch.optim.Optimizer):
-    """Have the network and its optimiser afterwards as they were, each tensor in its place.
+    """Restore the network and its optimiser afterwards, each tensor in its place.
 
-    What the optimiser has begun to keep meanwhile is 0, as it is before the first step of
-    each of `epoch.OPTIMIZERS` that can be captured.
+    Optimiser state that is new becomes 0, as before the first step of each optimiser in
+    `OPTIMIZERS` that can be captured.
     """
     weights = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     kept = {

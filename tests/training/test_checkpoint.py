@@ -15,8 +15,9 @@ from lenet5.runtime.errors import UserError
 from lenet5.training import checkpoint, run_folder
 from lenet5.training.checkpoint import Run
 from lenet5.training.epoch import train_epoch
-from lenet5.training.epoch_plan import EpochPlan
-from lenet5.training.recipes import RECIPES
+from lenet5.training.epoch_end import training_step
+from lenet5.training.epoch_plan import EpochPlan, TrainingPool
+from lenet5.training.recipes import Settings
 from lenet5.training.run_folder import COLUMNS
 from model import LeNet5, build
 
@@ -33,8 +34,7 @@ KINDS = {
 
 
 def new_run(folder: Path | None, classes=DIGITS, **changes) -> Run:
-    settings = RECIPES["default"] | {"recipe": "default", "batch_size": BATCH} | changes
-    return Run(settings, folder, CPU, classes)
+    return Run(Settings(batch_size=BATCH, **changes), folder, CPU, classes)
 
 
 def learn(one: Run, steps: int, seed: int = 0) -> None:
@@ -42,22 +42,8 @@ def learn(one: Run, steps: int, seed: int = 0) -> None:
     noise = torch.Generator().manual_seed(seed)
     inputs = torch.randn(BATCH * STEPS, 1, 32, 32, generator=noise)
     labels = torch.randint(10, (len(inputs),), generator=noise)
-    plan = EpochPlan(inputs, None, one.generator)
-    after_step = (lambda: one.average.add(one.net)) if one.average else (lambda: None)
-
-    def before_step(step: int) -> bool:
-        return step < steps
-
-    train_epoch(
-        one.net,
-        one.optimizer,
-        inputs,
-        labels,
-        plan,
-        BATCH,
-        before_step=before_step,
-        after_step=after_step,
-    )
+    plan = EpochPlan(TrainingPool(inputs, labels), None, one.generator)
+    train_epoch(training_step(one), plan, BATCH, before_step=lambda step: step < steps)
     one.step += steps
 
 
@@ -69,7 +55,7 @@ def finish_epochs(one: Run, epochs: int) -> None:
     """The history and the best weights as they are after so many epochs."""
     one.history = [figures(epoch) for epoch in range(1, epochs + 1)]
     metadata = {"classes": DIGITS, "test_accuracy": 0.5, "epoch": 1}
-    one.best = {"epoch": 1, "weights": weights_with_metadata(one.judged), "metadata": metadata}
+    one.best = {"epoch": 1, "weights": weights_with_metadata(one.eval_net), "metadata": metadata}
 
 
 def same(one, other) -> bool:
@@ -117,7 +103,7 @@ def test_all_that_changes_comes_back_from_a_checkpoint(saved, kind, tmp_path):
         assert same(getattr(other, name), getattr(one, name)), name
     assert same(dict(other.best), dict(one.best))
     assert same(other.net.state_dict(), one.net.state_dict())
-    assert same(other.judged.state_dict(), one.judged.state_dict())
+    assert same(other.eval_net.state_dict(), one.eval_net.state_dict())
     assert same(other.optimizer.state_dict(), one.optimizer.state_dict())
     assert torch.equal(torch.get_rng_state(), torch_generator)
 
@@ -142,7 +128,13 @@ def test_without_a_checkpoint_a_run_begins(tmp_path):
     one = new_run(tmp_path)
     assert one.load_checkpoint() is False
     assert (one.step, one.step_in_epoch, one.seconds, one.finished) == (0, 0, 0.0, False)
-    assert (one.history, one.best, one.tally, one.average, one.lessons) == ([], None, None, None, None)
+    assert (one.history, one.best, one.tally, one.average, one.soft_targets) == (
+        [],
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 def test_a_checkpoint_from_before_the_first_step(tmp_path):
@@ -165,10 +157,10 @@ def test_a_finished_run_says_so(tmp_path):
     assert other.finished is True
 
 
-def test_the_network_that_is_judged_is_the_averaged_one():
-    assert (one := new_run(None)).judged is one.net
+def test_the_network_that_is_eval_net_is_the_averaged_one():
+    assert (one := new_run(None)).eval_net is one.net
     one = new_run(None, average=0.9)
-    assert one.judged is one.average.net
+    assert one.eval_net is one.average.net
     assert one.average.decay == 0.9
 
 
@@ -382,13 +374,13 @@ def test_a_checkpoint_that_would_fill_the_memory_is_not_unpacked(tmp_path, monke
 def test_the_steps_of_a_run():
     """Of 95 images in batches of 10 the tenth batch has five."""
     one = new_run(None, epochs=3)
-    assert one.steps_per_epoch([(95, 1)]) == 10
-    assert one.steps_per_epoch([(45, 2)]) == 9
-    assert one.total_steps([(95, 1)]) == 30
-    assert new_run(None, epochs=3, max_steps=7).total_steps([(95, 1)]) == 7
-    assert new_run(None, epochs=3, max_steps=99).total_steps([(95, 1)]) == 30
-    assert new_run(None, epochs=3, dry_run=True).total_steps([(95, 1)]) == 20  # two epochs
-    assert new_run(None, epochs=1, dry_run=True).total_steps([(95, 1)]) == 10
+    assert one.steps_per_epoch(95) == 10
+    assert one.steps_per_epoch(90) == 9
+    assert one.total_steps(95) == 30
+    assert new_run(None, epochs=3, max_steps=7).total_steps(95) == 7
+    assert new_run(None, epochs=3, max_steps=99).total_steps(95) == 30
+    assert new_run(None, epochs=3, dry_run=True).total_steps(95) == 20  # two epochs
+    assert new_run(None, epochs=1, dry_run=True).total_steps(95) == 10
 
 
 @pytest.mark.parametrize(
@@ -412,10 +404,10 @@ def test_steps_and_epochs_have_to_agree(tmp_path, epochs, step, in_epoch, is_rig
     one = new_run(tmp_path)
     one.history, one.step, one.step_in_epoch = [{}] * epochs, step, in_epoch
     if is_right:
-        checkpoint.check_steps(one, [(95, 1)])
+        checkpoint.check_steps(one, 95)
         return
     with pytest.raises(UserError, match=r"checkpoint.pth is damaged \(its steps\); delete it to start"):
-        checkpoint.check_steps(one, [(95, 1)])
+        checkpoint.check_steps(one, 95)
 
 
 # ---------------------------------------------------------------- the first weights
@@ -467,10 +459,10 @@ def test_the_best_weights_are_those_of_their_epoch():
     one = new_run(None, average=0.9)
     learn(one, 2)
     finish_epochs(one, 1)
-    best = {name: tensor.clone() for name, tensor in one.judged.state_dict().items()}
+    best = {name: tensor.clone() for name, tensor in one.eval_net.state_dict().items()}
     learn(one, 2)
     assert same(dict(checkpoint.best_network(one).state_dict()), best)
-    assert not same(dict(one.judged.state_dict()), best)
+    assert not same(dict(one.eval_net.state_dict()), best)
     few = new_run(None, classes=["a", "b"], arch="lenet-gap")
     finish_epochs(few, 1)
     few.best["metadata"]["classes"] = ["a", "b"]
