@@ -50,10 +50,10 @@ class Training:
 
     def __init__(self, mnist, device, options):
         import torch
+        from cuda_graph import CudaGraphStep
 
         from lenet5.data.augmentation import AUGMENTATIONS
         from lenet5.imaging.inputs import to_input
-        from lenet5.training.cuda_graph import CudaGraphStep
         from lenet5.training.optimizers import make_optimizer
         from model import LeNet5
 

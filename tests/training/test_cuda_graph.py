@@ -1,19 +1,23 @@
 """Steps that are recorded once: the same weights as without, on whatever device there is."""
 
 import copy
+import sys
 
 import pytest
 import torch
 
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.runtime import distributed
-from lenet5.training.cuda_graph import CudaGraphStep, as_before, can_capture
 from lenet5.training.epoch import RunningMetrics, TrainingStep, train_epoch
 from lenet5.training.epoch_plan import EpochPlan, TrainingPool
 from lenet5.training.losses import IGNORE_INDEX
 from lenet5.training.optimizers import make_optimizer, set_rate
 from model import LeNet5, build
+from tests.conftest import ROOT
 from tests.runtime.test_distributed import place
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from cuda_graph import CudaGraphStep, as_before, can_capture
 
 CPU = torch.device("cpu")
 IMAGES, BATCH = 70, 16  # four whole batches, and six images

@@ -9,7 +9,7 @@ reads and writes stays in one place: indices of the batch, distortions, learning
     >>> train_epoch(training, plan, 256)
 
 On other devices the same step runs operation by operation, with the same weights as
-`TrainingStep` gives. Opt-in: benchmarks/gpu.py uses it, and train.py does not.
+`TrainingStep` gives. benchmarks/gpu.py measures it; train.py does not use it.
 """
 
 import contextlib
