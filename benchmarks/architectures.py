@@ -23,8 +23,8 @@ from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.data.datasets import load_mnist
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.registry import NETWORKS
-from lenet5.training.epoch import train_epoch
-from lenet5.training.epoch_plan import EpochPlan
+from lenet5.training.epoch import TrainingStep, train_epoch
+from lenet5.training.epoch_plan import EpochPlan, TrainingPool
 from lenet5.training.optimizers import make_optimizer
 from lenet5.training.recipes import RECIPES
 from model import build
@@ -65,8 +65,8 @@ def seconds_an_epoch(name: str, images: torch.Tensor, labels: torch.Tensor) -> f
     optimizer = make_optimizer(net, recipe["optimizer"], recipe["lr"])
     inputs = to_input(images, net.mean, net.std)
     start = time.perf_counter()
-    plan = EpochPlan(inputs, AUGMENTATIONS[recipe["augment"]], torch.Generator())
-    train_epoch(net, optimizer, inputs, labels, plan, recipe["batch_size"])
+    plan = EpochPlan(TrainingPool(inputs, labels), AUGMENTATIONS[recipe["augment"]], torch.Generator())
+    train_epoch(TrainingStep(net, optimizer), plan, recipe["batch_size"])
     return (time.perf_counter() - start) * 55_000 / len(images)
 
 

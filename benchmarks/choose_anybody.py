@@ -34,9 +34,9 @@ from lenet5.reading.tasks import FONTS
 from lenet5.runtime.atomic_files import write_file
 from lenet5.training.checkpoint import Run
 from lenet5.training.epoch import train_epoch
-from lenet5.training.epoch_end import loss_of_run
+from lenet5.training.epoch_end import training_step
 from lenet5.training.epoch_plan import EpochPlan
-from lenet5.training.recipes import RECIPES
+from lenet5.training.recipes import RECIPES, Settings
 from lenet5.training.training_pool import Data
 
 TURNS = 5  # after one to warm up
@@ -114,17 +114,14 @@ def measure(idea: str) -> dict:
 
 def prepare(recipe: str):
     """A function that trains a new network for one epoch of a recipe and gives the seconds it took."""
-    settings = RECIPES["default"] | RECIPES[recipe] | {"recipe": recipe, "data_dir": ROOT / "data"}
+    settings = Settings(**RECIPES[recipe] | {"recipe": recipe, "data_dir": ROOT / "data"})
     data = Data(settings, torch.device("cpu"))
 
     def epoch() -> float:
         run = Run(settings, None, torch.device("cpu"), data.classes)
-        average = (lambda: run.average.add(run.net)) if run.average else (lambda: None)
         start = time.perf_counter()
-        augmentation = AUGMENTATIONS[settings["augment"]]
-        plan = EpochPlan(data.shown[0], augmentation, run.generator, parts=data.parts)
-        parts = (run.net, run.optimizer, *data.shown, plan, settings["batch_size"])
-        train_epoch(*parts, loss=loss_of_run(run), after_step=average)
+        plan = EpochPlan(data.pool, AUGMENTATIONS[settings.augment], run.generator)
+        train_epoch(training_step(run), plan, settings.batch_size)
         return time.perf_counter() - start
 
     return epoch

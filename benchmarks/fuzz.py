@@ -274,9 +274,9 @@ def new_run(folder: Path):
 
     from lenet5.data.sources import DIGITS
     from lenet5.training.checkpoint import Run
-    from lenet5.training.recipes import RECIPES
+    from lenet5.training.recipes import Settings
 
-    settings = RECIPES["default"] | {"recipe": "default", "average": 0.99}
+    settings = Settings(average=0.99)
     return Run(settings, folder, torch.device("cpu"), DIGITS)
 
 
@@ -285,7 +285,7 @@ def go_on(run) -> None:
     import torch
 
     from lenet5.training.checkpoint import best_network
-    from lenet5.training.epoch import Tally
+    from lenet5.training.epoch import RunningMetrics
     from lenet5.training.progress import epoch_line
     from lenet5.training.run_folder import metrics_csv
 
@@ -293,7 +293,7 @@ def go_on(run) -> None:
     run.optimizer.step()
     run.average.add(run.net)
     if run.tally is not None:
-        Tally(run.device, run.tally)
+        RunningMetrics(run.device, run.tally)
     metrics_csv(run.history)
     for row in run.history:
         epoch_line(row, 10, 0)
@@ -424,8 +424,10 @@ def read_config(path: Path) -> None:
 
     path.rename(path.parent / "config.json")
     settings = settings_of(path.parent, {})
-    NETWORKS[settings["arch"]], SCHEDULES[settings["scheduler"]]
-    assert all(settings[name] is not None for name, value in RECIPES["default"].items() if value)
+    NETWORKS[settings.arch], SCHEDULES[settings.scheduler]
+    assert all(
+        getattr(settings, name) is not None for name, value in RECIPES["default"].items() if value
+    )
 
 
 def read_history(path: Path) -> None:

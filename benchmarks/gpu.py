@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --batch-size 512 --lr 0.012 --optimizer adam
     python benchmarks/gpu.py --table            # print what was measured
 
-The images lie on the card, and a step is recorded once (captured.py). What that and the
+The images lie on the card, and a step is recorded once (cuda_graph.py). What that and the
 first epochs of a process take (loading libraries, choosing kernels) is the warm-up and is
 told apart; then five networks are trained from the seeds 0 to 4, each evaluated after every
 epoch. Training is timed from its first step to its last, without the evaluations.
@@ -50,10 +50,10 @@ class Training:
 
     def __init__(self, mnist, device, options):
         import torch
+        from cuda_graph import CudaGraphStep
 
         from lenet5.data.augmentation import AUGMENTATIONS
         from lenet5.imaging.inputs import to_input
-        from lenet5.training.cuda_graph import CapturedSteps
         from lenet5.training.optimizers import make_optimizer
         from model import LeNet5
 
@@ -65,9 +65,7 @@ class Training:
         )
         self.labels, self.truth = mnist.train_labels.to(device), mnist.test_labels.to(device)
         self.optimizer = make_optimizer(self.net, options.optimizer, options.lr)
-        self.steps = CapturedSteps(
-            self.net, self.optimizer, self.inputs, self.labels, options.batch_size
-        )
+        self.training = CudaGraphStep(self.net, self.optimizer, options.batch_size)
         self.augmentation, self.generator = AUGMENTATIONS[options.augment], torch.Generator()
 
     def begin(self, seed: int) -> None:
@@ -87,7 +85,7 @@ class Training:
 
         from lenet5.evaluation.metrics import evaluate
         from lenet5.training.epoch import train_epoch
-        from lenet5.training.epoch_plan import EpochPlan
+        from lenet5.training.epoch_plan import EpochPlan, TrainingPool
         from lenet5.training.optimizers import set_rate
         from lenet5.training.schedules import SCHEDULES
 
@@ -103,18 +101,9 @@ class Training:
         for _ in range(epochs):
             torch.cuda.synchronize()
             start = time.perf_counter()
-            plan = EpochPlan(self.inputs, self.augmentation, self.generator)
-            self.steps.begin(plan)
-            train_epoch(
-                self.net,
-                self.optimizer,
-                self.inputs,
-                self.labels,
-                plan,
-                batch_size,
-                before_step=before_step,
-                learn=self.steps.learn,
-            )
+            plan = EpochPlan(TrainingPool(self.inputs, self.labels), self.augmentation, self.generator)
+            self.training.begin(plan)
+            train_epoch(self.training, plan, batch_size, before_step=before_step)
             torch.cuda.synchronize()
             seconds = time.perf_counter() - start
             rows.append(

@@ -38,7 +38,7 @@ import inference
 import train
 from lenet5.networks.weights import load_weights
 from lenet5.runtime import atomic_files
-from lenet5.training import epoch_plan, training_pool
+from lenet5.training import training_pool
 from lenet5.training.run_folder import read_metrics
 
 WEIGHTS = "lenet5_model.pth"
@@ -146,13 +146,11 @@ def real_training(folder: Path, flags: list[str]) -> Real:
 
 def count_steps() -> None:
     """Tell the parent how many steps were begun."""
-    batch = epoch_plan.EpochPlan.batch
 
-    def counted(plan, inputs, rows):
+    def count(step):
         steps.value += 1
-        return batch(plan, inputs, rows)
 
-    epoch_plan.EpochPlan.batch = counted
+    train.on_step = count
 
 
 class Halves:

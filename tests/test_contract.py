@@ -37,12 +37,12 @@ import torch
 import generate_test_digits
 import inference
 import train
-from lenet5.data.augmentation import warp
 from lenet5.networks.weights import load_weights
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.reading.output_file import read_done
-from lenet5.training import epoch, epoch_plan
+from lenet5.training import epoch
 from lenet5.training.checkpoint import first_weights
+from lenet5.training.run_folder import read_metrics
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 DIGITS = ROOT / "test_digits"
@@ -113,15 +113,7 @@ def test_a_signal_while_a_file_is_read_is_not_taken_for_damage(
 
 def at_step(monkeypatch, step, act):
     """Call `act` in the `step`th step of a training."""
-    calls = []
-
-    def warp_and_act(images, maps):
-        calls.append(1)
-        if len(calls) == step:
-            act()
-        return warp(images, maps)
-
-    monkeypatch.setattr(epoch_plan, "warp", warp_and_act)
+    monkeypatch.setattr(train, "on_step", lambda number: act() if number == step else None)
 
 
 @pytest.mark.slow
@@ -329,7 +321,7 @@ def test_the_step_at_which_a_loss_is_no_longer_finite_is_named(pictures, monkeyp
     at_step(monkeypatch, 104, spoil)
     flags = [*SHORT[:-4], "--epochs", "3", "--device", "cpu"]
     assert train.main(flags) == 1
-    (row,) = train.read_metrics(Path("runs", *os.listdir("runs")))
+    (row,) = read_metrics(Path("runs", *os.listdir("runs")))
     assert_one_error_line(
         capsys.readouterr().err, "in epoch 2, step 4;", "the weights of epoch 1 are kept", "smaller --lr"
     )

@@ -34,7 +34,7 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs of a network, and their labels, of which some are of no class."""
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(count, 1, 32, 32, generator=generator)
-    return inputs, torch.randint(losses.NO_CLASS, 10, (count,), generator=generator)
+    return inputs, torch.randint(losses.IGNORE_INDEX, 10, (count,), generator=generator)
 
 
 def learned(
@@ -44,23 +44,16 @@ def learned(
     torch.manual_seed(0)
     net, other = LeNet5(), build("lenet5-tanh")
     inputs, labels = noise(count)
-    augmentation, lesson = AUGMENTATIONS["affine"], None
+    augmentation, targets = AUGMENTATIONS["affine"], None
     if teacher:
-        lesson = distillation.Lessons(other, inputs, augmentation, seed=3).of_epoch(1)
+        targets = distillation.SoftTargets(other, inputs, augmentation, seed=3).of_epoch(1)
         labels = labels.clamp(min=0)
-    plan = epoch_plan.EpochPlan(inputs, augmentation, torch.Generator().manual_seed(5), lesson)
-    average = ema.Average(net, 0.9)
-    _, tally = epoch.train_epoch(
-        net,
-        torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9),
-        inputs,
-        labels,
-        plan,
-        batch_size,
-        loss=loss,
-        after_step=lambda: average.add(net),
-        precision=precision,
-    )
+    pool = epoch_plan.TrainingPool(inputs, labels)
+    plan = epoch_plan.EpochPlan(pool, augmentation, torch.Generator().manual_seed(5), targets)
+    average = ema.EMA(net, 0.9)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    training = epoch.TrainingStep(net, optimizer, loss, precision, lambda: average.add(net))
+    _, tally = epoch.train_epoch(training, plan, batch_size)
     states = {"net": net.state_dict(), "average": average.net.state_dict()}
     return states | {"tally": tally.values, "order": plan.order}
 
@@ -103,19 +96,16 @@ READING = [*DIGITS, "--device", "cpu", "--batch-size", "2"]  # eleven: with two 
 
 def with_signal(flags: list[str]) -> int:
     """The status of a run whose last process alone gets SIGTERM in its fifth step."""
-    calls, warp = [], epoch_plan.warp
 
-    def warp_and_stop(images, maps):
-        calls.append(1)
-        if len(calls) == 5 and distributed.here.rank == distributed.count() - 1:
+    def stop(step):
+        if step == 5 and distributed.here.rank == distributed.count() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return warp(images, maps)
 
-    epoch_plan.warp = warp_and_stop
+    on_step, train.on_step = train.on_step, stop
     try:
         return train.main([*flags, "--output", "stopped.pth"])
     finally:
-        epoch_plan.warp = warp
+        train.on_step = on_step
 
 
 def reading(flags: list[str]) -> dict:

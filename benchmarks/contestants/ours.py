@@ -55,12 +55,12 @@ def run(options, flags: list[str]) -> list[dict]:
         tally.result()  # on a device that computes on its own, this waits for it
         seconds = time.perf_counter() - started
         finish_epoch(run, data, epoch, tally, started)
-        images, net = loaded["images"], run.judged
+        images, net = loaded["images"], run.eval_net
         evaluation_seconds, _ = clocked(
             lambda: evaluate(net, to_input(images.test_images, net.mean, net.std), images.test_labels)
         )
         row = {"seconds": seconds, "accuracy": run.history[-1]["test_accuracy"]}
-        row["is_whole"] = run.step_in_epoch == run.steps_per_epoch(data.parts)
+        row["is_whole"] = run.step_in_epoch == run.steps_per_epoch(data.pool.epoch_size)
         epochs.append(row | {"evaluation_seconds": evaluation_seconds})
         show(options, epoch, epochs[-1])
 

@@ -27,12 +27,12 @@ from lenet5.networks.definition import count_parameters
 from lenet5.networks.weights import load_weights
 from lenet5.runtime.errors import UserError
 from lenet5.training.checkpoint import Run
-from lenet5.training.epoch import train_epoch
+from lenet5.training.epoch import TrainingStep, train_epoch
 from lenet5.training.epoch_end import finish_epoch, loss_of_run
 from lenet5.training.epoch_plan import EpochPlan
 from lenet5.training.optimizers import set_rate
 from lenet5.training.progress import columns, epoch_line
-from lenet5.training.recipes import RECIPES
+from lenet5.training.recipes import RECIPES, Settings
 from lenet5.training.schedules import SCHEDULES
 from lenet5.training.training_pool import Data
 
@@ -160,14 +160,14 @@ def prune(
     """
     net, metadata = load_weights(weights, arch)
     Pruning(net, keep)  # a share that is too small is refused before the data is read
-    settings = settings_for(weights, metadata, epochs, lr) | {"data_dir": data_dir}
+    settings = Settings(**settings_for(weights, metadata, epochs, lr) | {"data_dir": data_dir})
     device = torch.device("cpu")
     data = Data(settings, device)
     if data.classes != metadata["classes"]:
-        raise UserError(f"{weights} knows other classes than {settings['dataset']} has")
+        raise UserError(f"{weights} knows other classes than {settings.dataset} has")
     run = Run(settings, None, device, data.classes)
     pruning = Pruning(run.net, keep, cutting)
-    steps, total = run.steps_per_epoch(data.parts), run.total_steps(data.parts)
+    steps, total = (f(data.pool.epoch_size) for f in (run.steps_per_epoch, run.total_steps))
     say(columns(epochs))
     for epoch in range(1, epochs + 1):
         started = time.perf_counter()
@@ -179,19 +179,9 @@ def prune(
             pruning.apply()
             return True
 
-        plan = EpochPlan(
-            data.shown[0], AUGMENTATIONS[settings["augment"]], run.generator, None, data.parts
-        )
-        _, tally = train_epoch(
-            run.net,
-            run.optimizer,
-            *data.shown,
-            plan,
-            settings["batch_size"],
-            loss=loss_of_run(run),
-            before_step=before_step,
-            after_step=pruning.apply,
-        )
+        plan = EpochPlan(data.pool, AUGMENTATIONS[settings.augment], run.generator)
+        training = TrainingStep(run.net, run.optimizer, loss_of_run(run), after_step=pruning.apply)
+        _, tally = train_epoch(training, plan, settings.batch_size, before_step=before_step)
         run.best = None  # the last epoch is kept: those before it have more parameters
         finish_epoch(run, data, epoch, tally, started)
         row = run.history[-1]

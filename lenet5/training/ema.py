@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 
-class Average:
-    """A network whose weights are the running mean of another's over its last steps.
+class EMA:
+    """A copy of a network whose weights are an exponential moving average of the other's.
 
     The mean of the steps around a minimum lies nearer to it than any of them
     (Polyak and Juditsky, 1992; Izmailov et al., "Averaging Weights Leads to

@@ -1,15 +1,17 @@
-"""One epoch of training: what is shown, what is learned from it, and what is kept.
+"""One epoch of training: batches, optimiser steps, running metrics.
 
-    >>> from lenet5.data.augmentation import AUGMENTATIONS
-    >>> plan = EpochPlan(inputs, AUGMENTATIONS["affine"], torch.Generator())
-    >>> steps, tally = train_epoch(net, optimizer, inputs, labels, plan, batch_size=256)
-    >>> loss, accuracy = tally.result()
+    >>> pool = TrainingPool(inputs, labels)
+    >>> plan = EpochPlan(pool, AUGMENTATIONS["affine"], torch.Generator())
+    >>> steps, metrics = train_epoch(TrainingStep(net, optimizer), plan, batch_size=256)
+    >>> loss, accuracy = metrics.result()
 
-train.py calls it epoch by epoch and looks after files, signals and the command
-line; a notebook may call it directly.
+train.py calls it epoch by epoch and looks after files, signals and the command line; a
+notebook or another training may call it directly.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -18,15 +20,16 @@ from lenet5.evaluation.metrics import loss_function
 from lenet5.networks.fast_forward import forward
 from lenet5.runtime import distributed
 from lenet5.training.epoch_plan import EpochPlan
-from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
-from lenet5.training.losses import NO_CLASS
+from lenet5.training.losses import IGNORE_INDEX
+
+Learned = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # mean loss, hits, images with a class
 
 
-class Tally:
-    """Loss and hits of an epoch so far, kept on the device until somebody asks.
+class RunningMetrics:
+    """Loss and hits of an epoch so far, kept on the device until they are asked for.
 
-    The last value counts the steps up to which the loss was a finite number, so that
-    the first at which it was none is known without asking the device at each.
+    The last value counts the steps up to which the loss was finite, so that the first
+    step at which it was not is known without asking the device at each.
     """
 
     def __init__(self, device: torch.device, values=(0.0, 0.0, 0.0, 0.0)):
@@ -34,9 +37,9 @@ class Tally:
         self.values = torch.tensor(values, dtype=torch.float32, device=device)
 
     def add(self, loss: torch.Tensor, hits: torch.Tensor, known: torch.Tensor) -> None:
-        """Add a batch by its mean loss, its hits, and how many of its images have a class."""
+        """Add a batch by its mean loss, its hits, and the number of its images with a class."""
         loss = loss * known
-        finite = (self.values[0] + loss).isfinite()  # a sum that is not never is again
+        finite = (self.values[0] + loss).isfinite()  # once non-finite, always non-finite
         self.values += torch.stack([value.to(loss.dtype) for value in (loss, hits, known, finite)])
 
     def result(self) -> tuple[float, float]:
@@ -45,138 +48,118 @@ class Tally:
         return loss / max(count, 1), hits / max(count, 1)
 
     def finite_steps(self) -> int:
-        """After how many steps the loss was no longer a finite number, if it is none."""
+        """The number of steps before the first whose loss was not finite."""
         return int(self.values[3])
 
 
 def counts(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """How many of N×classes logits are right, and how many of N labels are of a class."""
-    return (logits.argmax(dim=1) == labels).sum(), (labels != NO_CLASS).sum()
+    return (logits.argmax(dim=1) == labels).sum(), (labels != IGNORE_INDEX).sum()
+
+
+@dataclass
+class TrainingStep:
+    """What an optimiser step needs.
+
+    `loss(logits, targets)` defaults to the network's own; targets are the labels, or a
+    teacher's probabilities where the plan has them. `precision` is as for `backpropagate`.
+    """
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss: Callable | None = None
+    precision: torch.dtype = torch.float32
+    after_step: Callable[[], None] = lambda: None
+
+    def __post_init__(self):
+        self.loss = self.loss or loss_function(self.net)
+
+    def learn(self, plan: EpochPlan, rows: slice) -> Learned:
+        """One optimiser step on the images at these rows of the plan."""
+        if hasattr(self.optimizer, "step_batch"):
+            value, logits = self.optimizer.step_batch(plan, rows)
+            return value, *counts(logits, plan.labels[plan.order[rows]])
+        shard = distributed.share(rows.start, rows.stop)
+        images, labels = plan.batch(shard), plan.labels[plan.order[shard]]
+        targets = labels if plan.targets is None else plan.targets[shard]
+        share = len(labels) / (rows.stop - rows.start)
+        found = self.gradient(images, labels, targets, share)
+        self.optimizer.step()
+        return found
+
+    def gradient(
+        self, images: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, share: float
+    ) -> Learned:
+        """Leave the gradient of a whole batch's loss in the parameters.
+
+        The images are this process's share (0 to 1) of the batch. The loss is a mean over
+        images, so loss and gradient of the batch are the processes' sums, each weighted by
+        its share. (DistributedDataParallel averages the processes, which differs where
+        their shares are not equal.)
+        """
+        if distributed.count() == 1:
+            value, logits = backpropagate(self.net, images, targets, self.loss, self.precision)
+            return value, *counts(logits, labels)
+        parameters = list(self.net.parameters())
+        sizes = [p.numel() for p in parameters]
+        # All in one tensor, since every message costs time.
+        sums = parameters[0].new_zeros(sum(sizes) + 3)
+        if share:  # some processes have none of a batch smaller than their number
+            value, logits = backpropagate(self.net, images, targets, self.loss, self.precision)
+            own = [p.grad.flatten() for p in parameters]
+            sums[:-2] = torch.cat([*own, value[None]]) * share
+            sums[-2], sums[-1] = counts(logits, labels)
+        distributed.add_up(sums)
+        *gradients, value, hits, known = sums.split([*sizes, 1, 1, 1])
+        for p, gradient in zip(parameters, gradients, strict=True):
+            p.grad = torch.empty_like(p).copy_(gradient.view_as(p))
+        return value[0], hits[0], known[0]
 
 
 def train_epoch(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
+    training: TrainingStep,
     plan: EpochPlan,
     batch_size: int,
-    *,
     first_step: int = 0,
-    tally: Tally | None = None,
-    loss=None,
-    before_step=lambda step: True,
-    after_step=lambda: None,
-    learn=lambda rows: None,
-    precision: torch.dtype = torch.float32,
-) -> tuple[int, Tally]:
-    """One pass over N×1×32×32 inputs and their labels, in batches.
+    metrics: RunningMetrics | None = None,
+    before_step: Callable[[int], bool] = lambda step: True,
+) -> tuple[int, RunningMetrics]:
+    """One pass over a plan's images in batches.
 
-    `before_step(step)` is called before each step, sets the learning rate if it
-    likes, and ends the epoch by returning False; `after_step()` is called after it.
-    Returns the number of the step at which the epoch ended and the running loss and
-    hits, from which, given back as `first_step` and `tally`, the same epoch goes on.
-    `loss(logits, targets)` takes the place of the network's own; targets are the
-    labels, or a teacher's probabilities where the plan has them. `learn(rows)` takes the
-    place of `learn_batch` where it gives anything but None: `captured.CapturedSteps`.
-    `precision` is as for `backpropagate`.
+    `before_step(step)` is called before each step and may set the learning rate; it ends
+    the epoch by returning False. Returns the number of the step at which the epoch ended
+    and the running metrics; given back as `first_step` and `metrics`, the epoch goes on.
 
-    Of several processes, each with the same arguments, each goes through its share of
-    every batch; the steps are those of the whole batches, and so is the tally.
+    Several processes, each with the same arguments, share out every batch; steps and
+    metrics are those of the whole batches.
     """
-    net.train()
-    loss = loss or loss_function(net)
-    tally = tally or Tally(inputs.device)
-    steps = math.ceil(len(plan.order) / batch_size)
+    training.net.train()
+    metrics = metrics or RunningMetrics(plan.order.device)
+    images = len(plan.order)
+    steps = math.ceil(images / batch_size)
     for step in range(first_step, steps):
         if not before_step(step):
-            return step, tally
-        rows = slice(step * batch_size, min((step + 1) * batch_size, len(plan.order)))
-        found = learn(rows)
-        if found is None:
-            found = learn_batch(net, optimizer, inputs, labels, plan, rows, loss, precision)
-        after_step()
-        tally.add(*found)
-    return steps, tally
-
-
-def learn_batch(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    plan: EpochPlan,
-    whole: slice,
-    loss,
-    precision: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One step of the optimiser, with the images at these places of the plan's order.
-
-    Mean loss, hits, and images with a class.
-    """
-    rows = distributed.share(whole.start, whole.stop)
-    batch, truth = plan.batch(inputs, rows), labels[plan.order[rows]]
-    if isinstance(optimizer, DiagonalLevenbergMarquardt):
-        if optimizer.is_due(begins_pass=whole.start == 0):
-            following = plan.order[rows.start : rows.start + optimizer.PATTERNS]
-            optimizer.measure_curvature(inputs[following])
-        value, logits = optimizer.learn(batch, truth)
-        return value, *counts(logits, truth)
-    targets = truth if plan.answers is None else plan.answers[rows]
-    part = len(truth) / (whole.stop - whole.start)
-    found = learn_part(net, batch, truth, targets, loss, part, precision)
-    optimizer.step()
-    return found
-
-
-def learn_part(
-    net: nn.Module,
-    batch: torch.Tensor,
-    truth: torch.Tensor,
-    targets: torch.Tensor,
-    loss,
-    part: float,
-    precision: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean loss, hits, and images with a class of a batch, of which this process has a part (0 to 1).
-
-    Leaves the gradient of the whole batch's loss in the parameters. The loss is a mean
-    over images, so the whole one and its gradient are the sums of all processes' own, each
-    times its part. (PyTorch's DistributedDataParallel takes the mean of the processes,
-    which is another one where their parts are not as large.)
-    """
-    if distributed.count() == 1:
-        value, logits = backpropagate(net, batch, targets, loss, precision)
-        return value, *counts(logits, truth)
-    parameters = list(net.parameters())
-    sizes = [p.numel() for p in parameters]
-    # All in one tensor, since a message costs time however short it is.
-    sums = parameters[0].new_zeros(sum(sizes) + 3)
-    if part:  # of a last batch that is smaller than the number of processes, some have nothing
-        value, logits = backpropagate(net, batch, targets, loss, precision)
-        own = [p.grad.flatten() for p in parameters]
-        sums[:-2] = torch.cat([*own, value[None]]) * part
-        sums[-2], sums[-1] = counts(logits, truth)
-    distributed.add_up(sums)
-    *gradients, value, hits, known = sums.split([*sizes, 1, 1, 1])
-    for p, gradient in zip(parameters, gradients, strict=True):
-        p.grad = torch.empty_like(p).copy_(gradient.view_as(p))
-    return value[0], hits[0], known[0]
+            return step, metrics
+        rows = slice(step * batch_size, min((step + 1) * batch_size, images))
+        found = training.learn(plan, rows)
+        training.after_step()
+        metrics.add(*found)
+    return steps, metrics
 
 
 def backpropagate(
     net: nn.Module,
     batch: torch.Tensor,
     targets: torch.Tensor,
-    loss,
+    loss: Callable,
     precision: torch.dtype = torch.float32,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and logits of a batch; leaves the gradient of the loss in the parameters.
 
-    With a `precision` of torch.bfloat16, which has a float32's range and 8 bits of its 24,
-    what goes into the products of both ways and what comes out of them is rounded; weights
-    and loss stay float32 (Kalamkar et al., "A Study of BFLOAT16 for Deep Learning
-    Training", 2019). Several processes round each its own gradients, before their sum.
+    With a `precision` of torch.bfloat16 (float32's range, 8 bits of mantissa) the inputs and
+    outputs of matrix products are rounded, forward and backward; weights and loss stay
+    float32 (Kalamkar et al., "A Study of BFLOAT16 for Deep Learning Training", 2019).
+    Several processes round their own gradients before they are summed.
     """
     if precision == torch.bfloat16:
         # No cache: each weight is used once, and a CUDA graph has to round it again each time.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lenet5.networks.lenet1998 import AMPLITUDE, RUBBISH, STEEPNESS, LeNet1998, slope
+from lenet5.training.epoch_plan import EpochPlan
 
 
 class OnePattern:
@@ -21,7 +22,7 @@ class OnePattern:
     nearly all its time on getting into and out of its operations; this takes
     a seventh of the time (python benchmarks/one_pattern.py, an AMD EPYC).
 
-    `backwards` takes derivatives from F6 back to every parameter. With power 1
+    `backward` takes derivatives from F6 back to every parameter. With power 1
     they are the gradient. With power 2 they are the second derivatives of
     appendix C, which take the same way with each factor squared; what couples
     two different units is left out.
@@ -46,7 +47,7 @@ class OnePattern:
         with torch.no_grad():
             self.net.c3.weight.copy_(dense[self.net.c3.pairs])
 
-    def forwards(self, picture: np.ndarray) -> tuple:
+    def forward(self, picture: np.ndarray) -> tuple:
         """States of C1 to F6, and the inputs of C1's and C3's units, for a 32×32 picture."""
         p = self.parameters
         inputs1 = picture.ravel().take(self.windows0)  # 25×784
@@ -79,7 +80,7 @@ class OnePattern:
         # dE/dy_i = [i = D] - share_i, and dy_i/dx = 2·away_i.
         towards = -shares
         towards[label] += 1
-        return loss, distances, self.backwards(states, 2 * (towards @ away), power=1)
+        return loss, distances, self.backward(states, 2 * (towards @ away), power=1)
 
     def curvature(self, states: tuple):
         """Parameter by parameter, the second derivatives of appendix C, none of them negative.
@@ -89,9 +90,9 @@ class OnePattern:
         """
         away, _, shares = self.outputs(states[-1])
         spread = shares @ (away * away) - np.square(shares @ away)
-        return self.backwards(states, 2 * (1 - shares.sum()) + 4 * spread, power=2)
+        return self.backward(states, 2 * (1 - shares.sum()) + 4 * spread, power=2)
 
-    def backwards(self, states: tuple, delta: np.ndarray, power: int):
+    def backward(self, states: tuple, delta: np.ndarray, power: int):
         """Yield (name, derivative) from those with respect to F6's states, the last layer first.
 
         All that comes back through the network is worked out before the first
@@ -169,6 +170,7 @@ class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
     it by 30 times too much in all. --recipe 1998 takes a fifth of each.
     """
 
+    ARCH = LeNet1998.arch  # the network whose derivatives OnePattern has
     PATTERNS, EARLY = 500, 3000
 
     def __init__(self, net: LeNet1998, lr: float, mu: float = 0.02):
@@ -201,7 +203,7 @@ class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
         one = OnePattern(self.net)
         sums = {name: np.zeros_like(h) for name, h in self.curvature().items()}
         for picture in patterns[:, 0].numpy():
-            for name, h in one.curvature(one.forwards(picture)):
+            for name, h in one.curvature(one.forward(picture)):
                 sums[name] += h
         for name, p in self.net.named_parameters():
             h = torch.from_numpy(sums[name] / len(patterns))
@@ -209,6 +211,16 @@ class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
                 h = h.view(-1, 5, 5)[self.net.c3.pairs]
             self.state[p]["curvature"] = h.reshape(p.shape)
         self.param_groups[0]["measured_at"] = self.param_groups[0]["learned"]
+
+    def step_batch(self, plan: EpochPlan, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Learn the patterns at these rows of an epoch's order; measures h first where it is due.
+
+        Returns the mean loss and the N×10 outputs.
+        """
+        if self.is_due(begins_pass=rows.start == 0):
+            following = plan.order[rows.start : rows.start + self.PATTERNS]
+            self.measure_curvature(plan.inputs[following])
+        return self.learn(plan.batch(rows), plan.labels[plan.order[rows]])
 
     @torch.no_grad()
     def learn(self, patterns: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -224,7 +236,7 @@ class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
         pairs = zip(patterns[:, 0].numpy(), labels.tolist(), strict=True)
         with np.errstate(all="ignore"):  # what diverges shows in the loss
             for n, (picture, label) in enumerate(pairs):
-                loss, distances, gradient = one.gradient(one.forwards(picture), label)
+                loss, distances, gradient = one.gradient(one.forward(picture), label)
                 losses.append(loss)
                 outputs[n] = -distances
                 for name, derivative in gradient:

@@ -10,7 +10,6 @@ from lenet5.networks.definition import count_parameters
 from lenet5.runtime import distributed
 from lenet5.training.checkpoint import Run, best_network
 from lenet5.training.epoch_end import PARTS
-from lenet5.training.epoch_plan import epoch_size
 from lenet5.training.recipes import RECIPES
 from lenet5.training.settings import precision_of
 from lenet5.training.training_pool import Data
@@ -57,12 +56,12 @@ def print_start(run: Run, data: Data) -> None:
     shared = f" in {distributed.count()} processes" if distributed.count() > 1 else ""
     rounded = precision_of(run.settings, run.device) == torch.bfloat16
     print(
-        f"{run.settings['arch']}: {count_parameters(run.net):,} parameters, on {run.device}{shared}"
+        f"{run.settings.arch}: {count_parameters(run.net):,} parameters, on {run.device}{shared}"
         + (", in bfloat16" if rounded else "")
     )
     print("images: {} to train on, {} to validate, {} to test".format(*counts), flush=True)
-    if epoch_size(data.parts) > len(data.train[0]):
-        print(f"an epoch shows {epoch_size(data.parts):,} images", flush=True)
+    if data.pool.epoch_size > len(data.train[0]):
+        print(f"an epoch shows {data.pool.epoch_size:,} images", flush=True)
 
 
 def print_summary(run: Run, data: Data, started: float) -> None:
@@ -75,15 +74,15 @@ def print_summary(run: Run, data: Data, started: float) -> None:
     print(f"test accuracy      {percent(row['test_accuracy'])} of {len(data.test[0]):,} images")
     print(f"training accuracy  {percent(training.accuracy)} of {len(data.train[0]):,} images")
     print(f"time               {time.perf_counter() - started:.1f} s")
-    if run.settings["dry_run"]:
+    if run.settings.dry_run:
         print("weights            none: this was a dry run")
     else:
-        print(f"weights            {run.settings['output']}")
-    print(f"curves             {run.settings['plot']}")
+        print(f"weights            {run.settings.output}")
+    print(f"curves             {run.settings.plot}")
     print(f"run                {run.folder}")
-    if run.settings["dry_run"]:
+    if run.settings.dry_run:
         print("next               python train.py")
-    elif run.settings["output"] == RECIPES["default"]["output"]:
+    elif run.settings.output == RECIPES["default"]["output"]:
         print("next               python inference.py")
     else:
-        print(f"next               python inference.py --weights {run.settings['output']}")
+        print(f"next               python inference.py --weights {run.settings.output}")

@@ -1,40 +1,49 @@
-"""Recipes: named sets of defaults for train.py."""
+"""A run's settings, and recipes: named sets of them."""
 
-RECIPES = {
-    "default": {
-        "arch": "lenet5",
-        "dataset": "mnist",
-        "data_dir": "data",
-        "epochs": 10,
-        "batch_size": 256,
-        "lr": 8e-3,
-        "optimizer": "adam",
-        "scheduler": "onecycle",
-        "augment": "affine",
-        "fonts": None,
-        "few_pixels": None,
-        "non_digits": None,
-        "val_size": 5000,
-        "seed": 0,
-        "device": "auto",
-        "init": None,
-        "init_from": None,
-        "teacher": None,
-        "temperature": None,
-        "average": None,
-        "weight_decay": None,
-        "label_smoothing": None,
-        "precision": None,
-        "output": "lenet5_model.pth",
-        "plot": "training_results.png",
-        "tensorboard": None,
-        "max_steps": None,
-        "dry_run": False,
-    },
-}
+from dataclasses import asdict, dataclass
+
+
+@dataclass
+class Settings:
+    """The settings of a run, each a flag of train.py. Their order is that in config.json."""
+
+    arch: str = "lenet5"
+    dataset: str = "mnist"
+    data_dir: str = "data"
+    epochs: int = 10
+    batch_size: int = 256
+    lr: float = 8e-3
+    optimizer: str = "adam"
+    scheduler: str = "onecycle"
+    augment: str = "affine"
+    fonts: str | None = None
+    few_pixels: bool | None = None
+    non_digits: bool | None = None
+    val_size: int = 5000
+    seed: int = 0
+    device: str = "auto"
+    init: str | None = None
+    init_from: str | None = None
+    teacher: str | None = None
+    temperature: float | None = None
+    average: float | None = None
+    weight_decay: float | None = None
+    label_smoothing: float | None = None
+    precision: str | None = None
+    output: str = "lenet5_model.pth"
+    plot: str = "training_results.png"
+    tensorboard: bool | None = None
+    max_steps: int | None = None
+    dry_run: bool = False
+    recipe: str = "default"
+
+
+DEFAULTS = asdict(Settings())
+# What each recipe changes; "default" holds every setting but the recipe's own name.
+RECIPES = {"default": {name: value for name, value in DEFAULTS.items() if name != "recipe"}}
 RECIPES |= {
-    # Seed document 003's epochs and batches. Its constant rate of 0.001 ends lower and
-    # jumps by half a point from epoch to epoch: table in benchmarks/README.md.
+    # A constant rate of 0.001 ends lower and jumps by half a point from epoch to epoch:
+    # table in benchmarks/README.md.
     "lenet-gap": {
         "arch": "lenet-gap",
         "epochs": 30,
@@ -43,7 +52,7 @@ RECIPES |= {
         "scheduler": "cosine",
         "augment": "none",
     },
-    # 99 % soon: chosen on held-out images (benchmarks/choose_recipe.py --quick), and none held out here.
+    # 99 % in seconds. Chosen on held-out images (benchmarks/choose_recipe.py --quick); holds out none.
     "quick": {
         "epochs": 2,
         "max_steps": 352,  # an epoch and a half of MNIST
@@ -56,7 +65,7 @@ RECIPES |= {
         "init": "xavier",
         "val_size": 0,
     },
-    # A few own pictures with --init-from: little enough that the old ones are not forgotten.
+    # For a few own pictures with --init-from; a low rate keeps what was learned before.
     "fine-tune": {"lr": 5e-4, "scheduler": "cosine"},
     # Section III of the paper: 20 passes, one pattern at a time, no image held out.
     "1998": {
@@ -82,7 +91,7 @@ RECIPES |= {
         "val_size": 10_000,
         "output": "teacher.pth",
     },
-    # Reads anybody's digit, and knows what is none: benchmarks/choose_anybody.py has what was tried.
+    # Reads digits from any picture and rejects non-digits: trials in benchmarks/choose_anybody.py.
     "anybody": {
         "epochs": 150,
         "optimizer": "adamw",
@@ -93,7 +102,7 @@ RECIPES |= {
         "few_pixels": True,
         "non_digits": True,
     },
-    # The most that lenet5 can do: benchmarks/README.md has what was tried.
+    # The best accuracy of lenet5: trials in benchmarks/README.md.
     "record": {
         "teacher": "pretrained/teacher.pth",
         "epochs": 100,

@@ -8,6 +8,7 @@ import platform
 import reprlib
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import NoneType
 
@@ -18,6 +19,7 @@ from lenet5.networks.weights import LARGEST_WEIGHTS
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import make_folder, make_folder_with, md5, read_file, read_json
 from lenet5.runtime.errors import UserError, reason, say
+from lenet5.training.recipes import Settings
 from lenet5.training.settings import flag, fonts_file, precision_of, teacher_file
 from lenet5.training.training_pool import Data
 
@@ -58,13 +60,18 @@ def as_published(history: list[dict]) -> list[dict]:
     return [{**row, "seconds": round(row["seconds"], 3)} for row in history]
 
 
-def metrics_csv(history: list[dict]) -> str:
-    """A row an epoch; accuracies from 0 to 1; what was not measured is left empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+def csv_text(rows: list[dict], columns) -> str:
+    """Rows as CSV below a line of column names; None is left empty."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(as_published(history))
+    writer.writerows(rows)
     return text.getvalue()
+
+
+def metrics_csv(history: list[dict]) -> str:
+    """A row an epoch; accuracies from 0 to 1."""
+    return csv_text(as_published(history), COLUMNS)
 
 
 def check_history(history: list[dict]) -> None:
@@ -102,26 +109,26 @@ def read_metrics(folder: Path) -> list[dict]:
     return history
 
 
-def new_folder(settings: dict, device: torch.device, data: Data) -> Path:
+def new_folder(settings: Settings, device: torch.device, data: Data) -> Path:
     """A folder of its own for a run, also for two that start in the same second.
 
     It is there with its config.json or not at all, so that every run can be resumed.
     """
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings['arch']}-seed{settings['seed']}"
-    redraw_elsewhere = settings["dry_run"] and os.path.exists(settings["plot"])
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.arch}-seed{settings.seed}"
+    redraw_elsewhere = settings.dry_run and os.path.exists(settings.plot)
     make_folder(RUNS)
     for i in range(1, 1000):
         folder = Path(RUNS, name if i == 1 else f"{name}-{i}")
         if redraw_elsewhere:
-            settings["plot"] = str(folder / "training_results.png")
+            settings.plot = str(folder / "training_results.png")
         if make_folder_with(folder, "config.json", config_json(settings, device, data)):
             return folder
     raise UserError(f"there are a thousand runs called {name} already")
 
 
-def conditions(settings: dict, device: torch.device, data: Data) -> dict:
+def conditions(settings: Settings, device: torch.device, data: Data) -> dict:
     """What a run's numbers depend on beside its settings."""
-    teacher, fonts, start = teacher_file(settings), fonts_file(settings), settings["init_from"]
+    teacher, fonts, start = teacher_file(settings), fonts_file(settings), settings.init_from
     return {
         "device_used": str(device),
         "precision_used": str(precision_of(settings, device)).removeprefix("torch."),
@@ -136,12 +143,12 @@ def conditions(settings: dict, device: torch.device, data: Data) -> dict:
     }
 
 
-def config_json(settings: dict, device: torch.device, data: Data) -> bytes:
-    config = settings | conditions(settings, device, data)
+def config_json(settings: Settings, device: torch.device, data: Data) -> bytes:
+    config = asdict(settings) | conditions(settings, device, data)
     return (json.dumps(config, indent=2) + "\n").encode()
 
 
-def compare_conditions(settings: dict, folder: Path, device: torch.device, data: Data) -> None:
+def compare_conditions(settings: Settings, folder: Path, device: torch.device, data: Data) -> None:
     """Say where a run that is resumed goes on under other conditions than it began.
 
     Raises UserError if its teacher, its fonts, its first weights or its own
@@ -153,7 +160,9 @@ def compare_conditions(settings: dict, folder: Path, device: torch.device, data:
         before = config.get(name)
         if name.endswith("_md5") and name in config and before != now:
             kind = name.removesuffix("_md5")
-            raise UserError(f"{flag(kind)} {settings[kind]} is not that with which {folder} began")
+            raise UserError(
+                f"{flag(kind)} {getattr(settings, kind)} is not that with which {folder} began"
+            )
         if before != now:
             say(
                 f"{name.replace('_', ' ')}: {now}, and the run began with {reprlib.repr(before)}; "

@@ -6,65 +6,62 @@ from pathlib import Path
 from types import NoneType
 
 import torch
+from torch import nn
 
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.data.datasets import check_dataset
-from lenet5.networks.devices import pick_precision
+from lenet5.networks.devices import pick_device, pick_precision
 from lenet5.networks.lenet1998 import LeNet1998
+from lenet5.networks.registry import build
 from lenet5.networks.weights import load_weights
+from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import read_json
 from lenet5.runtime.errors import UserError
 from lenet5.runtime.project_files import find_file
 from lenet5.training.arguments import make_parser
-from lenet5.training.recipes import RECIPES
+from lenet5.training.optimizers import OPTIMIZERS, check_optimizer
+from lenet5.training.recipes import DEFAULTS, RECIPES, Settings
 
-# Flags with which an epoch has other steps than the `max_steps` of a recipe was made for.
+# Flags that invalidate a recipe's `max_steps`.
 MAKE_OTHER_STEPS = {"epochs", "batch_size", "dataset", "fonts", "few_pixels", "non_digits"}
 
 
-def settle(given: dict) -> dict:
+def resolve_settings(given: dict) -> Settings:
     """All settings of a run from the flags that were given."""
     recipe = given.get("recipe", "default")
-    settings = {**RECIPES["default"], **RECIPES[recipe], "recipe": recipe, **given}
+    settings = Settings(**{**RECIPES[recipe], "recipe": recipe, **given})
     if "max_steps" not in given and given.keys() & MAKE_OTHER_STEPS:
-        settings["max_steps"] = None
+        settings.max_steps = None
     if "init_from" in given and "arch" not in given:
-        settings["arch"] = load_weights(given["init_from"])[0].arch
+        settings.arch = load_weights(given["init_from"])[0].arch
     check_together(settings)
     return settings
 
 
-def check_together(settings: dict) -> None:
+def check_together(settings: Settings) -> None:
     """Refuse flags that make no sense, alone or with each other."""
-    arch = settings["arch"]
-    check_dataset(settings["dataset"])
-    if settings["optimizer"] == "sdlm" and arch != LeNet1998.arch:
-        raise UserError(f"--optimizer sdlm needs second derivatives, which only {LeNet1998.arch} has")
-    if settings["optimizer"] == "sdlm" and settings["device"] not in ("auto", "cpu"):
-        raise UserError("--optimizer sdlm learns one pattern at a time, on the CPU: leave --device out")
-    if settings["optimizer"] == "sdlm" and settings["weight_decay"] is not None:
-        raise UserError("--optimizer sdlm knows no --weight-decay: leave it out")
-    if settings["optimizer"] == "sdlm" and settings["precision"] == "bfloat16":
-        raise UserError("--optimizer sdlm learns in float32: leave --precision out")
-    if arch == LeNet1998.arch and (settings["teacher"] or settings["label_smoothing"]):
+    arch = settings.arch
+    check_dataset(settings.dataset)
+    check_optimizer(settings)
+    if arch == LeNet1998.arch and (settings.teacher or settings.label_smoothing):
         raise UserError(
             f"the loss of {arch} is equation 9, of labels as they are: "
             "leave --teacher and --label-smoothing out, or choose another --recipe"
         )
-    if settings["teacher"] and AUGMENTATIONS[settings["augment"]] is None:
+    if settings.teacher and AUGMENTATIONS[settings.augment] is None:
         raise UserError("--teacher needs distorted images to answer for: name an --augment")
-    if settings["temperature"] and not settings["teacher"]:
+    if settings.temperature and not settings.teacher:
         raise UserError("--temperature softens a teacher's answers: name a --teacher, or leave it out")
-    if settings["non_digits"] and (settings["teacher"] or arch == LeNet1998.arch):
+    if settings.non_digits and (settings.teacher or arch == LeNet1998.arch):
         raise UserError(
             "--non-digits needs the cross-entropy: leave --teacher and lenet5-1998 out, "
             "or choose another --recipe"
         )
-    if settings["label_smoothing"] and settings["teacher"]:
+    if settings.label_smoothing and settings.teacher:
         raise UserError("--label-smoothing is for labels, and a teacher stands for them: leave one out")
-    if settings["init"] and settings["init_from"]:
+    if settings.init and settings.init_from:
         raise UserError("--init and --init-from are two ways to begin: leave one out")
-    if settings["init"] and arch in (LeNet1998.arch, "lenet5-tanh"):
+    if settings.init and arch in (LeNet1998.arch, "lenet5-tanh"):
         raise UserError(f"--init is for networks with ReLU; {arch} has an initialisation of its own")
 
 
@@ -72,7 +69,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def settings_of(folder: Path, given: dict) -> dict:
+def settings_of(folder: Path, given: dict) -> Settings:
     """The settings in a run's config.json, checked as if they had been typed as flags.
 
     Raises UserError where `given` has another value.
@@ -80,8 +77,8 @@ def settings_of(folder: Path, given: dict) -> dict:
     path = folder / "config.json"
     config = read_json(path)
     typed = []
-    for name in (*RECIPES["default"], "recipe"):
-        value, default = config.get(name), RECIPES["default"].get(name, "")
+    for name, default in DEFAULTS.items():
+        value = config.get(name)
         nothing = (NoneType, bool)  # a flag without a value, or with none by default
         if not isinstance(default, nothing) and (value is None or value is False):
             raise UserError(f"{path} lacks {name!r}; it was not written by train.py")
@@ -96,32 +93,51 @@ def settings_of(folder: Path, given: dict) -> dict:
             parsed = vars(make_parser().parse_args(typed))
     except SystemExit:
         raise UserError(f"{path} was changed: {complaint.getvalue().strip()}") from None
-    settings = {name: parsed[name] for name in (*RECIPES["default"], "recipe")}
-    settings["dry_run"] = bool(settings["dry_run"])
+    settings = Settings(**{name: parsed[name] for name in DEFAULTS})
+    settings.dry_run = bool(settings.dry_run)
     check_together(settings)
     for name, value in given.items():
-        if settings[name] != value:
+        if getattr(settings, name) != value:
             raise UserError(
-                f"{flag(name)} {value} differs from the run's own: {settings[name]}; "
+                f"{flag(name)} {value} differs from the run's own: {getattr(settings, name)}; "
                 f"leave it out, or start a new run"
             )
     return settings
 
 
-def teacher_file(settings: dict) -> Path | None:
-    if settings["teacher"] is None:
+def teacher_file(settings: Settings) -> Path | None:
+    if settings.teacher is None:
         return None
     make = "make one with: python train.py --recipe teacher, and name it with --teacher"
-    return find_file(settings["teacher"], make)
+    return find_file(settings.teacher, make)
 
 
-def fonts_file(settings: dict) -> Path | None:
-    if settings["fonts"] is None:
+def fonts_file(settings: Settings) -> Path | None:
+    if settings.fonts is None:
         return None
-    return find_file(settings["fonts"], "make it with: python fonts/render.py")
+    return find_file(settings.fonts, "make it with: python fonts/render.py")
 
 
-def precision_of(settings: dict, device: torch.device) -> torch.dtype:
-    """What the products of a run are rounded to: with --optimizer sdlm to float32, also by auto."""
-    name = settings["precision"] or "float32"
-    return pick_precision("float32" if settings["optimizer"] == "sdlm" else name, device)
+def device_of(settings: Settings) -> torch.device:
+    """The device of this process."""
+    name = "cpu" if OPTIMIZERS[settings.optimizer].is_sequential else settings.device
+    return distributed.own_device(pick_device(name))
+
+
+def precision_of(settings: Settings, device: torch.device) -> torch.dtype:
+    """The precision of a run's matrix products."""
+    name = "float32" if OPTIMIZERS[settings.optimizer].is_sequential else settings.precision
+    return pick_precision(name or "float32", device)
+
+
+def check_shareable(settings: Settings) -> None:
+    """Raise UserError for a run that several processes cannot train as one does."""
+    if distributed.count() == 1:
+        return
+    why = None
+    if OPTIMIZERS[settings.optimizer].is_sequential:
+        why = f"--optimizer {settings.optimizer} learns one pattern after the other"
+    elif any(isinstance(layer, nn.BatchNorm2d) for layer in build(settings.arch).modules()):
+        why = f"{settings.arch} normalises over all images of a batch"
+    if why is not None:
+        raise UserError(f"{why}, which cannot be shared out: train it without torchrun")

@@ -9,21 +9,18 @@
     epoch 160  train_loss 0.22333  apart 0.94  touching 0.9225  overlapping 0.7225  seconds 25.463
 
 On a core of an AMD EPYC, beside other work, with Python 3.11.7 and torch 2.15.0; seed 0, one
-run. The first 20 epochs learn single windows, the others whole numbers. The loss is of a
-window, then of a digit; what follows are shares of 400 numbers of five held-out digits each,
-8 pixels apart, side by side, and overlapping by 4, of which all digits are read: at first
-told where they are, then by the likeliest row of answers alone.
+run. The first 20 epochs train on single windows, the others on whole numbers. The loss is
+of a window, then of a digit. What follows are the shares of 400 held-out five-digit numbers,
+with digits 8 pixels apart, side by side, and overlapping by 4, of which all digits are read:
+at first at known places, then by best-path decoding.
 
-Numbers are made on the fly from MNIST's training images and from digits in fonts,
-every epoch other ones, and between them some of letters and scribbles, in which
-there is nothing to be read (`strings.py`). The network begins as the one that reads
-single digits. A row is added to metrics.csv in the run's folder after every epoch; the
-same command goes on with a run that was interrupted. Test images are looked at once, at
-the end, as single digits, and choose nothing.
+Every epoch makes new numbers from MNIST's training images and digits in fonts, and some of
+letters and scribbles, in which there is nothing to read (`synthetic_numbers.py`). The network
+starts from the weights for single digits. After every epoch a row is added to metrics.csv in
+the run's folder; the same command resumes an interrupted run. Test images are evaluated
+once, at the end, as single digits, and choose nothing.
 """
 
-import csv
-import io
 import sys
 import time
 from pathlib import Path
@@ -38,15 +35,16 @@ from lenet5.evaluation.metrics import evaluate
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.definition import LeNet5, LeNet5Conv
 from lenet5.networks.fast_forward import forward
-from lenet5.networks.weights import load_weights, save_weights, to_bytes, unpickled
-from lenet5.runtime.atomic_files import check_writable, make_folder, read_file, write_file
+from lenet5.networks.weights import load_weights, save_weights
+from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
-from lenet5.runtime.errors import UserError, reason
+from lenet5.runtime.errors import UserError
 from lenet5.runtime.project_files import project_file
 from lenet5.runtime.signals import end_quietly
-from lenet5.training.checkpoint import LARGEST_CHECKPOINT
-from lenet5.training.ema import Average
+from lenet5.training.checkpoint import read_checkpoint, write_checkpoint
+from lenet5.training.ema import EMA
 from lenet5.training.optimizers import make_optimizer, set_rate
+from lenet5.training.run_folder import csv_text
 from lenet5.training.schedules import one_cycle
 from lenet5.whole_numbers.decoding import best_path
 from lenet5.whole_numbers.space_displacement import (
@@ -65,20 +63,20 @@ from lenet5.whole_numbers.synthetic_numbers import NO_DIGIT, TRAINING, Strings, 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
 FONTS = project_file("fonts/digits.npz")
-FONTS_TIMES = 3  # how often each digit in a font stands beside each of MNIST's once
+FONTS_TIMES = 3  # how often the pool has each digit of a font
 SCRIBBLES = 2000
-CHUNK = 1000  # numbers that are made at a time
-WINDOWS_WEIGHT = 0.5  # of what single windows should answer, beside the whole number's loss
+CHUNK = 1000  # numbers made at a time
+WINDOWS_WEIGHT = 0.5  # of the loss of single windows, added to the whole number's
 WINDOWS_OF_A_NUMBER = 8  # a batch of numbers' windows has about so many for each number
-PASSES = 2  # how often numbers are shown whose windows are learned: making them takes half the time
+PASSES = 2  # over a chunk's windows: making the numbers takes half the time
 DESCRIBED = ("windows_epochs", "epochs", "strings", "seed", "val_size")  # in the weights' metadata
-HELD_OUT_SEED = 0  # of the split: those images that chose the epoch of the weights we begin with
+HELD_OUT_SEED = 0  # of the split: the images that chose the epoch of the initial weights
 VALIDATION = {"apart": 8, "touching": 0, "overlapping": -4}  # pixels between the digits
 VALIDATION_STRINGS = 400  # of five digits, of each kind
 
 
 class Pools:
-    """What numbers are made of: digits to train on, digits held out, and what is no digit."""
+    """What numbers are made of: training digits, held-out digits, and non-digits."""
 
     def __init__(self, data_dir: str, val_size: int):
         mnist = load_mnist(data_dir)
@@ -101,7 +99,7 @@ class Pools:
 
 
 def batches(strings: Strings, size: int, generator: torch.Generator):
-    """The numbers, a batch at a time: those about as long as each other together."""
+    """Yield the numbers in batches of similar length, in random order."""
     parts = strings.widths.argsort().split(size)
     for i in torch.randperm(len(parts), generator=generator).tolist():
         rows = parts[i]
@@ -110,7 +108,7 @@ def batches(strings: Strings, size: int, generator: torch.Generator):
 
 
 class State:
-    """All that changes while a run goes on."""
+    """The network of a run, its optimiser, averaged weights and history."""
 
     def __init__(self, arguments):
         torch.manual_seed(arguments.seed)
@@ -122,7 +120,7 @@ class State:
         else:
             raise UserError(f"{arguments.init_from} holds weights of {first.arch}, not of lenet5")
         self.optimizer = make_optimizer(self.net, "adamw", arguments.lr)
-        self.average = Average(self.net, 0.999)
+        self.average = EMA(self.net, 0.999)
         self.history: list[dict] = []
 
     def as_dict(self, settings: dict) -> dict:
@@ -135,27 +133,24 @@ class State:
             "history": self.history,
         }
 
-    def take_up(self, path: Path, settings: dict) -> None:
-        """Go on from a checkpoint. Raises UserError if it is damaged or of another run."""
-        data = read_file(path, LARGEST_CHECKPOINT)
-        try:
-            state = unpickled(path, data, LARGEST_CHECKPOINT)
-            theirs = state["settings"]
+    def load(self, path: Path, settings: dict) -> None:
+        """Restore a checkpoint, if there is one. Raises UserError if it is damaged or of another run."""
+        found = {}
+
+        def restore(state: dict) -> None:
+            found["settings"] = state["settings"]
             self.net.load_state_dict(state["net"])
             self.average.net.load_state_dict(state["average"])
             self.average.steps = int(state["steps"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.history = list(state["history"])
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise UserError(
-                f"{path} is damaged ({reason(error)}); delete it to start the run over"
-            ) from error
-        if theirs != settings:
+
+        if read_checkpoint(path, restore) and found["settings"] != settings:
             raise UserError(f"{path} is of a run with other flags; give the same, or another --run")
 
 
 def train_epoch(state: State, pools: Pools, arguments, epoch: int) -> float:
-    """Learn the numbers of one epoch, or their windows; the mean loss of a batch."""
+    """Train on the numbers of one epoch, or their windows; returns the mean loss of a batch."""
     state.net.train()
     of_windows = epoch <= arguments.windows_epochs
     learn = windows_losses if of_windows else numbers_losses
@@ -185,14 +180,14 @@ def answers_to(net, strings: Strings) -> torch.Tensor:
 
 
 def numbers_losses(net, strings: Strings, size: int, generator: torch.Generator):
-    """The loss of each batch of numbers, each run over as a whole."""
+    """Yield the loss of each batch of whole numbers."""
     for batch in batches(strings, size, generator):
         answers = answers_to(net, batch)
         yield ctc_loss(answers, batch) + WINDOWS_WEIGHT * window_loss(answers, batch)
 
 
 def windows_losses(net, strings: Strings, size: int, generator: torch.Generator):
-    """The loss of each batch of the numbers' windows, `PASSES` times, each time by other windows."""
+    """Yield the loss of each batch of the numbers' windows, `PASSES` times with new windows."""
     for _ in range(PASSES):
         pictures, labels = windows_of(strings, generator)
         inputs = to_input(pictures, net.mean, net.std, padding=(0, 0, 0, 0))
@@ -203,17 +198,14 @@ def windows_losses(net, strings: Strings, size: int, generator: torch.Generator)
 
 @torch.inference_mode()
 def share_right(net, strings: Strings) -> float:
-    """The share of numbers that the network reads right, all digits of them."""
+    """The share of numbers of which best-path decoding gives all digits."""
     found = best_path(answers_to(net, strings))
     return sum(a == b for a, b in zip(found, strings.texts(), strict=True)) / len(found)
 
 
 @torch.inference_mode()
 def share_right_at_middles(net, strings: Strings) -> float:
-    """The share of numbers of which the network names all digits, told where each of them is.
-
-    The numbers are as long as each other.
-    """
+    """The share of numbers, all of the same length, of which all digits are read at known places."""
     answers = answers_to(net, strings)
     is_digit = strings.labels != NO_DIGIT
     numbers = is_digit.nonzero()[:, 0]
@@ -221,14 +213,6 @@ def share_right_at_middles(net, strings: Strings) -> float:
     digits = answers[numbers, windows, :BLANK].argmax(dim=1)
     right = (digits == strings.labels[is_digit]).view(len(answers), -1)
     return right.all(dim=1).float().mean().item()
-
-
-def write_history(folder: Path, history: list[dict]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_file(folder / "metrics.csv", text.getvalue().encode())
 
 
 def parse_arguments(argv):
@@ -257,8 +241,7 @@ def main(argv=None) -> int:
     settings = {name: value for name, value in vars(arguments).items() if name not in ("run", "output")}
     state, folder = State(arguments), Path(arguments.run)
     make_folder(folder)
-    if (folder / "checkpoint.pth").exists():
-        state.take_up(folder / "checkpoint.pth", settings)
+    state.load(folder / "checkpoint.pth", settings)
     pools = Pools(arguments.data_dir, arguments.val_size)
     validation = pools.validation()
     for epoch in range(len(state.history) + 1, arguments.windows_epochs + arguments.epochs + 1):
@@ -269,8 +252,8 @@ def main(argv=None) -> int:
         row["seconds"] = time.perf_counter() - start
         state.history.append(row)
         print("  ".join(f"{name} {value:.5g}" for name, value in row.items()), flush=True)
-        write_file(folder / "checkpoint.pth", to_bytes(state.as_dict(settings)))
-        write_history(folder, state.history)
+        write_checkpoint(folder / "checkpoint.pth", state.as_dict(settings))
+        write_file(folder / "metrics.csv", csv_text(state.history, row.keys()).encode())
     net = state.average.net.eval()
     inputs = to_input(pools.test_images, net.mean, net.std)
     description = {name: settings[name] for name in DESCRIBED}

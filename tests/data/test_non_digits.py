@@ -26,8 +26,8 @@ from lenet5.evaluation.confidence import evidence
 from lenet5.imaging.centring import centre_digit
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.reading.classifier import ImageClassifier
-from lenet5.training.epoch import Tally, counts
-from lenet5.training.losses import NO_CLASS, outlier_exposure
+from lenet5.training.epoch import RunningMetrics, counts
+from lenet5.training.losses import IGNORE_INDEX, outlier_exposure
 from model import LeNet5
 from tests.conftest import ROOT, assert_one_error_line, run_script
 from train import main as train
@@ -106,15 +106,15 @@ def test_letters_of_held_out_families_are_not_learned():
 def test_outlier_exposure_against_a_loop():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(9, 10, generator=generator)
-    labels = torch.tensor([3, NO_CLASS, 4, 4, NO_CLASS, 0, 9, 1, NO_CLASS])
+    labels = torch.tensor([3, IGNORE_INDEX, 4, 4, IGNORE_INDEX, 0, 9, 1, IGNORE_INDEX])
     total = 0.0
     for row, label in zip(logits, labels.tolist(), strict=True):
-        if label == NO_CLASS:
+        if label == IGNORE_INDEX:
             total += 0.5 * sum(-0.1 * row.log_softmax(0)[k].item() for k in range(10))
         else:
             total -= row.log_softmax(0)[label].item()
     assert outlier_exposure()(logits, labels).item() == pytest.approx(total / 9, rel=1e-5)
-    digits = labels != NO_CLASS
+    digits = labels != IGNORE_INDEX
     plain = outlier_exposure(0.1)(logits[digits], labels[digits])
     torch.testing.assert_close(
         plain, F.cross_entropy(logits[digits], labels[digits], label_smoothing=0.1)
@@ -122,8 +122,8 @@ def test_outlier_exposure_against_a_loop():
 
 
 def test_the_tally_counts_what_has_a_class():
-    tally = Tally(torch.device("cpu"))
-    tally.add(torch.tensor(0.5), *counts(torch.eye(3), torch.tensor([0, 2, NO_CLASS])))
+    tally = RunningMetrics(torch.device("cpu"))
+    tally.add(torch.tensor(0.5), *counts(torch.eye(3), torch.tensor([0, 2, IGNORE_INDEX])))
     assert tally.result() == (0.5, 0.5)
 
 

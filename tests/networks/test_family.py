@@ -13,8 +13,8 @@ from lenet5.networks.registry import NETWORKS, table_of_networks
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.runtime.errors import UserError
-from lenet5.training.epoch import backpropagate, train_epoch
-from lenet5.training.epoch_plan import EpochPlan
+from lenet5.training.epoch import TrainingStep, backpropagate, train_epoch
+from lenet5.training.epoch_plan import EpochPlan, TrainingPool
 from lenet5.training.schedules import SCHEDULES
 from model import (
     INITIALISATIONS,
@@ -142,8 +142,8 @@ def test_every_network_learns_and_is_evaluated_by_the_same_functions(net):
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     before = evaluate(net, inputs, labels)
     for _ in range(8):
-        plan = EpochPlan(inputs, None, generator)
-        steps, tally = train_epoch(net, optimizer, inputs, labels, plan, 20)
+        plan = EpochPlan(TrainingPool(inputs, labels), None, generator)
+        steps, tally = train_epoch(TrainingStep(net, optimizer), plan, 20)
     after = evaluate(net, inputs, labels)
     assert steps == 10
     assert after.loss < before.loss / 2
@@ -277,24 +277,24 @@ def test_other_numbers_of_classes_are_recognised_though_1998_has_ten(tmp_path):
 )
 def test_flags_that_make_no_sense_together(flags, words):
     with pytest.raises(UserError, match=words):
-        train.settle(
+        train.resolve_settings(
             {k: v for k, v in vars(train.make_parser().parse_args(flags)).items() if v is not None}
         )
 
 
 def test_recipes_of_the_documents():
-    gap = train.settle({"recipe": "lenet-gap"})
-    assert (gap["arch"], gap["epochs"], gap["batch_size"], gap["lr"]) == ("lenet-gap", 30, 64, 2e-3)
-    paper = train.settle({"recipe": "1998"})
-    assert (paper["arch"], paper["epochs"], paper["batch_size"]) == ("lenet5-1998", 20, 100)
+    gap = train.resolve_settings({"recipe": "lenet-gap"})
+    assert (gap.arch, gap.epochs, gap.batch_size, gap.lr) == ("lenet-gap", 30, 64, 2e-3)
+    paper = train.resolve_settings({"recipe": "1998"})
+    assert (paper.arch, paper.epochs, paper.batch_size) == ("lenet5-1998", 20, 100)
     # Section III.C: 0.0005 for 2 passes, 0.0002 for 3, 0.0001 for 3, 0.00005 for 4, then 0.00001.
     wanted = [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
     for number, lr in enumerate(wanted):
         for step in (0, 29_999, 59_999):
             progress = (number * 60_000 + step) / 1_200_000
             # A fifth of the published steps, for the reason in DiagonalLevenbergMarquardt.
-            assert paper["lr"] * SCHEDULES["1998"](progress) == pytest.approx(lr / 5)
-    assert train.settle({"recipe": "1998", "epochs": 3})["epochs"] == 3  # a flag wins
+            assert paper.lr * SCHEDULES["1998"](progress) == pytest.approx(lr / 5)
+    assert train.resolve_settings({"recipe": "1998", "epochs": 3}).epochs == 3  # a flag wins
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_recipes_of_the_documents():
     ],
 )
 def test_the_steps_of_a_recipe_are_for_its_own_batches_and_images(given, steps):
-    assert train.settle({"recipe": "quick", **given})["max_steps"] == steps
+    assert train.resolve_settings({"recipe": "quick", **given}).max_steps == steps
 
 
 # ------------------------------------------------------------ what is shipped

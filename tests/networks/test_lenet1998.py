@@ -20,8 +20,8 @@ from lenet5.networks.lenet1998 import (
     slope,
     squash,
 )
-from lenet5.training.epoch import train_epoch
-from lenet5.training.epoch_plan import EpochPlan
+from lenet5.training.epoch import TrainingStep, train_epoch
+from lenet5.training.epoch_plan import EpochPlan, TrainingPool
 from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt, OnePattern
 
 # The paper's section II.B, layer by layer: trainable parameters and connections.
@@ -175,7 +175,7 @@ def test_loss_bounds_the_gain_from_wrong_classes_far_away():
 def test_states_one_by_one_are_those_of_the_network(net, patterns):
     one = OnePattern(net)
     for x in patterns[0]:
-        states = one.forwards(x[0].numpy())
+        states = one.forward(x[0].numpy())
         x1, x2, x3, x4, x5, x6 = (torch.from_numpy(states[i]) for i in (1, 3, 5, 7, 8, 9))
         for ours, theirs in zip((x1, x2, x3, x4, x5, x6), net.states(x[None])[1:], strict=True):
             torch.testing.assert_close(ours.flatten(), theirs.detach().flatten(), rtol=1e-4, atol=1e-5)
@@ -184,7 +184,7 @@ def test_states_one_by_one_are_those_of_the_network(net, patterns):
 def test_gradients_by_hand_are_those_of_autograd(net, patterns):
     one = OnePattern(net)
     for x, label in zip(*patterns, strict=True):
-        loss, distances, gradient = one.gradient(one.forwards(x[0].numpy()), label.item())
+        loss, distances, gradient = one.gradient(one.forward(x[0].numpy()), label.item())
         by_hand = {name: derivative.copy() for name, derivative in gradient}
         outputs = net(x[None])
         wanted = net.loss(outputs, label[None])
@@ -239,7 +239,7 @@ def test_curvature_is_that_of_appendix_c(net, patterns):
         for p in net.parameters():
             p *= 3
     one = OnePattern(net)
-    by_hand = {n: h.copy() for n, h in one.curvature(one.forwards(x[0, 0].numpy()))}
+    by_hand = {n: h.copy() for n, h in one.curvature(one.forward(x[0, 0].numpy()))}
     for name, wanted in gauss_newton_diagonal(net.double(), x.double(), 3).items():
         found = torch.from_numpy(by_hand[name]).double()
         if name == "c3.weight":
@@ -255,7 +255,7 @@ def test_measured_curvature_is_the_mean_over_the_patterns(net, patterns):
     optimizer = DiagonalLevenbergMarquardt(net, lr=0.1)
     optimizer.measure_curvature(patterns[0])
     one = OnePattern(net)
-    each = [dict(one.curvature(one.forwards(x[0].numpy()))) for x in patterns[0]]
+    each = [dict(one.curvature(one.forward(x[0].numpy()))) for x in patterns[0]]
     for name, h in optimizer.curvature().items():
         wanted = sum(c[name] for c in each) / len(each)
         torch.testing.assert_close(torch.from_numpy(h), torch.from_numpy(wanted), rtol=1e-4, atol=1e-9)
@@ -313,8 +313,9 @@ def test_it_learns_to_read_from_a_few_thousand_digits(mnist, monkeypatch):
     net = LeNet1998()
     optimizer = DiagonalLevenbergMarquardt(net, lr=0.00005)
     inputs = to_input(mnist.train_images[:5000], net.mean, net.std)
-    plan = EpochPlan(inputs, None, torch.Generator().manual_seed(0))
-    train_epoch(net, optimizer, inputs, mnist.train_labels[:5000], plan, 100)
+    pool = TrainingPool(inputs, mnist.train_labels[:5000])
+    plan = EpochPlan(pool, None, torch.Generator().manual_seed(0))
+    train_epoch(TrainingStep(net, optimizer), plan, 100)
     test = to_input(mnist.test_images[:1000], net.mean, net.std)
     # Three seeds gave 85 to 90 %.
     assert evaluate(net, test, mnist.test_labels[:1000]).accuracy > 0.75

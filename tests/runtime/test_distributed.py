@@ -25,7 +25,7 @@ from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError
 from lenet5.training import checkpoint, run_folder, training_pool
-from lenet5.training.recipes import RECIPES
+from lenet5.training.recipes import RECIPES, Settings
 from tests import together
 from tests.conftest import ROOT, assert_one_error_line, assert_same_readings
 from tests.test_contract import pictures  # noqa: F401  (a fixture)
@@ -256,7 +256,7 @@ def test_what_all_processes_find_wrong_is_said_once(several):
 
 
 def test_what_cannot_be_shared_out_is_refused(monkeypatch):
-    settings = {**RECIPES["default"], **RECIPES["teacher"]}
+    settings = Settings(**RECIPES["teacher"])
     train.check_shareable(settings)
     place(monkeypatch, 0, 2)
     with pytest.raises(UserError, match="teacher normalises over all images of a batch"):
@@ -296,7 +296,7 @@ def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(pictures, c
 
 
 def test_a_run_from_before_there_were_several_goes_on(workdir, monkeypatch, capsys):
-    settings, data = RECIPES["default"], SimpleNamespace(md5=None)
+    settings, data = Settings(), SimpleNamespace(md5=None)
     config = json.loads(run_folder.config_json(settings, torch.device("cpu"), data))
     assert config["processes"] == 1
     older = {name: value for name, value in config.items() if name != "processes"}

@@ -1,19 +1,23 @@
 """Steps that are recorded once: the same weights as without, on whatever device there is."""
 
 import copy
+import sys
 
 import pytest
 import torch
 
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.runtime import distributed
-from lenet5.training.cuda_graph import CapturedSteps, as_before, can_capture
-from lenet5.training.epoch import Tally, train_epoch
-from lenet5.training.epoch_plan import EpochPlan
-from lenet5.training.losses import NO_CLASS
+from lenet5.training.epoch import RunningMetrics, TrainingStep, train_epoch
+from lenet5.training.epoch_plan import EpochPlan, TrainingPool
+from lenet5.training.losses import IGNORE_INDEX
 from lenet5.training.optimizers import make_optimizer, set_rate
 from model import LeNet5, build
+from tests.conftest import ROOT
 from tests.runtime.test_distributed import place
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from cuda_graph import CudaGraphStep, as_before, can_capture
 
 CPU = torch.device("cpu")
 IMAGES, BATCH = 70, 16  # four whole batches, and six images
@@ -22,11 +26,11 @@ RATES = {"adam": 2.0**-9, "adamw": 2.0**-9, "sgd": 2.0**-6, "muon": 2.0**-6}  # 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
-def noise(device=CPU) -> tuple[torch.Tensor, torch.Tensor]:
+def noise(device=CPU) -> TrainingPool:
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(IMAGES, 1, 32, 32, generator=generator)
-    labels = torch.randint(NO_CLASS, 10, (IMAGES,), generator=generator).clamp(min=0)
-    return inputs.to(device), labels.to(device)
+    labels = torch.randint(IGNORE_INDEX, 10, (IMAGES,), generator=generator).clamp(min=0)
+    return TrainingPool(inputs.to(device), labels.to(device))
 
 
 def learned(
@@ -40,12 +44,13 @@ def learned(
 ):
     """The network, its optimiser and its tally after some epochs, the rate halved before each step."""
     torch.manual_seed(0)
-    net, (inputs, labels) = build(arch).to(device), noise(device)
+    net, pool = build(arch).to(device), noise(device)
     optimizer = make_optimizer(net, name, RATES[name])
     generator = torch.Generator().manual_seed(2)
-    steps = None
     if capture:
-        steps = CapturedSteps(net, optimizer, inputs, labels, BATCH, precision=precision)
+        training = CudaGraphStep(net, optimizer, BATCH, precision=precision)
+    else:
+        training = TrainingStep(net, optimizer, precision=precision)
     done = []
 
     def before_step(step: int) -> bool:
@@ -54,21 +59,10 @@ def learned(
         return True
 
     for _ in range(epochs):
-        plan = EpochPlan(inputs, AUGMENTATIONS[augment], generator)
+        plan = EpochPlan(pool, AUGMENTATIONS[augment], generator)
         if capture:
-            steps.begin(plan)
-        learn = steps.learn if capture else lambda rows: None
-        _, tally = train_epoch(
-            net,
-            optimizer,
-            inputs,
-            labels,
-            plan,
-            BATCH,
-            before_step=before_step,
-            learn=learn,
-            precision=precision,
-        )
+            training.begin(plan)
+        _, tally = train_epoch(training, plan, BATCH, before_step=before_step)
     return net, optimizer, tally
 
 
@@ -101,27 +95,30 @@ def test_recorded_steps_round_as_ordinary_ones_do():
     assert not torch.equal(weights[1], weights[2])
 
 
-def test_only_whole_batches_are_played_back():
-    net, (inputs, labels) = LeNet5(), noise()
-    steps = CapturedSteps(net, make_optimizer(net, "adam", 1e-3), inputs, labels, BATCH)
-    steps.begin(EpochPlan(inputs, None, torch.Generator()))
-    assert steps.learn(slice(64, 70)) is None
-    assert len(steps.learn(slice(48, 64))) == 3
-    few = CapturedSteps(net, make_optimizer(net, "adam", 1e-3), inputs, labels, IMAGES + 1)
-    few.begin(EpochPlan(inputs, None, torch.Generator()))
-    assert few.learn(slice(0, 70)) is None
+def test_only_whole_batches_are_replayed():
+    plan, replayed = EpochPlan(noise(), None, torch.Generator()), []
+    for batch_size, wanted in ((BATCH, [0, 16, 32, 48]), (IMAGES + 1, [])):
+        net = LeNet5()
+        training = CudaGraphStep(net, make_optimizer(net, "adam", 1e-3), batch_size)
+        training.begin(plan)
+        if training.replay:
+            training.replay = lambda: replayed.append(int(training.start))  # noqa: B023
+            training.found = torch.tensor(0.5), torch.tensor(1), torch.tensor(BATCH)
+        replayed.clear()
+        train_epoch(training, plan, batch_size)
+        assert replayed == wanted
 
 
 @pytest.mark.parametrize("name", list(RATES))
 @pytest.mark.parametrize("done", [0, 2])
 def test_what_is_tried_before_the_recording_is_forgotten(name, done):
     torch.manual_seed(0)
-    net, (inputs, labels) = build("teacher"), noise()  # whose batch normalisation keeps means too
+    net, pool = build("teacher"), noise()  # whose batch normalisation keeps means too
     optimizer = make_optimizer(net, name, 1e-2)
 
     def steps(count: int) -> None:
-        plan = EpochPlan(inputs, None, torch.Generator().manual_seed(3))
-        train_epoch(net, optimizer, inputs, labels, plan, BATCH, before_step=lambda s: s < count)
+        plan = EpochPlan(pool, None, torch.Generator().manual_seed(3))
+        train_epoch(TrainingStep(net, optimizer), plan, BATCH, before_step=lambda s: s < count)
 
     steps(done)
     other, states = copy.deepcopy(net), copy.deepcopy(optimizer.state_dict()["state"])
@@ -140,11 +137,11 @@ def test_what_is_tried_before_the_recording_is_forgotten(name, done):
 
 
 def test_steps_that_differ_from_each_other_are_not_recorded(monkeypatch):
-    net, (inputs, _) = LeNet5(), noise()
-    adam, plan = make_optimizer(net, "adam", 1e-3), EpochPlan(inputs, None, torch.Generator())
+    net, pool = LeNet5(), noise()
+    adam, plan = make_optimizer(net, "adam", 1e-3), EpochPlan(pool, None, torch.Generator())
     assert can_capture(adam, plan)
-    assert can_capture(adam, EpochPlan(inputs, AUGMENTATIONS["elastic"], torch.Generator()))
-    assert not can_capture(adam, EpochPlan(inputs, AUGMENTATIONS["pens"], torch.Generator()))
+    assert can_capture(adam, EpochPlan(pool, AUGMENTATIONS["elastic"], torch.Generator()))
+    assert not can_capture(adam, EpochPlan(pool, AUGMENTATIONS["pens"], torch.Generator()))
     assert not can_capture(make_optimizer(build("lenet5-1998"), "sdlm", 1e-4), plan)
     place(monkeypatch, 0, 2)
     assert distributed.count() == 2
@@ -174,14 +171,14 @@ def test_a_graph_gives_the_weights_of_ordinary_steps(name, precision):
 @needs_cuda
 def test_no_step_waits_for_the_gpu():
     device = torch.device("cuda")
-    net, (inputs, labels) = LeNet5().to(device), noise(device)
-    optimizer, tally = make_optimizer(net, "adam", 1e-3), Tally(device)
-    steps = CapturedSteps(net, optimizer, inputs, labels, BATCH)
-    plan = EpochPlan(inputs, AUGMENTATIONS["affine"], torch.Generator())
-    steps.begin(plan)
+    net, pool = LeNet5().to(device), noise(device)
+    optimizer, tally = make_optimizer(net, "adam", 1e-3), RunningMetrics(device)
+    training = CudaGraphStep(net, optimizer, BATCH)
+    plan = EpochPlan(pool, AUGMENTATIONS["affine"], torch.Generator())
+    training.begin(plan)
     try:
         torch.cuda.set_sync_debug_mode("error")
-        train_epoch(net, optimizer, inputs, labels, plan, BATCH, tally=tally, learn=steps.learn)
+        train_epoch(training, plan, BATCH, metrics=tally)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert tally.result()[0] > 0

@@ -5,10 +5,10 @@ from torch import nn
 
 from lenet5.data.augmentation import AUGMENTATIONS, warp
 from lenet5.imaging.inputs import Inputs
-from lenet5.training.distillation import Lessons
-from lenet5.training.ema import Average
-from lenet5.training.epoch import Tally, backpropagate, counts, train_epoch
-from lenet5.training.epoch_plan import EpochPlan, epoch_size, random_order
+from lenet5.training.distillation import SoftTargets
+from lenet5.training.ema import EMA
+from lenet5.training.epoch import RunningMetrics, TrainingStep, backpropagate, counts, train_epoch
+from lenet5.training.epoch_plan import EpochPlan, TrainingPool
 from lenet5.training.losses import soft_cross_entropy
 from lenet5.training.optimizers import OPTIMIZERS, make_optimizer
 from lenet5.training.schedules import SCHEDULES, one_cycle
@@ -78,9 +78,9 @@ def test_an_epoch_in_bfloat16_learns_as_much(mnist, name):
     for precision in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)
         net = LeNet5()
-        plan = EpochPlan(inputs, None, torch.Generator().manual_seed(0))
-        optimizer = make_optimizer(net, name, 5e-3)
-        _, tally = train_epoch(net, optimizer, inputs, labels, plan, 50, precision=precision)
+        plan = EpochPlan(TrainingPool(inputs, labels), None, torch.Generator().manual_seed(0))
+        training = TrainingStep(net, make_optimizer(net, name, 5e-3), precision=precision)
+        _, tally = train_epoch(training, plan, 50)
         shares[precision] = tally.result()[1]
     assert shares[torch.float32] != shares[torch.bfloat16]
     assert shares[torch.bfloat16] == pytest.approx(shares[torch.float32], abs=0.01)
@@ -93,9 +93,9 @@ def test_an_epoch_is_the_loop_that_a_tutorial_writes():
     x, y = torch.randn(70, 1, 32, 32), torch.randint(0, 10, (70,))
     ours, theirs = LeNet5(), LeNet5()
     theirs.load_state_dict(ours.state_dict())
-    plan = EpochPlan(x, None, torch.Generator().manual_seed(5))
+    plan = EpochPlan(TrainingPool(x, y), None, torch.Generator().manual_seed(5))
     optimizer = torch.optim.SGD(ours.parameters(), lr=0.01)
-    steps, tally = train_epoch(ours, optimizer, x, y, plan, 32)
+    steps, tally = train_epoch(TrainingStep(ours, optimizer), plan, 32)
     assert steps == 3  # 32 + 32 + 6 images: the last ones count too
 
     optimizer = torch.optim.SGD(theirs.parameters(), lr=0.01)
@@ -121,15 +121,14 @@ def test_an_epoch_in_two_parts_is_the_whole_epoch():
     for cut in (None, 2):
         torch.manual_seed(1)
         net = LeNet5()
-        optimizer = make_optimizer(net, "adam", 1e-3)
-        plan = EpochPlan(x, AUGMENTATIONS["affine"], torch.Generator().manual_seed(5))
-        step, tally = train_epoch(
-            net, optimizer, x, y, plan, 16, before_step=lambda step, cut=cut: step != cut
-        )
+        training = TrainingStep(net, make_optimizer(net, "adam", 1e-3))
+        pool, generator = TrainingPool(x, y), torch.Generator().manual_seed(5)
+        plan = EpochPlan(pool, AUGMENTATIONS["affine"], generator)
+        step, tally = train_epoch(training, plan, 16, before_step=lambda step, cut=cut: step != cut)
         if cut:
             assert step == cut
-            tally = Tally(x.device, tally.values.tolist())
-            step, tally = train_epoch(net, optimizer, x, y, plan, 16, first_step=step, tally=tally)
+            tally = RunningMetrics(x.device, tally.values.tolist())
+            step, tally = train_epoch(training, plan, 16, step, tally)
         results.append((step, tally.result(), [p.detach().clone() for p in net.parameters()]))
     (step_a, tally_a, net_a), (step_b, tally_b, net_b) = results
     assert (step_a, tally_a) == (step_b, tally_b) == (4, tally_a)
@@ -148,7 +147,7 @@ def test_weight_decay_makes_weights_that_nothing_else_moves_smaller():
 
 def test_averaged_weights_are_the_mean_that_the_formula_gives():
     net, mean = nn.BatchNorm1d(2), None
-    average = Average(net, decay=0.75)
+    average = EMA(net, decay=0.75)
     for step in range(1, 60):
         with torch.no_grad():
             net.weight.copy_(torch.tensor([float(step), -1.0]))
@@ -165,15 +164,16 @@ def test_averaged_weights_are_the_mean_that_the_formula_gives():
 
 
 def test_a_part_without_images_is_none():
-    assert sorted(random_order([(3, 1), (0, 1)], torch.Generator()).tolist()) == [0, 1, 2]
+    pool = TrainingPool(torch.zeros(3, 1, 32, 32), torch.zeros(3), [(3, 1), (0, 1)])
+    assert sorted(pool.random_order(torch.Generator()).tolist()) == [0, 1, 2]
 
 
 def test_an_epoch_shows_each_part_as_often_as_asked():
-    parts = [(10, 1), (4, 3), (100, 0.1), (6, 1.5)]
+    pool = TrainingPool(torch.zeros(120), torch.zeros(120), [(10, 1), (4, 3), (100, 0.1), (6, 1.5)])
     generator = torch.Generator().manual_seed(0)
-    first, second = (random_order(parts, generator) for _ in range(2))
+    first, second = (pool.random_order(generator) for _ in range(2))
     for order in (first, second):
-        assert len(order) == epoch_size(parts) == 10 + 12 + 10 + 9
+        assert len(order) == pool.epoch_size == 10 + 12 + 10 + 9
         often = order.bincount(minlength=120)
         assert often[:10].tolist() == [1] * 10
         assert often[10:14].tolist() == [3] * 4
@@ -189,8 +189,9 @@ def test_a_teacher_answers_for_the_very_picture_that_is_learned(augment):
     torch.manual_seed(0)
     x, y = torch.randn(50, 1, 32, 32), torch.randint(0, 10, (50,))
     teacher = build("lenet5-conv")
-    lessons = Lessons(teacher, x, AUGMENTATIONS[augment], seed=3)
-    plan = EpochPlan(x, None, torch.Generator().manual_seed(5), lessons.of_epoch(1), [(30, 1), (20, 2)])
+    targets = SoftTargets(teacher, x, AUGMENTATIONS[augment], seed=3)
+    pool = TrainingPool(x, y, [(30, 1), (20, 2)])
+    plan = EpochPlan(pool, None, torch.Generator().manual_seed(5), targets.of_epoch(1))
     seen = []
 
     class Student(LeNet5):
@@ -204,7 +205,7 @@ def test_a_teacher_answers_for_the_very_picture_that_is_learned(augment):
         wanted.append(targets)
         return F.cross_entropy(logits, targets)
 
-    train_epoch(net, torch.optim.SGD(net.parameters(), lr=0.1), x, y, plan, 16, loss=loss)
+    train_epoch(TrainingStep(net, torch.optim.SGD(net.parameters(), lr=0.1), loss), plan, 16)
     assert torch.cat(wanted).shape == (70, 10)  # the last twenty twice
     with torch.no_grad():
         theirs = teacher(torch.cat(seen)).softmax(dim=1)
@@ -213,9 +214,9 @@ def test_a_teacher_answers_for_the_very_picture_that_is_learned(augment):
 
 def test_temperature_softens_the_answers():
     x, teacher = torch.randn(3, 1, 32, 32), LeNet5()
-    lessons = Lessons(teacher, x, AUGMENTATIONS["affine"], seed=0, temperature=4.0)
-    maps, _, answers = lessons.of_epoch(1)
-    powers = teacher(warp(x, maps)).detach().div(4).exp()
+    targets = SoftTargets(teacher, x, AUGMENTATIONS["affine"], seed=0, temperature=4.0)
+    warps, _, answers = targets.of_epoch(1)
+    powers = teacher(warp(x, warps)).detach().div(4).exp()
     torch.testing.assert_close(answers, powers / powers.sum(dim=1, keepdim=True))
 
 
@@ -228,14 +229,14 @@ def test_the_views_of_a_teacher_come_again_and_differ():
             asked.append(len(batch))
             return super().forward(batch)
 
-    lessons = Lessons(Teacher(), x, AUGMENTATIONS["affine"], seed=0)
-    first, second = lessons.of_epoch(1), lessons.of_epoch(2)
-    again = lessons.of_epoch(1 + Lessons.VIEWS)
+    targets = SoftTargets(Teacher(), x, AUGMENTATIONS["affine"], seed=0)
+    first, second = targets.of_epoch(1), targets.of_epoch(2)
+    again = targets.of_epoch(1 + SoftTargets.VIEWS)
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[2], again[2])
     assert not torch.equal(first[0], second[0])
     assert len(asked) == 2
-    other_seed = Lessons(Teacher(), x, AUGMENTATIONS["affine"], seed=1)
+    other_seed = SoftTargets(Teacher(), x, AUGMENTATIONS["affine"], seed=1)
     assert not torch.equal(other_seed.of_epoch(1)[0], first[0])
 
 
@@ -251,11 +252,11 @@ def test_a_teachers_answers_are_learned_by_their_cross_entropy():
 @pytest.mark.parametrize("first", [0, 3, 9])
 def test_the_first_step_whose_loss_is_not_finite_is_known_afterwards(bad, first):
     """Also if later losses are finite again, or the epoch was interrupted in between."""
-    tally, logits, labels = Tally(torch.device("cpu")), torch.eye(4), torch.arange(4)
+    tally, logits, labels = RunningMetrics(torch.device("cpu")), torch.eye(4), torch.arange(4)
     for step in range(10):
         loss = torch.tensor(bad if step in (first, first + 2) else 0.5)
         tally.add(loss, *counts(logits, labels))
-        tally = Tally(torch.device("cpu"), tally.values.tolist())
+        tally = RunningMetrics(torch.device("cpu"), tally.values.tolist())
     assert tally.finite_steps() == first
     assert not torch.tensor(tally.result()[0]).isfinite()
     assert tally.result()[1] == 1

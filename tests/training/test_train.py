@@ -16,11 +16,10 @@ from PIL import Image
 
 import train
 from generate_test_digits import Drawing, find_faces
-from lenet5.data.augmentation import warp
 from lenet5.networks.weights import load_weights, save_weights, to_bytes
 from lenet5.reading.classifier import ImageClassifier
-from lenet5.training import distillation, epoch, epoch_end, epoch_plan, progress, training_pool
-from lenet5.training.recipes import DRY_EPOCHS, RECIPES
+from lenet5.training import distillation, epoch_end, levenberg_marquardt, progress, training_pool
+from lenet5.training.recipes import DRY_EPOCHS, Settings
 from lenet5.training.run_folder import COLUMNS, read_metrics
 from model import LeNet5, build
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, first_of, run_script
@@ -89,6 +88,11 @@ def test_a_time_in_its_two_largest_units(seconds, words):
     assert progress.duration(seconds) == words
 
 
+def terminate_at(step):
+    """A hook for `train.on_step`: SIGTERM at a step of the run, counted from 1."""
+    return lambda number: os.kill(os.getpid(), signal.SIGTERM) if number == step else None
+
+
 def time_left(text):
     """What the lines of the epochs say of the time left, None where they say nothing."""
     lines = [line for line in text.splitlines() if line.startswith("epoch ")]
@@ -141,15 +145,8 @@ def test_one_slow_epoch_tells_little_of_the_time_left(few_steps, monkeypatch, ca
 
 def test_a_resumed_run_goes_by_the_epochs_that_it_measures_itself(few_steps, monkeypatch, capsys):
     """The machine, or what else it has to do, may be another one now."""
-    calls = []
-
-    def warp_and_stop(images, maps):
-        calls.append(1)
-        if len(calls) == 7:  # the second step of the second epoch
-            os.kill(os.getpid(), signal.SIGTERM)
-        return warp(images, maps)
-
-    monkeypatch.setattr(epoch_plan, "warp", warp_and_stop)
+    # The second step of the second epoch.
+    monkeypatch.setattr(train, "on_step", terminate_at(7))
     set_clock(monkeypatch, Clock(500.0))
     assert main([*few_steps, "--epochs", "5"]) == 143
     assert time_left(capsys.readouterr().out) == ["1h 06m left"]  # 4 epochs of 1,000 s
@@ -226,18 +223,10 @@ TWO_EPOCHS = [*DATA, "--epochs", "2", "--val-size", "2000", "--device", "cpu"]  
 
 
 def assert_goes_on_to_the_bit(flags, stop_at):
-    """A run that gets SIGTERM at its `stop_at`th batch and is resumed, against one that was not."""
+    """A run that gets SIGTERM at its `stop_at`th step and is resumed, against one that was not."""
     assert main([*flags, "--output", "whole.pth"]) == 0
-    calls = []
-
-    def warp_and_stop(images, maps):
-        calls.append(1)
-        if len(calls) == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return warp(images, maps)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(epoch_plan, "warp", warp_and_stop)
+        patch.setattr(train, "on_step", terminate_at(stop_at))
         assert main([*flags, "--output", "part.pth"]) == 143
     whole, part = runs()
     assert main(["--resume", part.name]) == 0
@@ -294,10 +283,9 @@ def test_runs_from_before_there_was_a_precision_go_on(workdir, capsys):
 
 @pytest.mark.slow
 def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
-    monkeypatch.setattr(distillation.Lessons, "VIEWS", 2)  # one for each of the two epochs
+    monkeypatch.setattr(distillation.SoftTargets, "VIEWS", 2)  # one for each of the two epochs
     flags = [*TWO_EPOCHS, "--teacher", str(PRETRAINED), "--average", "0.99", "--augment", "elastic"]
-    # The teacher is asked in 20 batches each time, so this is the tenth step of the second epoch.
-    assert_goes_on_to_the_bit(flags, stop_at=20 + 40 + 20 + 10)
+    assert_goes_on_to_the_bit(flags, stop_at=40 + 10)
 
 
 @pytest.mark.slow
@@ -355,7 +343,7 @@ def test_the_recipe_of_1998_goes_on_to_the_bit(workdir, monkeypatch, mnist):
     """Step sizes and second derivatives travel too, within a pass."""
     few = mnist._replace(train_images=mnist.train_images[:800], train_labels=mnist.train_labels[:800])
     monkeypatch.setattr(training_pool, "load_dataset", lambda name, folder: few)
-    monkeypatch.setattr(epoch.DiagonalLevenbergMarquardt, "PATTERNS", 20)
+    monkeypatch.setattr(levenberg_marquardt.DiagonalLevenbergMarquardt, "PATTERNS", 20)
     flags = [*DATA, "--recipe", "1998-distorted", "--epochs", "2"]
     assert_goes_on_to_the_bit(flags, stop_at=11)  # the third of the second pass's eight batches
 
@@ -538,16 +526,15 @@ def test_few_pixels_of_few_pictures(workdir, capsys):
 
 
 def test_with_a_teacher_each_sighting_in_an_epoch_is_an_image_of_its_own():
-    settings = RECIPES["default"] | {"recipe": "default", "fonts": "fonts/digits.npz"}
-    data = training_pool.Data(settings, torch.device("cpu"))
-    (plain, once), (fonts, twice) = data.parts
+    pool = training_pool.Data(Settings(fonts="fonts/digits.npz"), torch.device("cpu")).pool
+    (plain, once), (fonts, twice) = pool.repeats
     assert (once, twice) == (1, 2)
-    inputs = data.shown[0]
-    data.repeat()
-    assert data.parts == [(plain + 2 * fonts, 1)]
-    assert torch.equal(data.shown[0][:plain], inputs[:plain])
-    assert torch.equal(data.shown[0][plain::2], inputs[plain:])
-    assert torch.equal(data.shown[0][plain + 1 :: 2], inputs[plain:])
+    inputs = pool.inputs
+    pool.expand()
+    assert pool.repeats == [(plain + 2 * fonts, 1)]
+    assert torch.equal(pool.inputs[:plain], inputs[:plain])
+    assert torch.equal(pool.inputs[plain::2], inputs[plain:])
+    assert torch.equal(pool.inputs[plain + 1 :: 2], inputs[plain:])
 
 
 def test_dry_run_is_short_and_overwrites_nothing(workdir, capsys):
