@@ -9,9 +9,9 @@ from lenet5.evaluation.metrics import (
     compute_logits,
     confusion_matrix,
     evaluate,
-    figures,
     fit_temperature,
-    report,
+    metrics_dict,
+    metrics_table,
 )
 from model import LeNet5
 
@@ -189,11 +189,11 @@ def test_the_report_fits_a_terminal_and_a_missing_class_is_no_error():
     logits[:, 3] = 9.0
     labels = torch.arange(50_000) % 9  # no class 9
     result = Evaluation(1.0, 0.1, logits, labels)
-    lines = report(result, list(range(10)), temperature=1.5)
+    lines = metrics_table(result, list(range(10)), temperature=1.5)
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     assert "uncalibrated" in text
-    assert figures(result)["recall"][9] is None
-    assert figures(result)["precision"][0] is None
+    assert metrics_dict(result)["recall"][9] is None
+    assert metrics_dict(result)["precision"][0] is None
     names = [f"a long name {i}" for i in range(10)]
-    assert "a long name 0 read as a long name 3: 5,556" in "\n".join(report(result, names))
+    assert "a long name 0 read as a long name 3: 5,556" in "\n".join(metrics_table(result, names))
