@@ -3,8 +3,8 @@
     >>> import numpy as np
     >>> from lenet5.evaluation.confidence import kl_from_uniform, softmax
     >>> logits = np.array([[0.0, 0.0, 9.0]])
-    >>> softmax(logits).round(4)
-    array([[0.0001, 0.0001, 0.9998]])
+    >>> softmax(logits).round(4).tolist()
+    [[0.0001, 0.0001, 0.9998]]
     >>> kl_from_uniform(logits).round(2)
     array([4.9])
 

@@ -66,7 +66,9 @@ class Evaluation(NamedTuple):
 
     def confusion(self) -> torch.Tensor:
         """classes×classes counts: row the label, column the prediction."""
-        return confusion_matrix(self.labels, self.predictions, self.logits.shape[1])
+        classes = self.logits.shape[1]
+        pairs = self.labels * classes + self.predictions
+        return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
     def precision(self) -> torch.Tensor:
         """Precision of each class, 0 to 1; NaN for a class that is never predicted."""
@@ -115,12 +117,6 @@ class Evaluation(NamedTuple):
 def loss_function(net: nn.Module | type[nn.Module] | None):
     """The loss that a network or its class defines, else cross-entropy."""
     return getattr(net, "loss", F.cross_entropy)
-
-
-def confusion_matrix(labels: torch.Tensor, predictions: torch.Tensor, classes: int) -> torch.Tensor:
-    """classes×classes counts: row the label, column the prediction."""
-    pairs = labels * classes + predictions
-    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 @torch.inference_mode()
