@@ -24,7 +24,7 @@ from PIL import Image
 from lenet5.data.datasets import load_dataset, load_mnist
 from lenet5.data.fonts import load_font_digits, load_letters, open_fonts
 from lenet5.data.non_digits import digit_pairs, scribbles, shapes
-from lenet5.evaluation.confidence import Limits, evidence
+from lenet5.evaluation.confidence import Limits, kl_from_uniform
 from lenet5.evaluation.metrics import Evaluation, evaluate
 from lenet5.imaging.preprocess import mnist_like
 from lenet5.reading.classifier import ImageClassifier
@@ -125,13 +125,13 @@ def measure(weights, labelled: dict, strange: dict) -> dict:
         if name.startswith("fonts"):
             row["by_family"] = by_family(result)
         if name.startswith("MNIST, test"):
-            known = evidence(warm.logits)
+            known = kl_from_uniform(warm.logits)
     for name, images in strange.items():
         logits = classifier.logits(images)
         row["accepted"][name] = {
             "share": float(limits.kept(logits).mean()),
             "by_confidence_alone": float(confidence_alone.kept(logits).mean()),
-            "told_from_mnist": chance_to_tell(known, evidence(logits)),
+            "told_from_mnist": chance_to_tell(known, kl_from_uniform(logits)),
         }
     return row
 

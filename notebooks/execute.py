@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
+sys.path.insert(0, str(ROOT))
 
 from lenet5.runtime.atomic_files import check_writable, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line

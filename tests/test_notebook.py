@@ -28,7 +28,8 @@ SILENT = {"setup", "imports"}
 @pytest.fixture
 def project(workdir, monkeypatch, mnist):
     """What the tour needs of the project, in a folder of its own, without a network."""
-    for path in (*ROOT.glob("*.py"), *(ROOT / "pretrained").glob("lenet5*.pth")):
+    package = (ROOT / "lenet5").rglob("*.py")
+    for path in (*ROOT.glob("*.py"), *package, *(ROOT / "pretrained").glob("lenet5*.pth")):
         name = workdir / "project" / path.relative_to(ROOT)
         name.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, name)

@@ -1,16 +1,14 @@
-"""What a network's answers mean: probabilities, evidence, and what is refused.
+"""Probabilities of logits, and the rejection of unsure answers; NumPy alone, no PyTorch.
 
     >>> import numpy as np
-    >>> from lenet5.evaluation.confidence import evidence, softmax
+    >>> from lenet5.evaluation.confidence import kl_from_uniform, softmax
     >>> logits = np.array([[0.0, 0.0, 9.0]])
-    >>> softmax(logits).round(4)
-    array([[0.0001, 0.0001, 0.9998]])
-    >>> evidence(logits).round(2)
+    >>> softmax(logits).round(4).tolist()
+    [[0.0001, 0.0001, 0.9998]]
+    >>> kl_from_uniform(logits).round(2)
     array([4.9])
 
-With NumPy alone, so that weights and an exported network (`exported.py`), which is run
-without PyTorch, answer by the same rules. Where logits are asked for, a tensor on the CPU
-will do too.
+Logits may be arrays or tensors on the CPU.
 """
 
 import math
@@ -18,58 +16,53 @@ from typing import NamedTuple
 
 import numpy as np
 
-REJECT_BELOW = 0.5  # confidence, for weights that do not bring limits of their own
+REJECT_BELOW = 0.5  # confidence, for weights without limits of their own
 
 
 def softmax(logits) -> np.ndarray:
     """N×classes probabilities of N×classes logits, in the same precision."""
     logits = np.asarray(logits)
-    # Without the largest, which changes no probability, no power is infinite.
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # the difference avoids overflow
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def evidence(logits) -> np.ndarray:
-    """How far N×classes logits are from being sure of nothing: N numbers of nats, 0 or more.
+def kl_from_uniform(logits) -> np.ndarray:
+    """KL divergence of each answer's probabilities from the uniform ones: N numbers, nats.
 
-    The divergence of the answer from one that finds all classes as likely, which
-    is what a network with `--non-digits` learns to say of them. A digit has its
-    evidence against each of the nine others too; the largest probability does
-    not see it, and is as large for much that is no digit.
+    A network trained with `--non-digits` gives nearly uniform probabilities for non-digits.
+    The divergence looks at all classes, the confidence only at the likeliest one.
     """
-    logits = np.asarray(logits, np.float64)  # ten of the largest float32 have no sum in float32
+    logits = np.asarray(logits, np.float64)  # a sum of ten large float32 numbers may overflow
     below = logits - logits.max(axis=1, keepdims=True)
-    # The mean of -log(probability), of which log(classes) is what all as likely have.
+    # The mean of -log(probability), less log(classes).
     return np.log(np.exp(below).sum(axis=1)) - below.mean(axis=1) - math.log(logits.shape[1])
 
 
 class Limits(NamedTuple):
-    """What an answer is refused below."""
+    """The least confidence and divergence of an answer that is accepted."""
 
-    confidence: float  # the largest probability: below it, the network is unsure which class it is
-    evidence: float  # nats: below it, it is hardly any class
+    confidence: float  # largest probability; below it the class is unsure
+    evidence: float  # nats from uniform; below it the picture is hardly any class
 
     def kept(self, logits) -> np.ndarray:
-        """Which of N×classes logits are answers that are not refused, N booleans."""
+        """Which of N×classes logits are accepted, N booleans."""
         sure = softmax(logits).max(axis=1) >= self.confidence
-        return sure & (evidence(logits) >= self.evidence)
+        return sure & (kl_from_uniform(logits) >= self.evidence)
 
 
 def rejection_limits(logits, kept: float = 0.99) -> Limits:
-    """The limits that N×classes logits of digits pass in a share `kept`, to the nearest one.
+    """Limits that accept a share `kept` of N×classes logits; fit them on validation images.
 
-    Half of the others fail by their confidence, and of the rest as many as are
-    still to be refused by their evidence. To be fitted on validation images; they
-    go with the weights.
+    Half of the rejected fail by their confidence, the others by their divergence.
     """
     logits = np.asarray(logits, np.float64)
     refused = round((1 - kept) * len(logits))
     confidence = softmax(logits).max(axis=1)
     sure = np.sort(confidence)[refused // 2]
-    rest = np.sort(evidence(logits)[confidence >= sure])
+    rest = np.sort(kl_from_uniform(logits)[confidence >= sure])
     return Limits(float(sure), float(rest[refused - refused // 2]))
 
 
 def limits_of(metadata: dict) -> Limits:
-    """The limits that come with a network, or else those that are usual."""
+    """The limits in a network's metadata, else the defaults."""
     return Limits(metadata.get("reject_below", REJECT_BELOW), metadata.get("least_evidence", 0.0))

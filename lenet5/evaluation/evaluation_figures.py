@@ -1,60 +1,99 @@
-"""Figures of an evaluation: mistakes, confusion, reliability, embedding, robustness."""
+"""Figures of an evaluation: predictions, confusion, reliability, embedding, robustness."""
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from matplotlib.patheffects import withStroke
 
-from lenet5.evaluation.figures import BLUE, GREEN, GREY, RED, SKY, WIDTH, new_figure, plain, save, short
-from lenet5.evaluation.training_figures import RUN_COLOURS, RUN_MARKS
+from lenet5.evaluation.figures import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    RED,
+    SKY,
+    WIDTH,
+    curve_style,
+    new_figure,
+    picture_grid,
+    plain,
+    save,
+    short,
+    show_gray,
+)
+from lenet5.evaluation.robustness import DISTURBANCES
+from lenet5.imaging.inputs import to_pixels
 
 if TYPE_CHECKING:
-    import torch
-
     from lenet5.evaluation.metrics import Evaluation
 
+CLASS_COLOURS = (*COLOURS, "#000000", "#8C510A")
+MOST_POINTS, MOST_RINGS = 3000, 100  # of an embedding
 
-CLASS_COLOURS = (*RUN_COLOURS, "#000000", "#8C510A")
+
+def prediction_grid(
+    inputs, result: Evaluation, path, mean: float, std: float, *, only_wrong: bool = False, limit=50
+) -> None:
+    """Predictions for N×1×H×W inputs: mistakes, the most confident first, then hits.
+
+    `result` is the evaluation of the same inputs, `limit` the most pictures.
+    """
+    mistakes, hits = result.mistakes(), result.correct.nonzero().squeeze(1)
+    order = (mistakes if only_wrong else torch.cat([mistakes, hits]))[:limit]
+    titles, colours = [], []
+    for i in order.tolist():
+        read, label = int(result.predictions[i]), int(result.labels[i])
+        titles.append(f"{read} ({result.confidences[i]:.0%})" + f", is {label}" * (read != label))
+        colours.append(GREEN if read == label else RED)
+    pictures = 255 * to_pixels(inputs.cpu()[order], mean, std)
+    heading = f"{len(mistakes):,} of {len(result.labels):,} wrong"
+    picture_grid(pictures, titles, colours, path, heading)
 
 
 def evaluation(result: Evaluation, pictures, classes, path) -> None:
     """Confusion matrix, reliability, the most confident mistakes and the least sure hits.
 
-    `pictures` are the N×28×28 uint8 pictures that `result` is of.
+    `pictures` are the N×28×28 uint8 pictures of `result`.
     """
     figure = new_figure(WIDTH, 9.6)
-    above, *below = figure.subfigures(3, 1, height_ratios=(5, 3, 1.7))
+    parts: Any = figure.subfigures(3, 1, height_ratios=(5, 3, 1.7))
+    above, middle, below = parts
     left, right = above.subfigures(1, 2, width_ratios=(1.25, 1))
     confusion_heatmap(left.subplots(), result, classes)
     reliability_diagram(right, result)
-    groups = (("The most confident mistakes", result.mistakes(), RED, 2),)
-    groups += (("The least sure hits", result.unsure_hits(), GREEN, 1),)
-    for part, (title, order, colour, rows) in zip(below, groups, strict=True):
+    for part, title, order, colour, rows in (
+        (middle, "The most confident mistakes", result.mistakes(), RED, 2),
+        (below, "The least sure hits", result.unsure_hits(), GREEN, 1),
+    ):
         part.suptitle(f"{title} (of {len(order):,})" if len(order) else f"{title}: none")
         for axes, i in itertools.zip_longest(part.subplots(rows, 10).flat, order[: 10 * rows].tolist()):
             axes.axis("off")
-            if i is None:
-                continue
-            axes.imshow(pictures[i].numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            name, read = classes[int(result.labels[i])], classes[int(result.predictions[i])]
-            words = [f"{read}"] if name == read else [f"{read}, is {name}"]
-            if len(words[0]) > 12:
-                words = [f"{read},", f"is {name}"]
-            words = [short(word, 14) for word in words]
-            axes.set_title("\n".join([*words, f"{result.confidences[i]:.1%}"]), color=colour, fontsize=9)
+            if i is not None:
+                show_gray(axes, pictures[i].numpy())
+                axes.set_title(verdict(result, i, classes), color=colour, fontsize=9)
     save(figure, path)
 
 
+def verdict(result: Evaluation, i: int, classes) -> str:
+    """What image i was read as, what it is, and how confident the answer is."""
+    name, read = classes[int(result.labels[i])], classes[int(result.predictions[i])]
+    lines = [f"{read}" if name == read else f"{read}, is {name}"]
+    if name != read and len(lines[0]) > 12:
+        lines = [f"{read},", f"is {name}"]
+    return "\n".join([*(short(line, 14) for line in lines), f"{result.confidences[i]:.1%}"])
+
+
 def confusion_heatmap(axes, result: Evaluation, classes) -> None:
-    """Mistakes by their share of the class's images; the counts are written in where there is room."""
+    """Mistakes as a share of the label's images; up to twelve classes have counts written in."""
     counts = result.confusion()
-    mistakes = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    mistakes.fill_diagonal_(0)
-    most = max(0.01, mistakes.max().item())
-    axes.imshow(mistakes.numpy(), cmap="Oranges", vmin=0, vmax=most)
+    shares = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    shares.fill_diagonal_(0)
+    most = max(0.01, shares.max().item())
+    axes.imshow(shares.numpy(), cmap="Oranges", vmin=0, vmax=most)
     places, names = range(len(classes)), [short(name, 12) for name in classes]
     is_short = len(names) <= 12 and max(map(len, names)) <= 3
     size = 10 if len(names) <= 12 else max(3, 300 / len(names) / 1.4)
@@ -62,17 +101,13 @@ def confusion_heatmap(axes, result: Evaluation, classes) -> None:
     axes.set_yticks(places, names, fontsize=size)
     axes.set(xlabel="read as", ylabel="is", title=f"{100 * result.accuracy:.2f} % right")
     if len(classes) <= 12:
-        for i in places:
-            for j in places:
-                if counts[i, j]:
-                    colour = "white" if mistakes[i, j] > 0.6 * most else "black"
-                    axes.text(
-                        j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=9, color=colour
-                    )
+        for i, j in counts.nonzero().tolist():
+            colour = "white" if shares[i, j] > 0.6 * most else "black"
+            axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=9, color=colour)
 
 
 def reliability_diagram(figure, result: Evaluation) -> None:
-    """How often answers are right against how sure they are, above how many there are of each."""
+    """Accuracy against confidence with 95 % intervals, above the number of answers in each bin."""
     images, confidence, accuracy = result.reliability()
     there = images > 0
     x, y, n = (values[there].numpy() for values in (100 * confidence, 100 * accuracy, images))
@@ -86,16 +121,15 @@ def reliability_diagram(figure, result: Evaluation) -> None:
     axes.legend(loc="lower right", fontsize=9)
     edges = np.linspace(0, 100, len(images) + 1)
     counts.bar(edges[:-1], images.numpy(), width=edges[1], align="edge", color=SKY, edgecolor="white")
-    counts.set(
-        yscale="log", ylabel="answers", xlabel="% sure", ylim=(0.7, 3 * max(1, images.max().item()))
-    )
+    limits = (0.7, 3 * max(1, images.max().item()))
+    counts.set(yscale="log", ylabel="answers", xlabel="% sure", ylim=limits)
     counts.yaxis.set_major_formatter("{x:,.0f}")
-    for each in (axes, counts):
-        each.grid(alpha=0.3)
+    axes.grid(alpha=0.3)
+    counts.grid(alpha=0.3)
 
 
 def wilson_interval(share: np.ndarray, count: np.ndarray, z: float = 1.96):
-    """The 95 % interval, low and high, of shares (0 to 1) that were seen among so many.
+    """The 95 % interval, low and high, of shares (0 to 1) observed in so many trials.
 
     Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
     """
@@ -104,45 +138,19 @@ def wilson_interval(share: np.ndarray, count: np.ndarray, z: float = 1.96):
     return middle - half, middle + half
 
 
-MOST_POINTS, MOST_RINGS = 3000, 100  # in a figure of F6
-
-
 def embedding(points: torch.Tensor, labels, predictions, classes, path, title: str) -> None:
     """N×2 points, each marked by its class; rings around those that were read wrong."""
-    import torch
-
     figure = new_figure(WIDTH, 8)
     axes = figure.subplots()
-    names = [short(name, 24) for name in classes]
-    are_marks = all(len(name) == 1 and name.isascii() and name.isalnum() for name in names)
     wrong = labels != predictions
     ringed = wrong & (wrong.cumsum(0) <= MOST_RINGS)
     shown = ringed | (torch.arange(len(points)) < MOST_POINTS)
-    for i in labels.unique().tolist():
-        mark = names[i] if are_marks else str(i)
-        x, y = points[shown & (labels == i)].T
-        axes.scatter(
-            x,
-            y,
-            s=34 * len(mark),
-            linewidths=0.3,
-            marker=rf"$\mathrm{{{mark}}}$",
-            color=CLASS_COLOURS[i % len(CLASS_COLOURS)],
-            label=None if are_marks else names[i],
-        )
-    for i in labels.unique().tolist():
-        axes.annotate(
-            names[i],
-            points[labels == i].median(dim=0).values.tolist(),
-            ha="center",
-            va="center",
-            fontsize=19 if are_marks else 12,
-            fontweight="bold",
-            path_effects=[withStroke(linewidth=4, foreground="white")],
-        )
-    words = "read wrong" if ringed.equal(wrong) else f"read wrong ({MOST_RINGS} of {wrong.sum():,})"
-    ring = {"s": 150, "facecolors": "none", "edgecolors": "black", "linewidths": 1.2}
+    names = [short(name, 24) for name in classes]
+    are_marks = all(len(name) == 1 and name.isascii() and name.isalnum() for name in names)
+    scatter_classes(axes, points, labels, shown, names, are_marks)
     if wrong.any():
+        words = "read wrong" if ringed.equal(wrong) else f"read wrong ({MOST_RINGS} of {wrong.sum():,})"
+        ring: dict[str, Any] = {"s": 150, "facecolors": "none", "edgecolors": "black", "linewidths": 1.2}
         axes.scatter(*points[ringed].T, label=words, **ring)
     axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
@@ -154,41 +162,56 @@ def embedding(points: torch.Tensor, labels, predictions, classes, path, title: s
     save(figure, path)
 
 
+def scatter_classes(axes, points, labels, shown, names: list[str], are_marks: bool) -> None:
+    """The `shown` points, marked by class name or index, and the names at the medians."""
+    present = labels.unique().tolist()
+    for i in present:
+        mark = names[i] if are_marks else str(i)
+        axes.scatter(
+            *points[shown & (labels == i)].T,
+            s=34 * len(mark),
+            linewidths=0.3,
+            marker=rf"$\mathrm{{{mark}}}$",
+            color=CLASS_COLOURS[i % len(CLASS_COLOURS)],
+            label=None if are_marks else names[i],
+        )
+    for i in present:
+        axes.annotate(
+            names[i],
+            points[labels == i].median(dim=0).values.tolist(),
+            ha="center",
+            va="center",
+            fontsize=19 if are_marks else 12,
+            fontweight="bold",
+            path_effects=[withStroke(linewidth=4, foreground="white")],
+        )
+
+
 def robustness(curves: dict, examples: dict, path, title: str) -> None:
     """Accuracy against the amount of each disturbance, for one network or several.
 
     `curves`: network → kind → [(amount, accuracy from 0 to 1), …]; `examples`:
     kind → the H×W pictures of `Disturbance.shown`.
     """
-    from lenet5.evaluation.robustness import DISTURBANCES
-
     figure = new_figure(WIDTH, 8.4)
     figure.suptitle(plain(title), fontsize=11)
-    for part, (kind, disturbance) in zip(
-        figure.subfigures(2, 2).flat, DISTURBANCES.items(), strict=True
-    ):
+    parts: Any = figure.subfigures(2, 2)
+    for part, (kind, disturbance) in zip(parts.flat, DISTURBANCES.items(), strict=True):
         axes, strip = part.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         for i, (network, measured) in enumerate(curves.items()):
             amounts, shares = zip(*measured[kind], strict=True)
-            style = {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "marker": RUN_MARKS[i % len(RUN_MARKS)]}
-            axes.plot(amounts, [100 * share for share in shares], label=short(network, 28), **style)
+            values = [100 * share for share in shares]
+            axes.plot(amounts, values, label=short(network, 28), **curve_style(i))
         axes.axvline(disturbance.none, color=GREY, linestyle=":")
         axes.set(title=kind.capitalize(), ylabel="% right", ylim=(0, 102))
         axes.grid(alpha=0.3)
         if kind == "rotation":
             axes.legend(loc="lower center", fontsize=9)
-        first, last = disturbance.amounts[0], disturbance.amounts[-1]
         half = 0.45 * (disturbance.shown[1] - disturbance.shown[0])
+        style = {"cmap": "gray", "vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
         for amount, picture in zip(disturbance.shown, examples[kind], strict=True):
-            strip.imshow(
-                picture,
-                cmap="gray",
-                extent=(amount - half, amount + half, 0, 1),
-                vmin=0,
-                vmax=1,
-                aspect="auto",
-                interpolation="nearest",
-            )
-        strip.set(xlim=(first - half, last + half), yticks=[], xlabel=disturbance.unit)
+            strip.imshow(picture, extent=(amount - half, amount + half, 0, 1), **style)
+        limits = (disturbance.amounts[0] - half, disturbance.amounts[-1] + half)
+        strip.set(xlim=limits, yticks=[], xlabel=disturbance.unit)
         strip.spines[:].set_visible(False)
     save(figure, path)

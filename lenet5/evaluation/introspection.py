@@ -1,17 +1,9 @@
-"""What is inside a network, and what its answers withstand: the numbers behind the figures.
+"""A look inside a network: kernels, layers in words, features, and their plane.
 
-    >>> from lenet5.evaluation.introspection import kernels
-    >>> from model import load_weights
-    >>> [(k.layer, tuple(k.weight.shape)) for k in kernels(load_weights("pretrained/lenet5.pth")[0])]
-    [('C1', (6, 1, 5, 5)), ('C3', (16, 6, 5, 5))]
-
-    kernels     what C1 and C3 have learned to look for
-    stages      in words, what each layer does
-    features    the numbers that the outputs are made of: F6
-    plane       F6 in two dimensions
-    robustness  accuracy against rotation, shift, scale and noise
-
-`plots.py` draws all of these, and `inference.py` has the flags.
+>>> from lenet5.evaluation.introspection import kernels
+>>> from lenet5.networks.weights import load_weights
+>>> [(k.layer, tuple(k.weight.shape)) for k in kernels(load_weights("pretrained/lenet5.pth")[0])]
+[('C1', (6, 1, 5, 5)), ('C3', (16, 6, 5, 5))]
 """
 
 from typing import NamedTuple
@@ -36,20 +28,20 @@ IN_WORDS = {
 
 
 class Kernels(NamedTuple):
-    """The kernels of a convolution, maps×maps below×k×k."""
+    """The kernels of a convolution."""
 
     layer: str
     below: str  # the layer that it reads
-    weight: torch.Tensor
+    weight: torch.Tensor  # maps×maps below×k×k
 
 
 def kernels(net: nn.Module) -> list[Kernels]:
-    """The kernels of C1 and C3; of a connection that does not exist all numbers are 0."""
+    """The kernels of C1 and C3; a missing connection has zeros."""
     found, below, weight = [], "input", None
     for operation in operations(net):
         weight = operation.weight if operation.kind == "convolution" else weight
         if operation.name:
-            if operation.name in ("C1", "C3"):
+            if operation.name in ("C1", "C3") and weight is not None:
                 found.append(Kernels(operation.name, below, weight))
             below = operation.name
     return found
@@ -68,9 +60,9 @@ def stages(net: nn.Module) -> dict[str, str]:
 
 @torch.inference_mode()
 def features(net: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """What the outputs are made of, for N×1×32×32 inputs: N×84, the states of F6; on the CPU.
+    """What the output layer reads for N×1×32×32 inputs: N×84 states of F6, on the CPU.
 
-    Of `teacher`, which has no F6, the means of C4's 128 maps.
+    `teacher` has no F6 and gives N×128, the means of C4's maps.
     """
     found, all_but_outputs = [], operations(net)[:-1]
     for x in inputs.split(BATCH_SIZE):
@@ -81,42 +73,38 @@ def features(net: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def plane(points: torch.Tensor, labels: torch.Tensor, steps: int = 300) -> torch.Tensor:
-    """N×D points seen in that plane in which their classes are best told apart: N×2.
+    """N×D points in the plane that separates their classes best: N×2, without random numbers.
 
-    A linear discriminant projection: the points, divided by their lengths, are
-    scaled so that each class spreads alike in all directions on the average
-    (Fisher, "The Use of Multiple Measurements in Taxonomic Problems", 1936).
-    Fisher's own plane is the one in which the sum of the squared distances
-    between the classes' centres is largest, which a few far classes decide, with
-    the others on one heap. Here it is the one in which the nearest centres are
-    far from each other, found by gradient descent on a soft minimum of the
-    distances. No random number is used.
+    A linear discriminant projection (Fisher, "The Use of Multiple Measurements in Taxonomic
+    Problems", 1936) of the points, scaled to length 1. Fisher's plane maximises the sum of the
+    squared distances between the classes' centres, which a few far classes decide. This one
+    maximises a soft minimum of the distances, by gradient descent.
 
-    Raises ValueError unless there are points of two classes at least.
+    Raises ValueError unless there are points of at least two classes.
     """
     present, labels = labels.unique(return_inverse=True)
     if len(present) < 2:
-        raise ValueError("a plane in which classes are told apart needs two of them")
+        raise ValueError("a plane that separates classes needs at least two of them")
     points = points.double()
     points = points / points.norm(dim=1, keepdim=True).clamp(min=1e-9)
     points = points - points.mean(dim=0)
     centres = torch.stack([points[labels == label].mean(dim=0) for label in range(len(present))])
     rest = points - centres[labels]
     scatter = rest.T @ rest / len(points)
-    # Classes of one picture have no spread of their own: a thousandth of that of all keeps it above 0.
+    # Classes of one picture have no spread; a thousandth of the total keeps the matrix regular.
     floor = 1e-3 * points.square().sum(dim=1).mean() / len(scatter) + 1e-12
     scatter += floor * torch.eye(len(scatter))
     triangle = torch.linalg.cholesky(scatter)
     points, centres = (
         torch.linalg.solve_triangular(triangle, x.T, upper=False).T for x in (points, centres)
     )
-    # All differences between the centres lie in the directions that they span.
+    # The centres span all their differences.
     spanned = torch.linalg.svd(centres, full_matrices=False).Vh.T
     return points @ spanned @ best_directions(centres @ spanned, steps)
 
 
 def best_directions(centres: torch.Tensor, steps: int) -> torch.Tensor:
-    """K×2 orthonormal directions in which the nearest of the centres, C×K, are far apart."""
+    """K×2 orthonormal directions in which the nearest of C×K centres are far apart."""
     first, second = torch.triu_indices(len(centres), len(centres), 1)
     directions = torch.eye(centres.shape[1], 2, dtype=centres.dtype, requires_grad=True)
     optimiser = torch.optim.Adam([directions], lr=0.05)

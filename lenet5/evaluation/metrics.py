@@ -1,11 +1,10 @@
-"""The one evaluation: logits to loss, top-k accuracy, confusion and confidence.
+"""Metrics of a network on labelled images: loss, top-k accuracy, confusion, calibration.
 
-Used by train.py after every epoch and by inference.py for its probabilities, so
-that a figure means the same wherever it is printed.
+train.py evaluates with it after every epoch, inference.py with `--evaluate`.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,122 +14,116 @@ from lenet5.networks.fast_forward import forward
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import one_line
 
-BATCH_SIZE = 500  # images at a time: 250 to 1,000 are fastest on 2 cores, 2,000 fall out of the cache
+BATCH_SIZE = 500  # images: 250 to 1,000 are fastest on 2 cores, 2,000 do not fit the cache
 BINS = 15  # of confidence, for calibration
 
 
 class Reliability(NamedTuple):
-    """How often answers are right, by how sure they are: a number for each bin of confidence."""
+    """Confidence and accuracy in bins of equal width: one number per bin."""
 
     images: torch.Tensor  # int64
-    confidence: torch.Tensor  # mean, 0 to 1; NaN where the bin is empty, as the next
-    accuracy: torch.Tensor  # share that is right
+    confidence: torch.Tensor  # mean, 0 to 1; NaN in an empty bin
+    accuracy: torch.Tensor  # 0 to 1; NaN in an empty bin
 
 
 class Evaluation(NamedTuple):
-    """What a network makes of N images with known labels."""
+    """Predictions of a network for N labelled images, and their metrics."""
 
-    loss: float  # the network's own, mean; cross-entropy with the natural logarithm, or equation 9
-    accuracy: float  # share of images whose largest logit is the label's, 0 to 1
+    loss: float  # mean of the network's own loss: cross-entropy in nats, or equation 9 of the paper
+    accuracy: float  # top-1, 0 to 1
     logits: torch.Tensor  # N×classes float32, on the CPU
     labels: torch.Tensor  # N int64, on the CPU
 
     @property
     def predictions(self) -> torch.Tensor:
-        """The class with the largest logit for each image, N int64."""
+        """Predicted class of each image, N int64."""
         return self.logits.argmax(dim=1)
 
     @property
     def confidences(self) -> torch.Tensor:
-        """The largest probability for each image, N floats from 1/classes to 1."""
+        """Largest probability of each image, N floats from 1/classes to 1."""
         return self.logits.softmax(dim=1).max(dim=1).values
 
+    @property
+    def correct(self) -> torch.Tensor:
+        """Whether each prediction is the label, N booleans."""
+        return self.predictions == self.labels
+
     def mistakes(self) -> torch.Tensor:
-        """Indices of the images that were not read right, the most confident first."""
-        wrong = (self.predictions != self.labels).nonzero().squeeze(1)
+        """Indices of the wrong predictions, the most confident first."""
+        wrong = (~self.correct).nonzero().squeeze(1)
         return wrong[self.confidences[wrong].argsort(descending=True, stable=True)]
+
+    def unsure_hits(self) -> torch.Tensor:
+        """Indices of the correct predictions, the least confident first."""
+        right = self.correct.nonzero().squeeze(1)
+        return right[self.confidences[right].argsort(stable=True)]
 
     def top_k(self, k: int) -> float:
         """Share of images whose label is among the k largest logits, 0 to 1."""
-        k = min(k, self.logits.shape[1])
-        best = self.logits.topk(k, dim=1).indices
+        best = self.logits.topk(min(k, self.logits.shape[1]), dim=1).indices
         return (best == self.labels[:, None]).any(dim=1).double().mean().item()
 
     def confusion(self) -> torch.Tensor:
         """classes×classes counts: row the label, column the prediction."""
-        return confusion_matrix(self.labels, self.predictions, self.logits.shape[1])
+        classes = self.logits.shape[1]
+        pairs = self.labels * classes + self.predictions
+        return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
     def precision(self) -> torch.Tensor:
-        """For each class the share of what was read as it that is it; NaN where nothing was."""
+        """Precision of each class, 0 to 1; NaN for a class that is never predicted."""
         confusion = self.confusion().double()
         return confusion.diagonal() / confusion.sum(dim=0)
 
     def recall(self) -> torch.Tensor:
-        """For each class the share of its images that was read as it; NaN where there are none."""
+        """Recall of each class, 0 to 1; NaN for a class without images."""
         confusion = self.confusion().double()
         return confusion.diagonal() / confusion.sum(dim=1)
 
-    def unsure_hits(self) -> torch.Tensor:
-        """Indices of the images that were read right, the least confident first."""
-        right = (self.predictions == self.labels).nonzero().squeeze(1)
-        return right[self.confidences[right].argsort(stable=True)]
-
-    def reliability(self, bins: int = BINS) -> "Reliability":
-        """Confidence beside the share that is right, in bins of equal width."""
-        confidence = self.confidences.double()
-        right = (self.predictions == self.labels).double()
-        place = (confidence * bins).ceil().long().clamp(1, bins) - 1
-        images, sure, hits = (
-            torch.bincount(place, weights=weights, minlength=bins)
-            for weights in (torch.ones_like(right), confidence, right)
+    def reliability(self, bins: int = BINS) -> Reliability:
+        """Mean confidence and accuracy in bins of equal width."""
+        confidence, correct = self.confidences.double(), self.correct.double()
+        index = (confidence * bins).ceil().long().clamp(1, bins) - 1
+        images, confident, right = (
+            torch.bincount(index, weights=weights, minlength=bins)
+            for weights in (torch.ones_like(correct), confidence, correct)
         )
-        return Reliability(images.long(), sure / images, hits / images)
+        return Reliability(images.long(), confident / images, right / images)
 
     def calibration_error(self, bins: int = BINS) -> float:
-        """By how much confidence differs from the share that is right, 0 to 1.
+        """Expected calibration error, 0 to 1.
 
-        The expected calibration error: over bins of equal width, weighted by
-        their images (Guo et al., "On Calibration of Modern Neural Networks",
-        2017, equation 3).
+        Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
         """
         images, confidence, accuracy = self.reliability(bins)
-        gaps = (accuracy - confidence).abs() * images  # NaN where there are no images
+        gaps = (accuracy - confidence).abs() * images  # NaN in empty bins
         return gaps.nansum().item() / len(self.labels)
 
     def coverage_area(self) -> float:
-        """The area under the accuracy-coverage curve, 0 to 1.
+        """Area under the accuracy-coverage curve, 0 to 1: the mean accuracy of the k most confident.
 
-        The mean, over all k, of the share that is right among the k images whose
-        answers are surest: the later the mistakes come among them the larger it is,
-        and 1 without any (Geifman and El-Yaniv, "Selective Classification for
-        Deep Neural Networks", 2017, whose risk is 1 minus that share).
+        Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", 2017; their
+        risk is 1 minus this accuracy.
         """
-        surest = self.confidences.argsort(descending=True, stable=True)
-        right = (self.predictions == self.labels)[surest].double()
+        order = self.confidences.argsort(descending=True, stable=True)
+        right = self.correct.double()[order]
         return (right.cumsum(0) / torch.arange(1, len(right) + 1)).mean().item()
 
     def at_temperature(self, temperature: float) -> "Evaluation":
-        """The same with the logits divided by a temperature: other confidences, the same answers."""
+        """The evaluation with logits divided by a temperature: same predictions, other confidences."""
         return self._replace(logits=self.logits / temperature)
 
 
-def loss_function(net: nn.Module | type[nn.Module]):
-    """What a network or its class is trained to make small: a loss of its own, or the cross-entropy."""
+def loss_function(net: nn.Module | type[nn.Module] | None):
+    """The loss that a network or its class defines, else cross-entropy."""
     return getattr(net, "loss", F.cross_entropy)
-
-
-def confusion_matrix(labels: torch.Tensor, predictions: torch.Tensor, classes: int) -> torch.Tensor:
-    """classes×classes counts: row the label, column the prediction."""
-    pairs = labels * classes + predictions
-    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 @torch.inference_mode()
 def compute_logits(net: nn.Module, inputs: torch.Tensor, batch_size: int = BATCH_SIZE) -> torch.Tensor:
-    """N×classes logits, float32 on the CPU, of N×1×32×32 inputs on the network's device.
+    """N×classes float32 logits, on the CPU, of N×1×32×32 inputs on the network's device.
 
-    `inputs` is a tensor or `preprocess.Inputs`. The network is in evaluation mode
-    meanwhile, and in its own mode afterwards.
+    `inputs` is a tensor or `Inputs`. The network runs in evaluation mode and gets its own back.
     """
     was_training = net.training
     net.eval()
@@ -146,36 +139,36 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     together: bool = False,
 ) -> Evaluation:
-    """Run a network over N×1×32×32 inputs, a tensor or `preprocess.Inputs`, and compare with N labels.
+    """Evaluate a network on N×1×32×32 inputs (a tensor or `Inputs`) with N labels.
 
-    Processes that evaluate `together`, all with the same arguments, each run it over their
-    share; every one then has all logits, so each image counts once.
+    `together`: all processes call this with the same arguments, each computes the logits of
+    its shard, and each gets all of them.
 
-    Raises ValueError where there is nothing to evaluate.
+    Raises ValueError for no images, or other numbers of images and labels.
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise ValueError(f"{len(inputs)} images and {len(labels)} labels cannot be evaluated")
     mine = distributed.share(0, len(inputs)) if together else slice(0, len(inputs))
-    # Of fewer images than processes, some have none.
+    # With fewer images than processes, some shards are empty.
     own = inputs.narrow(0, mine.start, mine.stop - mine.start)
-    logits = compute_logits(net, own, batch_size) if len(own) else None
+    logits: Any = compute_logits(net, own, batch_size) if len(own) else None
     logits = distributed.rows_of_all(logits) if together else logits
-    return compare(logits, labels.cpu(), loss_function(net))
+    return evaluate_logits(logits, labels.cpu(), loss_function(net))
 
 
-def compare(logits: torch.Tensor, labels: torch.Tensor, loss) -> Evaluation:
-    """What N×classes logits are worth beside N labels, both on the CPU; `loss` is the network's own."""
-    # In double precision, since a sum of 60,000 float32 losses has lost its last digits.
+def evaluate_logits(logits: torch.Tensor, labels: torch.Tensor, loss) -> Evaluation:
+    """The evaluation of N×classes logits with N labels, both on the CPU; `loss(logits, labels)`."""
+    # A float32 sum of 60,000 losses loses its last digits.
     mean = loss(logits.double(), labels).item()
     accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
     return Evaluation(mean, accuracy, logits, labels)
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The temperature at which N×classes logits have the least cross-entropy (Guo et al., 2017, 4.2).
+    """The temperature, 1/20 to 20, with the least cross-entropy; fit it on validation images.
 
-    To be fitted on held-out images. The cross-entropy is convex in the inverse
-    of the temperature, so its slope is halved away between 1/20 and 20.
+    Bisection on the slope, since cross-entropy is convex in the inverse temperature (Guo et
+    al., 2017, section 4.2).
     """
     logits = logits.double()
     truth = logits.gather(1, labels[:, None]).squeeze(1)
@@ -184,62 +177,63 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
         middle = (low + high) / 2
         inverse = math.exp(-middle)
         slope = ((inverse * logits).softmax(dim=1) * logits).sum(dim=1).mean() - truth.mean()
-        # A slope above 0 asks for a smaller inverse: a higher temperature.
+        # A positive slope asks for a smaller inverse: a higher temperature.
         low, high = (middle, high) if slope > 0 else (low, middle)
     return math.exp((low + high) / 2)
 
 
-def figures(result: Evaluation, temperature: float = 1.0) -> dict:
-    """An evaluation's figures as plain numbers and lists; None where a class has no images."""
+def metrics_dict(result: Evaluation, temperature: float = 1.0) -> dict:
+    """An evaluation's metrics as numbers and lists; None for an undefined precision or recall."""
 
     def shares(values: torch.Tensor) -> list:
-        return [value if value == value else None for value in values.tolist()]
+        return [None if math.isnan(value) else value for value in values.tolist()]
 
+    calibrated = result.at_temperature(temperature)
     return {
         "images": len(result.labels),
         "top_1": result.accuracy,
         "top_3": result.top_k(3),
         "loss": result.loss,
         "temperature": temperature,
-        "calibration_error": result.at_temperature(temperature).calibration_error(),
+        "calibration_error": calibrated.calibration_error(),
         "calibration_error_uncalibrated": result.calibration_error(),
-        "coverage_area": result.at_temperature(temperature).coverage_area(),
+        "coverage_area": calibrated.coverage_area(),
         "precision": shares(result.precision()),
         "recall": shares(result.recall()),
         "confusion": result.confusion().tolist(),
     }
 
 
-def report(result: Evaluation, classes: list, temperature: float = 1.0) -> list[str]:
-    """An evaluation in words and tables of at most 80 columns, for up to ten classes."""
-    classes = [one_line(name) for name in classes]
-    warm = result.at_temperature(temperature)
-    before = f" ({100 * result.calibration_error():.2f} % uncalibrated)" if temperature != 1 else ""
+def metrics_table(result: Evaluation, classes: list, temperature: float = 1.0) -> list[str]:
+    """An evaluation's metrics as lines of at most 80 columns, for up to ten classes."""
+    metrics = metrics_dict(result, temperature)
+    names = [one_line(name) for name in classes]
+    before = f" ({100 * metrics['calibration_error_uncalibrated']:.2f} % uncalibrated)"
     lines = [
-        f"images             {len(result.labels):,}",
-        f"top-1              {100 * result.accuracy:.2f} %",
-        f"top-3              {100 * result.top_k(3):.2f} %",
-        f"loss               {result.loss:.4f}",
-        f"calibration error  {100 * warm.calibration_error():.2f} %{before}",
-        f"accuracy-coverage  {warm.coverage_area():.4f}, the area under the curve",
+        f"images             {metrics['images']:,}",
+        f"top-1              {100 * metrics['top_1']:.2f} %",
+        f"top-3              {100 * metrics['top_3']:.2f} %",
+        f"loss               {metrics['loss']:.4f}",
+        f"calibration error  {100 * metrics['calibration_error']:.2f} %{before * (temperature != 1)}",
+        f"accuracy-coverage  {metrics['coverage_area']:.4f}, the area under the curve",
         "",
         f"{'class':>12}  images  precision    recall",
     ]
-    confusion = result.confusion()
-    images = confusion.sum(dim=1).tolist()
-    for name, count, *shares in zip(classes, images, result.precision(), result.recall(), strict=True):
-        shown = "  ".join(f"{100 * share:7.2f} %" if share == share else "      -  " for share in shares)
-        lines.append(f"{name!s:>12}  {count:6,}  {shown}")
-    lines.append("")
-    if len(classes) <= 10 and all(len(str(name)) <= 5 for name in classes):
-        lines.append("      read as" + "".join(f"{name!s:>6}" for name in classes))
-        for name, row in zip(classes, confusion.tolist(), strict=True):
-            lines.append(f"{'is ' + str(name):>13}" + "".join(f"{n:6,}" if n else "     ." for n in row))
-    else:
-        pairs = (
-            (n, i, j) for i, row in enumerate(confusion.tolist()) for j, n in enumerate(row) if i != j
-        )
-        for n, i, j in sorted(pairs, reverse=True)[:10]:
-            if n:
-                lines.append(f"  {classes[i]} read as {classes[j]}: {n:,}")
-    return lines
+    for name, row, *shares in zip(
+        names, metrics["confusion"], metrics["precision"], metrics["recall"], strict=True
+    ):
+        cells = "  ".join("      -  " if share is None else f"{100 * share:7.2f} %" for share in shares)
+        lines.append(f"{name:>12}  {sum(row):6,}  {cells}")
+    return [*lines, "", *confusion_lines(metrics["confusion"], names)]
+
+
+def confusion_lines(confusion: list[list[int]], names: list[str]) -> list[str]:
+    """The confusion matrix of up to ten short names, else the ten most frequent confusions."""
+    if len(names) <= 10 and max(map(len, names)) <= 5:
+        rows = ("".join(f"{count:6,}" if count else "     ." for count in row) for row in confusion)
+        return ["      read as" + "".join(f"{name:>6}" for name in names)] + [
+            f"{'is ' + name:>13}{row}" for name, row in zip(names, rows, strict=True)
+        ]
+    counts = {(i, j): n for i, row in enumerate(confusion) for j, n in enumerate(row) if n and i != j}
+    most = sorted(((n, i, j) for (i, j), n in counts.items()), reverse=True)[:10]
+    return [f"  {names[i]} read as {names[j]}: {n:,}" for n, i, j in most]

@@ -12,12 +12,12 @@ from lenet5.evaluation.metrics import evaluate
 
 
 class Disturbance(NamedTuple):
-    """One thing that is done to all pictures, more and more of it."""
+    """A kind of disturbance and its amounts."""
 
     unit: str
     amounts: tuple[float, ...]
-    shown: tuple[float, ...]  # those of which a picture is shown
-    none: float = 0.0  # the amount that leaves a picture as it is
+    shown: tuple[float, ...]  # amounts with an example picture
+    none: float = 0.0  # the amount that changes nothing
 
 
 DISTURBANCES = {
@@ -40,17 +40,16 @@ DISTURBANCES = {
 
 
 def disturbed(inputs: torch.Tensor, kind: str, amount: float, mean: float, std: float) -> torch.Tensor:
-    """N×1×32×32 inputs that were turned, moved or made larger about their middle, or noisy.
+    """N×1×32×32 inputs, rotated, shifted or scaled about their centre, or with noise.
 
-    `mean` and `std` are those of the inputs' normalisation. The noise is normal, the
-    same for every network and every amount but for its size, and what gets
-    darker than paper or brighter than ink is cut off, as in a picture.
+    `mean` and `std` are those of the inputs' normalisation. The normal noise is the same for
+    every network and amount but for its size; sums are clipped to the range of a picture.
     """
     if kind == "noise":
         noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
         low, high = (0 - mean) / std, (1 - mean) / std
         return (inputs + noise.to(inputs.device) * (amount / std)).clamp(low, high)
-    # As for F.affine_grid: from where a pixel goes to where it comes from, in half sides.
+    # As for F.affine_grid: from the output to the input, in half sides.
     cos, sin, right, size = 1.0, 0.0, 0.0, 1.0
     if kind == "rotation":
         cos, sin = math.cos(math.radians(amount)), math.sin(math.radians(amount))
@@ -58,15 +57,15 @@ def disturbed(inputs: torch.Tensor, kind: str, amount: float, mean: float, std: 
         right = 2 * amount / inputs.shape[-1]
     else:
         size = amount
-    there = torch.tensor([[cos / size, -sin / size, -right], [sin / size, cos / size, 0.0]])
-    return warp(inputs, there.to(inputs.device).expand(len(inputs), 2, 3))
+    matrix = torch.tensor([[cos / size, -sin / size, -right], [sin / size, cos / size, 0.0]])
+    return warp(inputs, matrix.to(inputs.device).expand(len(inputs), 2, 3))
 
 
 def robustness(
     net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, mean: float, std: float
 ) -> dict[str, list[tuple[float, float]]]:
-    """For each kind of disturbance its amounts, and the network's accuracy (0 to 1) at each."""
-    measured = {kind: [] for kind in DISTURBANCES}
+    """A network's accuracy (0 to 1) at each amount of each disturbance."""
+    measured: dict[str, list[tuple[float, float]]] = {kind: [] for kind in DISTURBANCES}
     todo = [(kind, amount) for kind, what in DISTURBANCES.items() for amount in what.amounts]
     for kind, amount in tqdm(todo, desc=net.arch, leave=False, disable=None):
         result = evaluate(net, disturbed(inputs, kind, amount, mean, std), labels)

@@ -1,4 +1,4 @@
-"""Figures of training: curves, comparison of runs, pruning."""
+"""Figures of training: a batch, curves, comparison of runs, pruning."""
 
 from __future__ import annotations
 
@@ -9,144 +9,136 @@ from lenet5.evaluation.figures import (
     GREEN,
     GREY,
     ORANGE,
-    PURPLE,
     RED,
-    SKY,
     WIDTH,
-    YELLOW,
+    curve_style,
     new_figure,
+    picture_grid,
     plain,
     save,
 )
+from lenet5.imaging.inputs import to_pixels
 
-RUN_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY)
-RUN_MARKS = "os^Dv<>P"
+
+def batch_grid(inputs, labels, path, mean: float, std: float) -> None:
+    """A batch of N×1×H×W inputs as pictures with their labels; `mean` and `std` of the network."""
+    pictures = 255 * to_pixels(inputs.cpu(), mean, std)
+    picture_grid(pictures, labels.tolist(), [GREY] * len(labels), path)
 
 
 def column(history: list[dict], name: str) -> tuple[list, list]:
-    """The epochs in which a figure was measured, and the figure."""
+    """The epochs in which a metric was measured, and its values; accuracies in %."""
     rows = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
-    return [epoch for epoch, _ in rows], [value for _, value in rows]
-
-
-def mark_every(history: list[dict]) -> int:
-    return max(1, len(history) // 20)
+    factor = 100 if name.endswith("accuracy") else 1
+    return [epoch for epoch, _ in rows], [factor * value for _, value in rows]
 
 
 def training_curves(history: list[dict], path, title: str, best_epoch: int | None) -> None:
     """Loss, accuracy and learning rate against the epoch, in three panels."""
-    # Redrawn every epoch, so its margins are given: to work them out would double the time.
+    # Redrawn every epoch: a layout computed by matplotlib would double the time.
     figure = new_figure(12, 4, layout=None)
     figure.suptitle(plain(title), fontsize=11)
     loss, accuracy, rate = figure.subplots(1, 3)
     figure.subplots_adjust(left=0.06, right=0.985, top=0.84, bottom=0.13, wspace=0.28)
-    lines = (("train", BLUE, "o"), ("val", ORANGE, "s"), ("test", GREEN, "^"))
-    names = {"train": "training", "val": "validation", "test": "test"}
     style = {"markersize": 5, "linewidth": 1.6, "markevery": mark_every(history)}
-    for part, colour, mark in lines:
-        for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
-            epochs, values = column(history, f"{part}_{quantity}")
-            if quantity == "accuracy":
-                values = [100 * value for value in values]
+    for part, label, colour, mark in (
+        ("train", "training", BLUE, "o"),
+        ("val", "validation", ORANGE, "s"),
+        ("test", "test", GREEN, "^"),
+    ):
+        for axes, metric in ((loss, "loss"), (accuracy, "accuracy")):
+            epochs, values = column(history, f"{part}_{metric}")
             if epochs:
-                axes.plot(epochs, values, color=colour, marker=mark, label=names[part], **style)
-    loss.set(title="Loss", ylabel="mean of the images")
-    decimal_log_scale(loss)
-    accuracy.set(title="Accuracy", ylabel="% right", ylim=accuracy_limits(history))
+                axes.plot(epochs, values, color=colour, marker=mark, label=label, **style)
+    label_panels(loss, accuracy, history, epochs=len(history))
     if best_epoch is not None:
         accuracy.axvline(best_epoch, color=GREY, linestyle=":", label="weights kept")
     loss.legend()
     accuracy.legend(loc="lower right")
-    epochs, values = column(history, "lr")
-    rate.plot(epochs, values, color=RED, marker="D", **style)
+    rate.plot(*column(history, "lr"), color=RED, marker="D", **style)
     rate.set(title="Learning rate", ylabel="at the end of the epoch")
     rate.set_ylim(bottom=0)
-    rate.yaxis.set_major_locator(MaxNLocator(5))  # longer numbers have no room
+    rate.yaxis.set_major_locator(MaxNLocator(5))  # room for long numbers
     rate.yaxis.set_major_formatter("{x:g}")
-    for axes in (loss, accuracy, rate):
-        epoch_axis(axes, len(history))
+    epoch_axis(rate, len(history))
     save(figure, path)
 
 
-def epoch_axis(axes, epochs: int) -> None:
-    """An x axis of so many epochs, marked with whole numbers, and a grid."""
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if epochs == 1:  # a point, around which there is room for its number alone
-        axes.set_xlim(0.5, 1.5)
-    axes.grid(alpha=0.3)
-
-
-def decimal_log_scale(axes) -> None:
-    """A logarithmic y axis marked 0.02, 0.05, 0.1: easier to read than powers, and to draw."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def accuracy_limits(history: list[dict]) -> tuple[float, float]:
-    """Axis limits in % from the evaluations: the training of the first of epochs is far below them."""
-    measured = column(history, "val_accuracy")[1] + column(history, "test_accuracy")[1]
-    if len(history) == 1:
-        measured += column(history, "train_accuracy")[1]
-    low, high = 100 * min(measured), 100 * max(measured)
-    margin = max(0.15, (high - low) / 5)
-    return max(0, low - margin), min(100, high + margin)
-
-
 def run_comparison(runs: dict[str, list[dict]], path) -> None:
-    """Loss and accuracy of several runs over each other; solid is validation, dotted training."""
+    """Loss and accuracy of several runs; solid: validation (else test), dotted: training."""
     figure = new_figure(WIDTH, 5.6)
     loss, accuracy = figure.subplots(1, 2)
     for i, (name, history) in enumerate(runs.items()):
-        colour, mark = RUN_COLOURS[i % len(RUN_COLOURS)], RUN_MARKS[i % len(RUN_MARKS)]
         held_out = "val" if column(history, "val_accuracy")[0] else "test"
-        for axes, quantity, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-            for part, line in (("train", ":"), (held_out, "-")):
-                epochs, values = column(history, f"{part}_{quantity}")
-                axes.plot(
-                    epochs,
-                    [factor * value for value in values],
-                    line,
-                    color=colour,
-                    marker=mark if line == "-" else None,
-                    markersize=5,
-                    markevery=mark_every(history),
-                    label=plain(name) if line == "-" else None,
-                )
-    loss.set(title="Loss (dotted: training)", ylabel="mean of the images")
-    decimal_log_scale(loss)
-    accuracy.set(title="Accuracy (solid: validation, else test)", ylabel="% right")
-    accuracy.set_ylim(accuracy_limits([row for history in runs.values() for row in history]))
-    for axes in (loss, accuracy):
-        epoch_axis(axes, max(map(len, runs.values())))
+        style = {"markersize": 5, "markevery": mark_every(history)}
+        for axes, metric in ((loss, "loss"), (accuracy, "accuracy")):
+            training = {"color": curve_style(i)["color"]}
+            axes.plot(*column(history, f"train_{metric}"), ":", **training, **style)
+            values = column(history, f"{held_out}_{metric}")
+            axes.plot(*values, "-", label=plain(name), **curve_style(i), **style)
+    every = [row for history in runs.values() for row in history]
+    label_panels(loss, accuracy, every, epochs=max(map(len, runs.values())))
+    loss.set_title("Loss (dotted: training)")
+    accuracy.set_title("Accuracy (solid: validation, else test)")
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
     save(figure, path)
 
 
-def pruning_curve(curves: dict[str, list[tuple[int, list[float]]]], path, title: str) -> None:
-    """Test accuracy against the parameters that are left, a line a network.
+def mark_every(history: list[dict]) -> int:
+    """Epochs from marker to marker."""
+    return max(1, len(history) // 20)
 
-    Each point of a curve is a number of parameters and the accuracies of several
-    trainings, of which the line shows the mean and the marks each.
+
+def label_panels(loss, accuracy, history: list[dict], epochs: int) -> None:
+    """Titles and scales of the two panels that show a history."""
+    loss.set(title="Loss", ylabel="mean of the images", yscale="log")
+    # Ticks at 0.02, 0.05, 0.1: easier to read than powers, and faster to draw.
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    loss.yaxis.set_major_formatter("{x:g}")
+    loss.yaxis.set_minor_formatter(NullFormatter())
+    accuracy.set(title="Accuracy", ylabel="% right", ylim=accuracy_limits(history))
+    epoch_axis(loss, epochs)
+    epoch_axis(accuracy, epochs)
+
+
+def epoch_axis(axes, epochs: int) -> None:
+    """An x axis with whole numbers of epochs, and a grid."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if epochs == 1:
+        axes.set_xlim(0.5, 1.5)
+    axes.grid(alpha=0.3)
+
+
+def accuracy_limits(history: list[dict]) -> tuple[float, float]:
+    """Axis limits in %, from the evaluations: training's first epochs are far below them."""
+    measured = column(history, "val_accuracy")[1] + column(history, "test_accuracy")[1]
+    if len(history) == 1:
+        measured += column(history, "train_accuracy")[1]
+    low, high = min(measured), max(measured)
+    margin = max(0.15, (high - low) / 5)
+    return max(0, low - margin), min(100, high + margin)
+
+
+def pruning_curve(curves: dict[str, list[tuple[int, list[float]]]], path, title: str) -> None:
+    """Test accuracy against the parameters that are left, a curve for each network.
+
+    `curves`: network → [(parameters, accuracies of several trainings), …]; the curve shows
+    their mean, the marks each.
     """
-    figure = new_figure(10, 5)
+    figure = new_figure(WIDTH, 5)
     axes = figure.subplots()
     for i, (name, points) in enumerate(curves.items()):
-        colour, mark = RUN_COLOURS[i], RUN_MARKS[i]
-        counts = [count for count, _ in points]
-        means = [100 * sum(values) / len(values) for _, values in points]
-        axes.plot(counts, means, "-", color=colour, linewidth=1.8)
+        counts, means = zip(*((n, 100 * sum(v) / len(v)) for n, v in points), strict=True)
+        style = curve_style(i)
+        axes.plot(counts, means, "-", color=style["color"], linewidth=1.8)
         places = [(count, 100 * value) for count, values in points for value in values]
-        axes.plot(*zip(*places, strict=True), mark, color=colour, markersize=6, label=plain(name))
+        axes.plot(*zip(*places, strict=True), markersize=6, linestyle="", label=plain(name), **style)
     ticks = sorted({count for points in curves.values() for count, _ in points})
-    axes.set_xscale("log")
+    axes.set(xscale="log", title=plain(title), xlabel="parameters that are left")
     axes.set_xticks(ticks, [f"{count:,}\n{count / ticks[-1]:.0%}" for count in ticks])
     axes.minorticks_off()
-    axes.set_title(plain(title))
-    axes.set_xlabel("parameters that are left")
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

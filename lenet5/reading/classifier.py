@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lenet5.evaluation.confidence import evidence, limits_of
+from lenet5.evaluation.confidence import kl_from_uniform, limits_of
 from lenet5.imaging.mnist_format import SIDE
 from lenet5.imaging.opening import PictureError
 from lenet5.imaging.preprocess import Steps, all_mnist_like, attempt, steps
@@ -36,13 +36,16 @@ class ImageClassifier:
         classifier.predict("digit.png")                  # 7
         classifier.predict_batch(["a.png", "b.jpg"])     # two Results
 
-    Without a file: lenet5_model.pth, else the weights that come with the
-    project. An .onnx file that export.py wrote is read with onnxruntime, without
-    PyTorch. `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many
-    classes `Result.top` holds. `reject`: whether to refuse what is blank, unsure
-    or hardly a digit: less so than 99 % of the validation images.
+    weights  a .pth file, or an exported .onnx file, which needs no PyTorch; by default
+             lenet5_model.pth, else the pretrained weights
+    device   "auto", "cpu", "cuda" or "mps"
+    arch     the network's name, for weights without metadata
+    invert   "auto", "yes" (dark ink) or "no" (bright ink)
+    top_k    number of classes in `Result.top`
+    reject   refuse blank, unsure and non-digit pictures, with limits that accept 99 % of the
+             validation images
 
-    Raises UserError for weights that cannot be used and a device that is not there.
+    Raises UserError for unusable weights and a missing device.
     """
 
     def __init__(
@@ -67,13 +70,13 @@ class ImageClassifier:
 
     @property
     def name(self) -> str:
-        """The network's name, and its file's where that says something else."""
-        file, arch = os.path.basename(self.weights), self.network.arch
+        """The network's name, and the file's name if it differs."""
+        file, arch = os.path.basename(self.weights), str(self.network.arch)
         return arch if file == f"{arch}.pth" else f"{arch} ({file})"
 
     @property
     def trained(self) -> TrainedNetwork:
-        """The network in PyTorch. Raises UserError for an exported one, whose layers nobody sees."""
+        """The network in PyTorch. Raises UserError for an exported one, which hides its layers."""
         if isinstance(self.network, ExportedNetwork):
             raise UserError(
                 f"{self.weights} does not show its layers, which are wanted here: "
@@ -83,26 +86,25 @@ class ImageClassifier:
 
     @property
     def net(self) -> nn.Module:
-        """The module of PyTorch that `trained` has."""
+        """The PyTorch module."""
         return self.trained.net
 
     @property
     def device(self) -> torch.device:
-        """What `net` is on."""
+        """The device of `net`."""
         return self.trained.device
 
     def predict(self, picture) -> int | str | None:
-        """The class of one picture: a path, a PIL image or an array.
+        """The class of a path, PIL image or array; None if `reject` refuses it.
 
-        Raises PictureError if it cannot be read; None if `reject` refuses it.
+        Raises PictureError for an unreadable picture.
         """
         return only_prediction(self.predict_batch([picture]))
 
     def predict_batch(self, pictures: Iterable, prepared: list[tuple] | None = None) -> list[Result]:
-        """One Result for each path, PIL image or array, in their order.
+        """A Result for each path, PIL image or array; unreadable ones have their `error` set.
 
-        A picture that cannot be read has its `error` set, and the others are read. `prepared`
-        is what `all_mnist_like` gives of them, where another process has called it.
+        `prepared` is `all_mnist_like(pictures)`, if another process has computed it.
         """
         pictures = list(pictures)
         if prepared is None:
@@ -113,40 +115,44 @@ class ImageClassifier:
         return self.read(results)
 
     def read(self, results: list[Result]) -> list[Result]:
-        """The same Results with what the network says of their pictures."""
-        readable = [result for result in results if result.error is None]
-        if readable:
-            logits = self.logits(np.stack([result.image for result in readable]))
-            for result, probabilities in zip(readable, self.network.softmax(logits), strict=True):
-                self.decide(result, probabilities)
+        """The same Results with the network's answers for their images."""
+        readable = [(result, result.image) for result in results if result.image is not None]
+        if not readable:
+            return results
+        logits = self.logits(np.stack([image for _, image in readable]))
+        answers = zip(readable, self.network.softmax(logits), kl_from_uniform(logits), strict=True)
+        for (result, image), probabilities, divergence in answers:
+            self.decide(result, probabilities)
             if self.reject:
-                self.refuse(readable, logits)
+                result.reason = self.doubt(image, float(probabilities.max()), divergence)
+                result.prediction = result.prediction if result.reason is None else None
         return results
 
     def prepare(self, picture) -> Result:
-        """A Result with the picture as the network will see it, or with the error."""
+        """A Result with the 28×28 image, or with the error."""
         return self.prepare_in_steps(picture)[0]
 
     def prepare_in_steps(self, picture) -> tuple[Result, Steps | None]:
-        """The same, and each step of the picture on its way, or None."""
+        """The same Result, and each step of the pre-processing, or None."""
         result = self.result_of(picture)
         found, result.error = attempt(steps, picture, self.invert)
         result.image = None if found is None else found.digit
         return result, found
 
     def result_of(self, picture) -> Result:
-        """A Result that says which picture it is of, and no more yet."""
+        """A Result with the path and the label alone."""
         path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
         return Result(path=path, label=None if path is None else self.label_of(path))
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
-        """The N×1×32×32 inputs of `net` of N×28×28 uint8 pictures, on its device."""
+        """N×1×32×32 inputs of `net`, on its device, from N×28×28 uint8 images."""
         return self.trained.inputs(images)
 
-    def logits(self, images: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """N×classes calibrated logits of N×28×28 uint8 pictures, as MNIST has them.
+    def logits(self, images: np.ndarray | torch.Tensor) -> Any:
+        """N×classes calibrated logits of N×28×28 uint8 images as in MNIST.
 
-        A tensor of PyTorch's network, and an array of an exported one, whatever the pictures are.
+        PyTorch's network gives a tensor, an exported one an array. Raises ValueError for other
+        images, UserError for logits that are not finite.
         """
         check_pictures(images)
         logits = self.network.logits(images) / self.temperature
@@ -155,53 +161,43 @@ class ImageClassifier:
         return logits
 
     def probabilities(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
-        """N×classes calibrated probabilities of N×28×28 uint8 pictures, as MNIST has them.
+        """N×classes calibrated probabilities of N×28×28 uint8 images as in MNIST.
 
-            classifier.probabilities(image[None])[0]  # of one picture in memory
-
-        The shortest way to an answer, for pictures that need no preparation.
+        classifier.probabilities(image[None])[0]  # of one image in memory
         """
         return self.network.softmax(self.logits(images))
 
     def decide(self, result: Result, probabilities: np.ndarray) -> None:
-        """Fill in what the probabilities say."""
+        """Set the Result's fields that follow from its probabilities."""
         order = np.argsort(-probabilities, kind="stable")[: self.top_k]
         result.probabilities = probabilities
         result.top = [(self.classes[i], float(probabilities[i])) for i in order]
         result.prediction, result.confidence = result.top[0]
 
-    def refuse(self, results: list[Result], logits) -> None:
-        """Take back the answers of which N×classes calibrated logits are not sure enough."""
-        for result, found in zip(results, evidence(logits).tolist(), strict=True):
-            if not result.image.any():
-                result.reason = "blank: there is no ink in the picture"
-            else:
-                result.reason = self.doubt(result.confidence, found)
-            if result.reason is not None:
-                result.prediction = None
-
-    def doubt(self, confidence: float, found: float) -> str | None:
-        """Why an answer of this confidence and evidence is refused; None if it is not."""
-        little = found < self.limits.evidence
-        # Little evidence for any class means more where that was learned from what is no digit.
-        if little and self.metadata.get("non_digits") is True:
-            return f"not a digit: evidence {found:.2f}, which is below {self.limits.evidence:.2f}"
+    def doubt(self, image: np.ndarray, confidence: float, divergence: float) -> str | None:
+        """The reason to refuse an answer, or None."""
+        if not image.any():
+            return "blank: there is no ink in the picture"
+        little = f"evidence {divergence:.2f}, which is below {self.limits.evidence:.2f}"
+        has_little = divergence < self.limits.evidence
+        # Only a network that was trained with non-digits can name them.
+        if has_little and self.metadata.get("non_digits") is True:
+            return f"not a digit: {little}"
         if confidence < self.limits.confidence:
             return f"unsure: {confidence:.3f} sure, which is below {self.limits.confidence:.3f}"
-        if little:
-            return f"unsure: evidence {found:.2f}, which is below {self.limits.evidence:.2f}"
-        return None
+        return f"unsure: {little}" if has_little else None
 
     def label_of(self, path: str) -> int | str | None:
-        """The true class where a name tells it: digit_N….png, or the folder that the file is in."""
+        """The true class if the name (digit_N….png) or the parent folder is one, else None."""
         name = re.match(r"digit_(\d)(?!\d)", os.path.basename(path))
-        folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
-        label = name[1] if name else folder
+        label = name[1] if name else os.path.basename(os.path.dirname(os.path.abspath(path)))
         return next((c for c in self.classes if str(c) == label), None)
 
 
-def open_network(weights, arch: str | None, device: str) -> TrainedNetwork | ExportedNetwork:
-    """The network of a file, or else of the default weights, with what runs it."""
+def open_network(
+    weights: str | os.PathLike | None, arch: str | None, device: str
+) -> TrainedNetwork | ExportedNetwork:
+    """The network of a file (None: the default weights) with its back end."""
     if weights and is_exported(weights):
         return ExportedNetwork(weights, arch, device)
     from lenet5.reading.torch_backend import TrainedNetwork  # imports PyTorch
@@ -209,15 +205,15 @@ def open_network(weights, arch: str | None, device: str) -> TrainedNetwork | Exp
     return TrainedNetwork(weights or default_weights(), arch, device)
 
 
-def check_pictures(images) -> None:
-    """Raise ValueError unless pictures in memory are N×28×28 uint8, an array or a tensor."""
-    is_bytes = images.dtype == np.uint8 or str(images.dtype) == "torch.uint8"
+def check_pictures(images: np.ndarray | torch.Tensor) -> None:
+    """Raise ValueError unless images are N×28×28 uint8."""
+    is_bytes = str(images.dtype) in ("uint8", "torch.uint8")
     if not is_bytes or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
         raise ValueError(f"N×28×28 uint8 are wanted, not {tuple(images.shape)} of {images.dtype}")
 
 
 def only_prediction(results: list[Result]):
-    """What one picture was read as. Raises PictureError if it could not be read."""
+    """The prediction of the only Result. Raises PictureError if it has an error."""
     (result,) = results
     if result.error is not None:
         name = f"{result.path}: " if result.path else ""
@@ -226,7 +222,7 @@ def only_prediction(results: list[Result]):
 
 
 def default_weights() -> str:
-    """lenet5_model.pth here, else the weights that come with the project; a line says which."""
+    """lenet5_model.pth if it exists, else the pretrained weights, which stderr then names."""
     if os.path.exists(WEIGHTS):
         return WEIGHTS
     say(f"no {WEIGHTS} here (python train.py makes it); using {PRETRAINED}")

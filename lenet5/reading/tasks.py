@@ -1,4 +1,4 @@
-"""What inference.py does instead of reading: evaluate, explain, draw."""
+"""The tasks of inference.py beside reading: explain, maps, filters, evaluate, embedding, robustness."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,33 +26,38 @@ FONTS = project_file("fonts/digits.npz")
 
 
 def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """N×28×28 uint8 pictures, their N class indices, and how many pictures could not be used.
+    """N×28×28 uint8 images, their N class indices, and the number of unusable pictures.
 
-    `source` is a published data set (its test images), fonts (the families that no
-    training saw) or a folder of pictures whose names or folders tell what they are.
+    `source` is a data set's name (its test images), fonts (the families held out of training)
+    or a folder of pictures whose names or folders tell their labels.
     """
-    import torch
-
     from lenet5.data.datasets import DATASETS, load_dataset
     from lenet5.data.fonts import load_font_digits
 
-    if source in (*DATASETS, "fonts"):
-        if source == "fonts":
-            classes = list(range(10))
-            images, labels = load_font_digits(FONTS, held_out=True)
-        else:
-            found = load_dataset(source, "data")
-            images, labels, classes = found.test_images, found.test_labels, found.classes
-        if [str(name) for name in classifier.classes] != [str(name) for name in classes]:
-            count = len(classifier.classes)
-            raise UserError(f"the weights know {count} classes that are not those of {source}")
-        return images, labels, 0
+    if source not in (*DATASETS, "fonts"):
+        return labelled_folder(source, classifier)
+    classes: list = list(range(10))
+    if source == "fonts":
+        images, labels = load_font_digits(FONTS, held_out=True)
+    else:
+        found = load_dataset(source, "data")
+        images, labels, classes = found.test_images, found.test_labels, found.classes
+    if [str(name) for name in classifier.classes] != [str(name) for name in classes]:
+        count = len(classifier.classes)
+        raise UserError(f"the weights know {count} classes that are not those of {source}")
+    return images, labels, 0
+
+
+def labelled_folder(folder: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """The same for a folder; a line on stderr names each unusable picture."""
+    import torch
+
     images, labels, unusable = [], [], 0
-    for path in find_pictures([source]):
+    for path in find_pictures([folder]):
         result = classifier.prepare(path)
         if result.error is None and result.label is None:
             result.error = "neither its name nor its folder tells what it is"
-        if result.error is not None:
+        if result.image is None or result.error is not None:
             say(f"left out: {path}: {result.error}")
             unusable += 1
             continue
@@ -60,81 +65,78 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tens
         labels.append(classifier.classes.index(result.label))
     if not images:
         raise UserError(
-            f"nothing in {source} can be evaluated: it needs pictures such as digit_7.png or 7/a.png",
+            f"nothing in {folder} can be evaluated: it needs pictures such as digit_7.png or 7/a.png",
             status=1,
         )
     return torch.from_numpy(np.stack(images)), torch.tensor(labels), unusable
 
 
 def evaluation_of(classifier: ImageClassifier, images: torch.Tensor, labels: torch.Tensor) -> Evaluation:
-    """What a network makes of N×28×28 uint8 pictures with N labels, before the temperature."""
+    """The evaluation of a network on N×28×28 uint8 images with N labels, uncalibrated."""
     import torch
 
-    from lenet5.evaluation.metrics import compare, loss_function
+    from lenet5.evaluation.metrics import evaluate_logits, loss_function
     from lenet5.networks.registry import NETWORKS
 
     logits = torch.as_tensor(classifier.network.logits(images))
-    return compare(logits, labels, loss_function(NETWORKS.get(classifier.network.arch)))
+    return evaluate_logits(logits, labels, loss_function(NETWORKS.get(str(classifier.network.arch))))
 
 
 def evaluate_set(classifier: ImageClassifier, arguments) -> int:
-    """Compare the answers with the truth on a whole set; print the figures and draw them."""
-    from lenet5.evaluation import evaluation_figures
-    from lenet5.evaluation.metrics import figures, report
+    """Print the metrics of a labelled set, and draw them with --plot."""
+    from lenet5.evaluation.metrics import metrics_dict, metrics_table
 
     images, labels, unusable = evaluation_set(arguments.evaluate, classifier)
     result = evaluation_of(classifier, images, labels)
-    warm = result.at_temperature(classifier.temperature)
     if arguments.format == "json":
-        print(json.dumps(figures(result, classifier.temperature)))
+        print(json.dumps(metrics_dict(result, classifier.temperature)))
     else:
-        for line in report(result, classifier.classes, classifier.temperature):
-            print(line)
+        print("\n".join(metrics_table(result, classifier.classes, classifier.temperature)))
+    calibrated = result.at_temperature(classifier.temperature)
     if classifier.reject:
-        answered = classifier.limits.kept(warm.logits)
-        answered &= images.numpy().any(axis=(1, 2))  # blank ones are refused
-        right = (result.predictions == labels).numpy()[answered].sum()
-        share = f", of which {right / answered.sum():.2%} right" if answered.any() else ""
-        say(f"answered with --reject: {answered.mean():.2%}{share}")
+        accepted = classifier.limits.kept(calibrated.logits)
+        accepted &= images.numpy().any(axis=(1, 2))  # blank pictures are refused
+        right = result.correct.numpy()[accepted]
+        share = f", of which {right.mean():.2%} right" if len(right) else ""
+        say(f"answered with --reject: {accepted.mean():.2%}{share}")
     if arguments.plot:
+        from lenet5.evaluation import evaluation_figures
+
         with drawing(arguments.plot):
-            evaluation_figures.evaluation(warm, images, classifier.classes, arguments.plot)
+            evaluation_figures.evaluation(calibrated, images, classifier.classes, arguments.plot)
     return 1 if unusable else 0
 
 
 @contextlib.contextmanager
-def drawing(path: str, is_all: bool = False):
-    """A line that says where the figure that is drawn in here is.
-
-    Unless the figure `is_all` that is made, there are results, and without it they are partly done.
-    """
-
-    with contextlib.nullcontext() if is_all else partly_done():
+def drawing(path: str, after_results: bool = True):
+    """Say where the figure is; an error has status 1 if the results were printed before, else 2."""
+    with partly_done() if after_results else contextlib.nullcontext():
         yield
     say(f"drawn: {path}")
 
 
 def explain(classifier: ImageClassifier, arguments) -> int:
-    """Read one picture, print the result, and draw what was done with it."""
-    from lenet5.evaluation import network_figures
+    """Read one picture, print the result, and draw the steps of its pre-processing."""
+    from lenet5.evaluation import reading_figures
 
     result, found = classifier.prepare_in_steps(arguments.explain)
     write_one(classifier, result, arguments.format)
-    if result.error is not None:
+    if result.probabilities is None:
         return 1
     with drawing(arguments.plot):
         refused = result.prediction is None
-        network_figures.steps(found, result.probabilities, classifier.classes, arguments.plot, refused)
+        reading_figures.trace(found, result.probabilities, classifier.classes, arguments.plot, refused)
     return 0
 
 
 def write_one(classifier: ImageClassifier, result: Result, format: str) -> None:
     """Read one prepared picture and print the result."""
-    WRITERS[format](sys.stdout).write(classifier.read([result]))
+    writer: Any = WRITERS[format](sys.stdout)
+    writer.write(classifier.read([result]))
 
 
 def draw_maps(classifier: ImageClassifier, arguments) -> int:
-    """Read one picture, print the result, and draw what each layer makes of it."""
+    """Read one picture, print the result, and draw the feature maps of each layer."""
     import torch
 
     from lenet5.evaluation import network_figures
@@ -144,51 +146,48 @@ def draw_maps(classifier: ImageClassifier, arguments) -> int:
     net = classifier.net
     result = classifier.prepare(arguments.maps)
     write_one(classifier, result, arguments.format)
-    if result.error is not None:
+    if result.probabilities is None:
         return 1
     states = feature_maps(net, classifier.inputs(torch.from_numpy(result.image)[None]))
-    done = {"input": ""} | stages(net)
-    layers = [(name, done[name], state[0]) for name, state in states.items() if name != "output"]
+    does = {"input": ""} | stages(net)
+    layers = [(name, does[name], state[0]) for name, state in states.items() if name != "output"]
     best = int(result.probabilities.argmax())
     last = operations(net)[-1]
-    bitmap = last.weight[best] if last.kind == "distance" else None
+    bitmap = None if last.weight is None or last.kind != "distance" else last.weight[best]
     verdict = "refused" if result.prediction is None else f"read as {one_line(classifier.classes[best])}"
+    title = f"What each layer of {classifier.name} makes of {os.path.basename(arguments.maps)}"
     with drawing(arguments.plot):
-        title = f"What each layer of {classifier.name} makes of {os.path.basename(arguments.maps)}"
         answer = (classifier.classes, result.probabilities, verdict)
         network_figures.maps(layers, answer, arguments.plot, title, bitmap)
     return 0
 
 
 def draw_filters(classifier: ImageClassifier, arguments) -> int:
-    """Draw what C1 and C3 have learned to look for."""
+    """Draw the kernels of C1 and C3."""
     from lenet5.evaluation import network_figures
     from lenet5.evaluation.introspection import kernels
 
-    net = classifier.net
-    with drawing(arguments.plot, is_all=True):
+    layers = kernels(classifier.net)
+    with drawing(arguments.plot, after_results=False):
         title = f"What {classifier.name} has learned to look for"
-        network_figures.filters(kernels(net), arguments.plot, title)
+        network_figures.filters(layers, arguments.plot, title)
     return 0
 
 
 def draw_embedding(classifier: ImageClassifier, arguments) -> int:
-    """Draw F6 of a whole set in two dimensions."""
+    """Draw F6 of a labelled set in two dimensions."""
     from lenet5.evaluation import evaluation_figures
     from lenet5.evaluation.introspection import features, plane, stages
 
-    net = classifier.net
-    images, labels, unusable = evaluation_set(arguments.embedding, classifier)
+    net, source = classifier.net, arguments.embedding
+    images, labels, unusable = evaluation_set(source, classifier)
     if len(labels.unique()) < 2:
-        raise UserError(
-            f"{arguments.embedding} has pictures of one class; --embedding needs two", status=1
-        )
+        raise UserError(f"{source} has pictures of one class; --embedding needs two", status=1)
     predictions = classifier.logits(images).argmax(dim=1)
     points = plane(features(net, classifier.inputs(images)), labels)
-    with drawing(arguments.plot, is_all=True):
-        has_f6 = "F6" in stages(net)
-        what = f"F6 of {classifier.name}" if has_f6 else f"What the outputs of {classifier.name} read,"
-        title = f"{what} for the {len(labels):,} pictures of {arguments.embedding}"
+    what = "F6 of {}" if "F6" in stages(net) else "What the outputs of {} read,"
+    title = f"{what.format(classifier.name)} for the {len(labels):,} pictures of {source}"
+    with drawing(arguments.plot, after_results=False):
         evaluation_figures.embedding(
             points, labels, predictions, classifier.classes, arguments.plot, title
         )
@@ -196,45 +195,55 @@ def draw_embedding(classifier: ImageClassifier, arguments) -> int:
 
 
 def draw_robustness(classifier: ImageClassifier, arguments) -> int:
-    """Accuracy on a whole set that is turned, moved, made larger or noisy: print and draw it."""
+    """Print and draw the accuracy on a labelled set under rotation, shift, scale and noise."""
     from lenet5.evaluation import evaluation_figures
-    from lenet5.evaluation.robustness import DISTURBANCES, disturbed, robustness
-    from lenet5.imaging.inputs import to_input
 
     classifiers = [classifier]
     for weights in arguments.beside or []:
         classifiers.append(ImageClassifier(weights, device=arguments.device, arch=arguments.arch))
         if classifiers[-1].classes != classifier.classes:
             raise UserError(f"{weights} knows other classes than {classifier.weights}")
-    nets = [each.net for each in classifiers]  # an exported one is refused before all is read
+    for each in classifiers:
+        each.trained  # noqa: B018  raises for an exported network before the set is read
     images, labels, unusable = evaluation_set(arguments.robustness, classifier)
-    curves = {}
-    for each, net in zip(classifiers, nets, strict=True):
-        each.logits(images[:1])  # raises where the answers are no numbers, which have no accuracy
-        mean, std = each.metadata["mean"], each.metadata["std"]
-        name = each.weights if each.name in curves else each.name
-        curves[name] = robustness(net, each.inputs(images), labels.to(each.device), mean, std)
+    curves = robustness_curves(classifiers, images, labels)
     if arguments.format == "json":
         print(json.dumps(curves))
     else:
         print_robustness(curves)
-    examples = {
-        kind: [
-            disturbed(to_input(images[:1], 0.0, 1.0), kind, amount, 0.0, 1.0)[0, 0].numpy()
-            for amount in disturbance.shown
-        ]
-        for kind, disturbance in DISTURBANCES.items()
-    }
+    title = f"The {len(labels):,} pictures of {arguments.robustness}, disturbed after they were centred"
     with drawing(arguments.plot):
-        title = (
-            f"The {len(labels):,} pictures of {arguments.robustness}, disturbed after they were centred"
-        )
-        evaluation_figures.robustness(curves, examples, arguments.plot, title)
+        evaluation_figures.robustness(curves, disturbed_examples(images[:1]), arguments.plot, title)
     return 1 if unusable else 0
 
 
-def print_robustness(curves: dict) -> None:
-    """A table for each kind of disturbance: a row an amount, a column a network."""
+def robustness_curves(classifiers: list[ImageClassifier], images, labels) -> dict[str, dict]:
+    """Network → disturbance → [(amount, accuracy), …]."""
+    from lenet5.evaluation.robustness import robustness
+
+    curves: dict[str, dict] = {}
+    for each in classifiers:
+        each.logits(images[:1])  # raises for logits that are not finite
+        name = each.weights if each.name in curves else each.name
+        mean, std = each.metadata["mean"], each.metadata["std"]
+        curves[name] = robustness(each.net, each.inputs(images), labels.to(each.device), mean, std)
+    return curves
+
+
+def disturbed_examples(image: torch.Tensor) -> dict[str, list[np.ndarray]]:
+    """A 1×28×28 uint8 image under the amounts of each disturbance that the figure shows."""
+    from lenet5.evaluation.robustness import DISTURBANCES, disturbed
+    from lenet5.imaging.inputs import to_input
+
+    inputs = to_input(image, 0.0, 1.0)
+    return {
+        kind: [disturbed(inputs, kind, amount, 0.0, 1.0)[0, 0].numpy() for amount in what.shown]
+        for kind, what in DISTURBANCES.items()
+    }
+
+
+def print_robustness(curves: dict[str, dict]) -> None:
+    """A table for each disturbance: a row for each amount, a column for each network."""
     names = [one_line(name) for name in curves]
     for kind, amounts in next(iter(curves.values())).items():
         print(f"{kind:>9}  " + "  ".join(f"{name:>9}" for name in names))
@@ -244,7 +253,7 @@ def print_robustness(curves: dict) -> None:
             print(f"{amount:>9}  " + "  ".join(cells))
 
 
-# What the command line does instead of reading: how, of what, and its figure's name without --plot.
+# Task → its function, what it is for, and the figure's name without --plot.
 TASKS = {
     "explain": (explain, "one picture", "steps.png"),
     "maps": (draw_maps, "one picture", "maps.png"),
@@ -256,22 +265,20 @@ TASKS = {
 
 
 def check_task(arguments) -> None:
-    """Raise UserError for flags that do not go together; give a task's figure its name."""
+    """Set `arguments.task` and the figure's name. Raises UserError for flags that do not go together."""
     given = [name for name in TASKS if getattr(arguments, name) is not None]
-    arguments.task = given[0] if given else None
-    if arguments.beside and arguments.task != "robustness":
+    task = arguments.task = given[0] if given else None
+    if arguments.beside and task != "robustness":
         raise UserError("--beside is for --robustness: other weights to compare with")
-    if not given:
+    if task is None:
         return
-    _, kind, figure = TASKS[arguments.task]
+    _, kind, figure = TASKS[task]
     if len(given) > 1:
         raise UserError(f"--{given[0]} and --{given[1]} are two things to do: leave one out")
     if any((arguments.paths, arguments.files_from, arguments.output)):
-        raise UserError(
-            f"--{arguments.task} is for {kind} alone, without other paths and without --output"
-        )
-    if arguments.task in ("filters", "embedding") and arguments.format != "table":
-        raise UserError(f"--{arguments.task} draws a figure and prints nothing: leave --format out")
-    if arguments.task in ("evaluate", "robustness") and arguments.format == "csv":
-        raise UserError(f"--{arguments.task} prints a table, or one object with --format json")
+        raise UserError(f"--{task} is for {kind} alone, without other paths and without --output")
+    if task in ("filters", "embedding") and arguments.format != "table":
+        raise UserError(f"--{task} draws a figure and prints nothing: leave --format out")
+    if task in ("evaluate", "robustness") and arguments.format == "csv":
+        raise UserError(f"--{task} prints a table, or one object with --format json")
     arguments.plot = arguments.plot or figure

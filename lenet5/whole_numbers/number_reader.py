@@ -216,7 +216,7 @@ class NumberKeeper:
 
     def draw(self, path: str) -> None:
         """Each number's strip with its digits' boxes, the scores along it and the chosen path."""
-        from lenet5.evaluation import network_figures
+        from lenet5.evaluation import reading_figures
 
         numbers, titles = [], []
         for result, strip, reading in self.kept:
@@ -226,4 +226,4 @@ class NumberKeeper:
             name = "" if result.path is None else f"{os.path.basename(result.path)}: "
             titles.append(f"{name}{reading.text}, {100 * reading.confidence:.1f} %")
         heading = f"{len(numbers):,} of {self.seen:,} numbers"
-        network_figures.numbers(numbers, titles, CLASSES, STRIDE, path, heading)
+        reading_figures.numbers(numbers, titles, CLASSES, STRIDE, path, heading)

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 
-from lenet5.evaluation.confidence import evidence
+from lenet5.evaluation.confidence import kl_from_uniform
 from lenet5.imaging.centring import BOX_LEVEL, centre_digit
 from lenet5.imaging.mnist_format import DIGIT_SIDE, SIDE
 
@@ -140,7 +140,7 @@ def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
     """
     if not boxes:
         return np.zeros((0, 10))
-    likely = torch.from_numpy(evidence(logits))
+    likely = torch.from_numpy(kl_from_uniform(logits))
     sure = torch.nn.functional.logsigmoid((likely - DOUBT) / DOUBT_WIDTH)
     heights = np.array([box[3] for box in boxes])
     low = heights < LOW * np.median(heights[heights >= 0.5 * heights.max()])

@@ -22,7 +22,7 @@ from lenet5.data.non_digits import (
     shapes,
     silhouette,
 )
-from lenet5.evaluation.confidence import evidence
+from lenet5.evaluation.confidence import kl_from_uniform
 from lenet5.imaging.centring import centre_digit
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.reading.classifier import ImageClassifier
@@ -143,10 +143,10 @@ def trained(tmp_path_factory):
 def test_what_has_learned_it_is_unsure_of_what_is_no_digit(trained, mnist):
     classifier = ImageClassifier(trained)
     assert classifier.metadata["non_digits"]
-    digits = evidence(classifier.logits(mnist.test_images[:1000]))
+    digits = kl_from_uniform(classifier.logits(mnist.test_images[:1000]))
     strange = torch.cat([scribbles(200, seed=9), digit_pairs(mnist.test_images, 200, seed=9)])
     strange = torch.cat([strange, load_letters(FONTS, held_out=True)[:400]])
-    strange = evidence(classifier.logits(strange))
+    strange = kl_from_uniform(classifier.logits(strange))
     # Of all pairs of a digit and something else, where the digit has more: the area under the ROC.
     assert (digits[:, None] > strange[None]).mean() > 0.97
 
@@ -154,7 +154,7 @@ def test_what_has_learned_it_is_unsure_of_what_is_no_digit(trained, mnist):
 @pytest.mark.slow
 def test_it_says_what_it_takes_for_something_else(trained, tmp_path, capsys):
     letters = load_letters(FONTS, held_out=True)
-    strangest = evidence(ImageClassifier(trained).logits(letters)).argmin()
+    strangest = kl_from_uniform(ImageClassifier(trained).logits(letters)).argmin()
     Image.fromarray(letters[strangest].numpy()).save(tmp_path / "letter.png")
     net, metadata = load_weights(trained)
     save_weights(tmp_path / "w.pth", net, **(metadata | {"least_evidence": 100.0}))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lenet5.evaluation.confidence import Limits, evidence, limits_of, rejection_limits, softmax
+from lenet5.evaluation.confidence import Limits, kl_from_uniform, limits_of, rejection_limits, softmax
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
@@ -26,20 +26,20 @@ def test_large_logits_are_no_overflow():
         np.testing.assert_array_equal(softmax(logits)[0], [1, 0, 0])
         np.testing.assert_allclose(softmax(logits)[1], 1 / 3, rtol=1e-6)
         # The others' shares are e^-10,000 and e^-20,000: their mean is 10,000, less log(3).
-        np.testing.assert_allclose(evidence(logits), [1e4 - math.log(3), 0], atol=1e-3)
+        np.testing.assert_allclose(kl_from_uniform(logits), [1e4 - math.log(3), 0], atol=1e-3)
         # Ten times the largest number that a float32 can be is not one.
         largest = np.full((1, 10), np.finfo(np.float32).min)
         largest[0, 3] = 0.0
-        assert evidence(largest)[0] == pytest.approx(0.9 * -np.float64(largest[0, 0]))
+        assert kl_from_uniform(largest)[0] == pytest.approx(0.9 * -np.float64(largest[0, 0]))
 
 
 def test_evidence_against_a_loop():
     """The divergence of ten equal shares from each answer: 0 for an answer that is sure of nothing."""
     torch.manual_seed(0)
     logits = torch.cat([torch.randn(5, 10) * 4, torch.full((1, 10), 3.0)])
-    for found, answer in zip(evidence(logits).tolist(), logits.softmax(1).tolist(), strict=True):
+    for found, answer in zip(kl_from_uniform(logits).tolist(), logits.softmax(1).tolist(), strict=True):
         assert found == pytest.approx(sum(0.1 * math.log(0.1 / p) for p in answer), abs=1e-5)
-    assert evidence(logits)[-1].item() == pytest.approx(0, abs=1e-6)
+    assert kl_from_uniform(logits)[-1].item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [100, 5000, 9999])

@@ -129,23 +129,19 @@ def test_nothing_is_done_by_the_amount_that_does_nothing(pictures, kind):
     assert DISTURBANCES[kind].none in DISTURBANCES[kind].amounts
 
 
-def test_rotation_is_to_the_left(pictures):
-    turned = disturbed(pictures, "rotation", 90, 0.0, 1.0)
-    torch.testing.assert_close(turned, pictures.rot90(1, dims=(2, 3)), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("pixels", [-8, 3])
-def test_shift_is_to_the_right(pictures, pixels):
-    moved = disturbed(pictures, "shift", pixels, 0.0, 1.0)
-    torch.testing.assert_close(moved, pictures.roll(pixels, dims=3), rtol=0, atol=1e-5)
-
-
-def test_twice_as_large_is_the_middle_enlarged(pictures):
-    larger = disturbed(pictures, "scale", 2.0, 0.0, 1.0)
-    expected = F.interpolate(pictures[:, :, 8:-8, 8:-8], scale_factor=2, mode="bilinear")
-    # At the very edge the one looks at the frame outside and the other does not.
-    inner = (..., slice(1, -1), slice(1, -1))
-    torch.testing.assert_close(larger[inner], expected[inner], rtol=0, atol=1e-5)
+@pytest.mark.parametrize(
+    ("kind", "amount", "expected"),
+    [
+        ("rotation", 90, lambda x: x.rot90(1, dims=(2, 3))),  # to the left
+        ("shift", -8, lambda x: x.roll(-8, dims=3)),
+        ("shift", 3, lambda x: x.roll(3, dims=3)),  # to the right
+        ("scale", 2.0, lambda x: F.interpolate(x[:, :, 8:-8, 8:-8], scale_factor=2, mode="bilinear")),
+    ],
+)
+def test_disturbances_against_torch(pictures, kind, amount, expected):
+    inner = (..., slice(1, -1), slice(1, -1))  # interpolate sees no frame outside the enlarged part
+    found = disturbed(pictures, kind, amount, 0.0, 1.0)
+    torch.testing.assert_close(found[inner], expected(pictures)[inner], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.1307, 0.3081)])

@@ -7,11 +7,10 @@ from torch import nn
 from lenet5.evaluation.metrics import (
     Evaluation,
     compute_logits,
-    confusion_matrix,
     evaluate,
-    figures,
     fit_temperature,
-    report,
+    metrics_dict,
+    metrics_table,
 )
 from model import LeNet5
 
@@ -77,16 +76,6 @@ def test_nothing_to_evaluate_is_an_error():
             evaluate(Fixed(torch.zeros(3, 10)), numbered(images), torch.zeros(labels, dtype=torch.long))
 
 
-def test_confusion_matrix_has_labels_in_rows():
-    matrix = confusion_matrix(torch.tensor([0, 0, 2]), torch.tensor([1, 1, 2]), 3)
-    assert matrix.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
-
-
-def test_evaluation_predicts_the_largest():
-    result = Evaluation(0.0, 0.0, torch.tensor([[1.0, 5.0], [3.0, 2.0]]), torch.tensor([0, 0]))
-    assert result.predictions.tolist() == [1, 0]
-
-
 def random_result(seed=0, count=400, classes=10, sharpness=3.0):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(count, classes, generator=generator) * sharpness
@@ -96,35 +85,22 @@ def random_result(seed=0, count=400, classes=10, sharpness=3.0):
     return evaluate(Fixed(logits), numbered(count), labels)
 
 
-def test_calibration_error_against_a_loop_over_bins():
+def test_reliability_and_calibration_error_against_a_loop_over_bins():
     result = random_result()
-    confidences = result.confidences.tolist()
-    right = (result.predictions == result.labels).tolist()
-    error = 0.0
-    for i in range(15):
+    confidences, right = result.confidences.tolist(), result.correct.tolist()
+    reliability, error = result.reliability(), 0.0
+    for i, (images, confidence, accuracy) in enumerate(torch.stack([*reliability]).T.tolist()):
         members = [k for k, c in enumerate(confidences) if i / 15 < c <= (i + 1) / 15]
-        if members:
-            confident = sum(confidences[k] for k in members) / len(members)
-            accurate = sum(right[k] for k in members) / len(members)
-            error += len(members) / len(confidences) * abs(confident - accurate)
-    assert result.calibration_error() == pytest.approx(error, abs=1e-6)
-
-
-def test_reliability_against_a_loop_over_bins():
-    result = random_result()
-    confidences = result.confidences.tolist()
-    right = (result.predictions == result.labels).tolist()
-    images, confidence, accuracy = result.reliability()
-    assert images.sum() == len(confidences)
-    for i in range(15):
-        members = [k for k, c in enumerate(confidences) if i / 15 < c <= (i + 1) / 15]
-        assert images[i] == len(members)
+        assert images == len(members)
         if not members:
-            assert confidence[i].isnan()
-            assert accuracy[i].isnan()
+            assert math.isnan(confidence)
+            assert math.isnan(accuracy)
             continue
-        assert confidence[i].item() == pytest.approx(sum(confidences[k] for k in members) / len(members))
-        assert accuracy[i].item() == pytest.approx(sum(right[k] for k in members) / len(members))
+        assert confidence == pytest.approx(sum(confidences[k] for k in members) / len(members))
+        assert accuracy == pytest.approx(sum(right[k] for k in members) / len(members))
+        error += len(members) / len(confidences) * abs(confidence - accuracy)
+    assert reliability.images.sum() == len(confidences)
+    assert result.calibration_error() == pytest.approx(error, abs=1e-6)
 
 
 def test_the_area_under_the_coverage_curve_against_its_points():
@@ -176,12 +152,13 @@ def test_precision_and_recall_against_counting():
         assert result.recall()[k].item() == pytest.approx(hits / sum(label == k for label, _ in pairs))
 
 
-def test_unsure_hits_begin_with_the_least_sure():
+def test_hits_begin_with_the_least_sure_and_mistakes_with_the_surest():
     result = random_result()
-    order = result.unsure_hits()
-    assert (result.predictions[order] == result.labels[order]).all()
-    assert (result.confidences[order].diff() >= 0).all()
-    assert len(order) + len(result.mistakes()) == len(result.labels)
+    hits, mistakes = result.unsure_hits(), result.mistakes()
+    assert (result.predictions[hits] == result.labels[hits]).all()
+    assert (result.confidences[hits].diff() >= 0).all()
+    assert (result.confidences[mistakes].diff() <= 0).all()
+    assert sorted([*hits.tolist(), *mistakes.tolist()]) == list(range(len(result.labels)))
 
 
 def test_the_report_fits_a_terminal_and_a_missing_class_is_no_error():
@@ -189,11 +166,11 @@ def test_the_report_fits_a_terminal_and_a_missing_class_is_no_error():
     logits[:, 3] = 9.0
     labels = torch.arange(50_000) % 9  # no class 9
     result = Evaluation(1.0, 0.1, logits, labels)
-    lines = report(result, list(range(10)), temperature=1.5)
+    lines = metrics_table(result, list(range(10)), temperature=1.5)
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     assert "uncalibrated" in text
-    assert figures(result)["recall"][9] is None
-    assert figures(result)["precision"][0] is None
+    assert metrics_dict(result)["recall"][9] is None
+    assert metrics_dict(result)["precision"][0] is None
     names = [f"a long name {i}" for i in range(10)]
-    assert "a long name 0 read as a long name 3: 5,556" in "\n".join(report(result, names))
+    assert "a long name 0 read as a long name 3: 5,556" in "\n".join(metrics_table(result, names))
