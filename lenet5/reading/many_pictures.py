@@ -73,7 +73,7 @@ def read_all(classifier, preparation, todo: Iterator[list[str]]) -> Iterator[lis
     """The results of each batch of paths, in their order."""
     if distributed.count() == 1:
         for paths, prepared in preparation.ahead(todo):
-            with contextlib.nullcontext() if preparation.workers is None else one_thread():
+            with contextlib.nullcontext() if preparation.pool is None else one_thread():
                 results = classifier.predict_batch(paths, prepared)
             yield results
         return
