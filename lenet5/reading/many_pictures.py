@@ -7,17 +7,12 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from lenet5.data.picture_files import find_pictures, listed_paths
-from lenet5.reading.output_file import results_to
+from lenet5.reading.output_file import not_done, results_to
 from lenet5.reading.results import WRITERS, Report
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import UserError, partly_done, reason, say
-
-if TYPE_CHECKING:
-    pass
-
 
 PICTURES = "test_digits"
 
@@ -48,7 +43,7 @@ def score(classifier, arguments, report: Report, keeper, preparation, writers: d
         return
     with results_to(arguments, report, writers) as (writer, save, done):
         at_once = arguments.batch_size * distributed.count()
-        todo = (done.left(batch) for batch in batches(wanted_paths(arguments), at_once))
+        todo = (not_done(batch, done) for batch in batches(wanted_paths(arguments), at_once))
         for results in read_all(classifier, preparation, filter(None, todo)):
             try:
                 writer.write(results)
