@@ -104,7 +104,7 @@ def parse_arguments(argv):
 
 
 @command_line
-@distributed.as_one
+@distributed.under_torchrun
 def main(argv=None) -> int:
     with quiet_imports():
         arguments = parse_arguments(argv)

@@ -98,7 +98,7 @@ class Stop:
 
     def agree(self) -> bool:
         """Whether to stop, since any process was asked to: all get the same answer."""
-        self.agreed = distributed.largest(self.requested or 0) or None
+        self.agreed = distributed.all_max(self.requested or 0) or None
         return self.agreed is not None
 
     @property
@@ -249,7 +249,7 @@ def check_shareable(settings: dict) -> None:
 
 def load_run(given: dict) -> tuple[Run, Data]:
     """A new run, or the one to resume, with its data, ready for `fit`."""
-    folder, settings = distributed.from_first(lambda: wanted_run(given))
+    folder, settings = distributed.broadcast(lambda: wanted_run(given))
     check_shareable(settings)
     device = pick_device("cpu" if settings["optimizer"] == "sdlm" else settings["device"])
     device = distributed.own_device(device)
@@ -264,13 +264,13 @@ def load_run(given: dict) -> tuple[Run, Data]:
         print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
         return run, data
     # Last, when nothing can go wrong any more, in no process.
-    distributed.wait_for_all()
-    run.folder = distributed.from_first(lambda: new_folder(settings, device, data))
+    distributed.barrier()
+    run.folder = distributed.broadcast(lambda: new_folder(settings, device, data))
     return run, data
 
 
 @command_line
-@distributed.as_one
+@distributed.under_torchrun
 def main(argv=None) -> int:
     started = time.perf_counter()
     given = {k: v for k, v in vars(make_parser().parse_args(argv)).items() if v is not None}

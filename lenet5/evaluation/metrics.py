@@ -155,11 +155,11 @@ def evaluate(
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise ValueError(f"{len(inputs)} images and {len(labels)} labels cannot be evaluated")
-    mine = distributed.share(0, len(inputs)) if together else slice(0, len(inputs))
+    mine = distributed.shard(0, len(inputs)) if together else slice(0, len(inputs))
     # Of fewer images than processes, some have none.
     own = inputs.narrow(0, mine.start, mine.stop - mine.start)
     logits = compute_logits(net, own, batch_size) if len(own) else None
-    logits = distributed.rows_of_all(logits) if together else logits
+    logits = distributed.all_gather_rows(logits) if together else logits
     return compare(logits, labels.cpu(), loss_function(net))
 
 

@@ -101,10 +101,10 @@ def read_together(classifier, preparation, paths: list[str] | None) -> list:
 
     Paths that other processes give do not count; no path tells them that all is read.
     """
-    paths = distributed.from_first(lambda: paths)
-    mine = paths[distributed.share(0, len(paths))]
+    paths = distributed.broadcast(lambda: paths)
+    mine = paths[distributed.shard(0, len(paths))]
     results = classifier.predict_batch(mine, preparation.of(mine)) if paths else []
-    results = distributed.of_all(results)
+    results = distributed.all_gather(results)
     return list(itertools.chain.from_iterable(results))
 
 

@@ -86,7 +86,7 @@ class Run:
     def load_checkpoint(self) -> bool:
         """Take up the run where its checkpoint is; False if none was written yet."""
         path = self.folder / "checkpoint.pth"
-        data = distributed.from_first(
+        data = distributed.broadcast(
             lambda: read_file(path, LARGEST_CHECKPOINT) if path.exists() else None
         )
         if data is None:

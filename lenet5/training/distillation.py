@@ -59,11 +59,11 @@ class Lessons:
         Each process asks for its share of them.
         """
         self.teacher.eval()
-        answers, mine = [], distributed.share(0, len(self.inputs))
+        answers, mine = [], distributed.shard(0, len(self.inputs))
         for rows in torch.arange(mine.start, mine.stop).split(BATCH_SIZE):
             batch = distort(self.inputs[rows], maps[rows], None if pens is None else pens[rows])
             answers.append((forward(self.teacher, batch) / self.temperature).softmax(dim=1))
-        return distributed.rows_of_all(torch.cat(answers)).to(self.inputs.device)
+        return distributed.all_gather_rows(torch.cat(answers)).to(self.inputs.device)
 
 
 def make_lessons(settings: dict, data: Data, device: torch.device) -> Lessons | None:

@@ -114,7 +114,7 @@ def learn_batch(
 
     Mean loss, hits, and images with a class.
     """
-    rows = distributed.share(whole.start, whole.stop)
+    rows = distributed.shard(whole.start, whole.stop)
     batch, truth = plan.batch(inputs, rows), labels[plan.order[rows]]
     if isinstance(optimizer, DiagonalLevenbergMarquardt):
         if optimizer.is_due(begins_pass=whole.start == 0):
@@ -157,7 +157,7 @@ def learn_part(
         own = [p.grad.flatten() for p in parameters]
         sums[:-2] = torch.cat([*own, value[None]]) * part
         sums[-2], sums[-1] = counts(logits, truth)
-    distributed.add_up(sums)
+    distributed.all_reduce(sums)
     *gradients, value, hits, known = sums.split([*sizes, 1, 1, 1])
     for p, gradient in zip(parameters, gradients, strict=True):
         p.grad = torch.empty_like(p).copy_(gradient.view_as(p))

@@ -36,7 +36,7 @@ class Data:
 
     def __init__(self, settings: dict, device: torch.device):
         # Of several processes one reads or downloads them, and all have the same.
-        images = distributed.from_first(lambda: load_dataset(settings["dataset"], settings["data_dir"]))
+        images = distributed.broadcast(lambda: load_dataset(settings["dataset"], settings["data_dir"]))
         images = with_classes_of(settings["init_from"], images)
         self.md5 = None if settings["dataset"] in DATASETS else fingerprint(images)
         network = NETWORKS[settings["arch"]]

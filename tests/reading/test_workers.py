@@ -154,14 +154,6 @@ def test_each_picture_is_asked_for_once(deadly, started):
     assert sorted(Path("asked").read_text().split()) == sorted(paths)
 
 
-def test_inverted_as_asked(workdir, started):
-    paths = pictures(workdir, ["a.png"])
-    with Preparation(1, "digits", "no") as preparation:  # nothing is brighter than the paper
-        ((digit, error),) = preparation.of(paths)
-    assert error is None
-    assert not digit.any()
-
-
 def test_workers_are_some_batches_ahead_and_no_more(workdir, started):
     paths = pictures(workdir, ["a.png"])
     pulled = []
@@ -235,12 +227,6 @@ def test_workers_are_not_started_where_they_would_help_little(workdir, started, 
         for _ in preparation.ahead(slow()):
             time.sleep(0.2 if waits == "for the network" else 0)
     assert not started
-
-
-def test_one_core_gets_no_workers_unasked(monkeypatch):
-    for cores, count in ((1, 0), (2, 2), (64, workers.MOST)):
-        monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _, n=cores: range(n), raising=False)
-        assert workers.most_that_pay() == count
 
 
 # ---------------------------------------------------------------- ends
