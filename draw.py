@@ -8,11 +8,6 @@ the server listens on the loopback address and knows one file. The network runs
 in the page, and nothing that is drawn leaves it.
 """
 
-from lenet5.runtime.signals import end_quietly
-
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
-
 import os
 import sys
 import threading
@@ -20,10 +15,9 @@ import webbrowser
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from lenet5.export import html_page
-from lenet5.reading.classifier import default_weights
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, reason
+from lenet5.runtime.signals import quiet_imports
 
 LOOPBACK = "127.0.0.1"
 
@@ -72,6 +66,9 @@ def has_screen() -> bool:
 
 @command_line
 def main(argv=None) -> int:
+    with quiet_imports():
+        from lenet5.export import html_page
+        from lenet5.reading.classifier import default_weights
     parser = ArgumentParser(prog="draw.py", description="Open the drawing page from a local server.")
     weights = "(as inference.py: lenet5_model.pth, else pretrained/)"
     parser.add_argument("--weights", metavar="FILE", help=weights)

@@ -18,42 +18,32 @@ lenet5.onnx` wrote (`--weights lenet5.onnx`) is read with onnxruntime.
 
 from __future__ import annotations
 
-from lenet5.runtime.signals import end_quietly
-
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: nothing is to be saved yet
-
 import sys
 from typing import TYPE_CHECKING
 
 from lenet5.reading.arguments import add_common_flags, network_name
-from lenet5.reading.classifier import WEIGHTS, ImageClassifier
-from lenet5.reading.many_pictures import score_and_report
-from lenet5.reading.results import PlotKeeper
-from lenet5.reading.tasks import TASKS, check_task
-from lenet5.reading.workers import Preparation
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import ArgumentParser, command_line, number
-from lenet5.runtime.signals import end_now, end_quietly, handling_signals
+from lenet5.runtime.signals import quiet_imports
 
 if TYPE_CHECKING:
-    pass
+    from lenet5.reading.classifier import ImageClassifier
 
 
-# ---------------------------------------------------------------- which pictures
+def __getattr__(name: str):
+    """ImageClassifier, whose imports take longer than those of the command line."""
+    if name != "ImageClassifier":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lenet5.reading.classifier import ImageClassifier
 
-
-# ---------------------------------------------------------------- a whole set
-
-
-# ---------------------------------------------------------------- figures
-
-
-# ---------------------------------------------------------------- the command line
+    return ImageClassifier
 
 
 def parse_arguments(argv):
+    from lenet5.reading.classifier import WEIGHTS
+    from lenet5.reading.tasks import check_task
+
     parser = ArgumentParser(
         prog="inference.py",
         description="Read digits from pictures: files, or all in folders (test_digits).",
@@ -114,27 +104,35 @@ def parse_arguments(argv):
 
 
 @command_line
-@distributed.as_one
+@distributed.under_torchrun
 def main(argv=None) -> int:
-    arguments = parse_arguments(argv)
+    with quiet_imports():
+        arguments = parse_arguments(argv)
+        from lenet5.reading.many_pictures import score_and_report
+        from lenet5.reading.results import PlotKeeper
+        from lenet5.reading.tasks import TASKS
+        from lenet5.reading.workers import Preparation
     if arguments.plot and distributed.is_first():
         check_writable(arguments.plot)
     if arguments.task is not None and not distributed.is_first():
         return 0  # the first process does it alone
+    classifier = classifier_of(arguments)
     if arguments.task is not None:
         task, *_ = TASKS[arguments.task]
-        return task(classifier_of(arguments), arguments)
-    # Where several processes share the pictures out, there is one for each core without workers.
+        return task(classifier, arguments)
+    # Where several processes share the pictures, there is one for each core without workers.
     unasked = None if distributed.count() == 1 else 0
     workers = unasked if arguments.workers is None else arguments.workers
-    with Preparation(workers, "digits", arguments.invert) as preparation:  # they begin meanwhile
+    with Preparation(workers, "digits", arguments.invert) as preparation:
         keeper = PlotKeeper() if arguments.plot else None
-        return score_and_report(classifier_of(arguments), arguments, keeper, preparation)
+        return score_and_report(classifier, arguments, keeper, preparation)
 
 
 def classifier_of(arguments) -> ImageClassifier:
-    """What the command line asks to read with."""
-    with handling_signals(end_now):  # it imports PyTorch or onnxruntime; nothing is to be saved yet
+    """The classifier that the command line asks for."""
+    with quiet_imports():  # of PyTorch or onnxruntime
+        from lenet5.reading.classifier import ImageClassifier
+
         return ImageClassifier(
             arguments.weights,
             device=arguments.device,

@@ -8,36 +8,33 @@
     10 read, 10 of 10 right (100.00 %)
 
 With the shipped weights, on the ten digits that python generate_test_digits.py draws.
-The ink in a picture is found as for single digits, put into lines and numbers
-(`lines.py`), each number is brought to a strip of 32 pixels' height and read by a
-network that runs over the whole strip and by one that reads its segments
-(`reading.py`). Results go to stdout, all else to stderr; the exit status is 0 if
+The ink in a picture is found as for single digits and put into lines and numbers
+(lenet5/whole_numbers/strips.py); each number becomes a strip 32 pixels high, which a network
+that runs over the whole strip and one that reads its segments read together
+(strip_reader.py). Results go to stdout, all else to stderr; the exit status is 0 if
 everything was read, 1 if some pictures could not be, 2 if nothing could start.
 """
 
-from lenet5.runtime.signals import end_quietly
-
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
-
 import sys
 
-from lenet5.networks.registry import NETWORKS
 from lenet5.reading.arguments import add_common_flags
-from lenet5.reading.many_pictures import score_and_report
-from lenet5.reading.workers import Preparation
 from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import ArgumentParser, command_line, number
-from lenet5.runtime.signals import end_quietly
-from lenet5.whole_numbers.number_reader import WRITERS, NumberKeeper, NumberReader
-
-# ---------------------------------------------------------------- how results are shown
+from lenet5.runtime.signals import quiet_imports
 
 
-# ---------------------------------------------------------------- the command line
+def __getattr__(name: str):
+    """NumberReader, whose imports take longer than those of the command line."""
+    if name != "NumberReader":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lenet5.whole_numbers.number_reader import NumberReader
+
+    return NumberReader
 
 
 def parse_arguments(argv):
+    from lenet5.networks.registry import NETWORKS
+
     parser = ArgumentParser(
         prog="read_number.py",
         description="Read whole numbers from pictures: files, or all in folders (test_digits).",
@@ -61,19 +58,23 @@ def parse_arguments(argv):
 
 @command_line
 def main(argv=None) -> int:
-    arguments = parse_arguments(argv)
+    with quiet_imports():
+        arguments = parse_arguments(argv)
+        from lenet5.reading.many_pictures import score_and_report
+        from lenet5.reading.workers import Preparation
+        from lenet5.whole_numbers.number_reader import WRITERS, NumberKeeper, NumberReader
     if arguments.plot:
         check_writable(arguments.plot)
+    reader = NumberReader(
+        arguments.weights,
+        digit_weights=arguments.digit_weights,
+        device=arguments.device,
+        arch=arguments.arch,
+        invert=arguments.invert,
+        top_k=arguments.top_k,
+        reject=arguments.reject,
+    )
     with Preparation(arguments.workers, "numbers", arguments.invert) as preparation:
-        reader = NumberReader(
-            arguments.weights,
-            digit_weights=arguments.digit_weights,
-            device=arguments.device,
-            arch=arguments.arch,
-            invert=arguments.invert,
-            top_k=arguments.top_k,
-            reject=arguments.reject,
-        )
         keeper = NumberKeeper() if arguments.plot else None
         return score_and_report(reader, arguments, keeper, preparation, WRITERS)
 

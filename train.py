@@ -90,7 +90,7 @@ def requested_run(given: dict) -> tuple[Path | None, Settings]:
 
 def load_run(given: dict) -> tuple[Run, Data]:
     """A new run, or the one to resume, with its data, ready for `fit`."""
-    folder, settings = distributed.from_first(lambda: requested_run(given))
+    folder, settings = distributed.broadcast(lambda: requested_run(given))
     check_shareable(settings)
     device = device_of(settings)
     data = Data(settings, device)
@@ -104,8 +104,8 @@ def load_run(given: dict) -> tuple[Run, Data]:
         print(f"resuming {folder} " + (f"after step {run.step:,}" if found else "from its beginning"))
         return run, data
     # The folder comes last, when no process can fail any more.
-    distributed.wait_for_all()
-    run.folder = distributed.from_first(lambda: new_folder(settings, device, data))
+    distributed.barrier()
+    run.folder = distributed.broadcast(lambda: new_folder(settings, device, data))
     return run, data
 
 
@@ -223,7 +223,7 @@ def fit_with_hint(run: Run, data: Data, stop: Stop) -> int:
 
 
 @command_line
-@distributed.as_one
+@distributed.under_torchrun
 def main(argv=None) -> int:
     started = time.perf_counter()
     given = {k: v for k, v in vars(make_parser().parse_args(argv)).items() if v is not None}

@@ -37,9 +37,10 @@ import torch
 import generate_test_digits
 import inference
 import train
-from lenet5.networks.weights import load_weights
+from lenet5.networks.weights import load_weights, save_weights
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.reading.output_file import read_done
+from lenet5.runtime.atomic_files import lock
 from lenet5.training import epoch
 from lenet5.training.checkpoint import first_weights
 from lenet5.training.run_folder import read_metrics
@@ -270,7 +271,7 @@ def test_output_on_a_full_disk_keeps_the_run(pictures, monkeypatch, capsys):
 def test_two_processes_do_not_write_one_file_of_results(workdir):
     flags = [str(DIGITS), "--weights", str(PRETRAINED), "--output", "out"]
     with open("out", "ab") as file:
-        inference.lock(file, "out")
+        lock(file, "out")
         done = run_script("inference.py", *flags, cwd=workdir)
         assert done.returncode == 2
         assert_one_error_line(done.stderr, "another process is writing out")
@@ -347,7 +348,7 @@ def test_weights_that_the_last_step_spoiled_are_not_kept(pictures, monkeypatch, 
 def test_first_weights_that_are_not_finite_are_refused(pictures, capsys):
     net, _ = load_weights(PRETRAINED)
     net.f6.bias.data[3] = float("nan")
-    train.save_weights("nan.pth", net)
+    save_weights("nan.pth", net)
     assert train.main([*SHORT, "--init-from", "nan.pth"]) == 2
     assert_one_error_line(capsys.readouterr().err, "nan.pth: f6.bias holds a value that is not a finite")
     with pytest.raises(SystemExit, match="2"):  # of argparse

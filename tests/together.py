@@ -63,10 +63,10 @@ def parts() -> dict:
     torch.manual_seed(0)
     net = LeNet5()
     found = {
-        "share": [distributed.share(10, 10 + length) for length in range(8)],
-        "first": distributed.from_first(lambda: distributed.here.rank + 7),
-        "all": distributed.of_all(distributed.here.rank),
-        "largest": distributed.largest(-distributed.here.rank),
+        "share": [distributed.shard(10, 10 + length) for length in range(8)],
+        "first": distributed.broadcast(lambda: distributed.here.rank + 7),
+        "all": distributed.all_gather(distributed.here.rank),
+        "largest": distributed.all_max(-distributed.here.rank),
         "known classes": learned(IMAGES, BATCH, losses.outlier_exposure(0.1)),
         "a process without images": learned(FEW, SMALL_BATCH, losses.outlier_exposure()),
         "rounded": learned(IMAGES, BATCH, losses.outlier_exposure(), precision=torch.bfloat16),
@@ -161,7 +161,7 @@ def main() -> int:
         found.update(parts())
         return 0
 
-    assert distributed.as_one(tell)() == 0
+    assert distributed.under_torchrun(tell)() == 0
     if count == "2":
         found |= whole_scripts()
     torch.save(found, folder / f"{count}-{rank}.pth")

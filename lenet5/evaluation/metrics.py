@@ -148,11 +148,11 @@ def evaluate(
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise ValueError(f"{len(inputs)} images and {len(labels)} labels cannot be evaluated")
-    mine = distributed.share(0, len(inputs)) if together else slice(0, len(inputs))
+    mine = distributed.shard(0, len(inputs)) if together else slice(0, len(inputs))
     # With fewer images than processes, some shards are empty.
     own = inputs.narrow(0, mine.start, mine.stop - mine.start)
     logits: Any = compute_logits(net, own, batch_size) if len(own) else None
-    logits = distributed.rows_of_all(logits) if together else logits
+    logits = distributed.all_gather_rows(logits) if together else logits
     return evaluate_logits(logits, labels.cpu(), loss_function(net))
 
 

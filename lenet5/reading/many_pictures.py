@@ -7,17 +7,12 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from lenet5.data.picture_files import find_pictures, listed_paths
-from lenet5.reading.output_file import results_to
+from lenet5.reading.output_file import not_done, results_to
 from lenet5.reading.results import WRITERS, Report
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import UserError, partly_done, reason, say
-
-if TYPE_CHECKING:
-    pass
-
 
 PICTURES = "test_digits"
 
@@ -48,7 +43,7 @@ def score(classifier, arguments, report: Report, keeper, preparation, writers: d
         return
     with results_to(arguments, report, writers) as (writer, save, done):
         at_once = arguments.batch_size * distributed.count()
-        todo = (done.left(batch) for batch in batches(wanted_paths(arguments), at_once))
+        todo = (not_done(batch, done) for batch in batches(wanted_paths(arguments), at_once))
         for results in read_all(classifier, preparation, filter(None, todo)):
             try:
                 writer.write(results)
@@ -73,7 +68,7 @@ def read_all(classifier, preparation, todo: Iterator[list[str]]) -> Iterator[lis
     """The results of each batch of paths, in their order."""
     if distributed.count() == 1:
         for paths, prepared in preparation.ahead(todo):
-            with contextlib.nullcontext() if preparation.workers is None else one_thread():
+            with contextlib.nullcontext() if preparation.pool is None else one_thread():
                 results = classifier.predict_batch(paths, prepared)
             yield results
         return
@@ -106,10 +101,10 @@ def read_together(classifier, preparation, paths: list[str] | None) -> list:
 
     Paths that other processes give do not count; no path tells them that all is read.
     """
-    paths = distributed.from_first(lambda: paths)
-    mine = paths[distributed.share(0, len(paths))]
+    paths = distributed.broadcast(lambda: paths)
+    mine = paths[distributed.shard(0, len(paths))]
     results = classifier.predict_batch(mine, preparation.of(mine)) if paths else []
-    results = distributed.of_all(results)
+    results = distributed.all_gather(results)
     return list(itertools.chain.from_iterable(results))
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 
 from lenet5.runtime.errors import Stopped, UserError, partly_done, say, user_error
-from lenet5.runtime.signals import handling_signals, stop
+from lenet5.runtime.signals import end_quietly, handling_signals, stop
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -41,8 +41,10 @@ def command_line(main):
 
     A UserError becomes one line on stderr and its exit status; Ctrl-C becomes
     130 and SIGTERM 143; a reader that went away (`| head`) ends the script
-    quietly with 1.
+    quietly with 1. `main` imports what is slow to import itself, in `with quiet_imports():`.
     """
+    if main.__module__ == "__main__":  # a program, which also ends quietly before and after main()
+        end_quietly()
 
     @functools.wraps(main)
     def guarded(argv=None) -> int:

@@ -1,14 +1,13 @@
-"""Several processes that do one piece of work, as `torchrun` starts them.
+"""Data parallelism over the processes that `torchrun` starts.
 
     torchrun --nproc-per-node=2 train.py
     torchrun --nproc-per-node=2 inference.py FOLDER --output results.jsonl
 
-The first process speaks for all: it reads data sets, prints and writes files. The
-others work out their share, and say one line if they themselves cannot go on. On GPUs
-they talk through NCCL, elsewhere through gloo.
+Rank 0 reads data sets, prints and writes files. The other ranks compute their shards and print
+one line if they alone fail. GPUs communicate through NCCL, all else through gloo.
 
-A process alone is the first of one: its share is everything, and none of these functions
-costs it anything. torch.distributed is imported only where there are several.
+A process without torchrun is rank 0 of one: its shard is everything, and these functions cost
+it nothing. torch.distributed is imported only for several processes.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from lenet5.runtime.errors import Stopped, UserError, reason, user_error
-from lenet5.runtime.signals import handling_signals
+from lenet5.runtime.signals import handling_signals, quiet_imports
 
 # How long a process waits for another that is there but does not answer: the slowest download of
 # a data set has to fit in. One that has ended is noticed at once.
@@ -32,9 +31,9 @@ VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # that torchru
 
 
 class Place(NamedTuple):
-    """Which one of how many processes this is; its rank is what torchrun calls it too."""
+    """This process's rank and the number of processes."""
 
-    rank: int = 0  # of the first
+    rank: int = 0
     count: int = 1
 
 
@@ -46,15 +45,14 @@ def is_first() -> bool:
 
 
 def count() -> int:
-    """How many processes do this work."""
+    """The number of processes (world size)."""
     return here.count
 
 
-def share(start: int, stop: int) -> slice:
-    """Which of the places from `start` up to `stop` are this process's, none of them another's.
+def shard(start: int, stop: int) -> slice:
+    """This process's part of the range from `start` to `stop`.
 
-    They lie next to each other, in the order of the processes; no process has more than one
-    more than another, and some have none where there are too few.
+    Contiguous shards in the order of the ranks, whose sizes differ by at most one.
     """
     length = stop - start
     first, end = (length * rank // here.count for rank in (here.rank, here.rank + 1))
@@ -62,12 +60,12 @@ def share(start: int, stop: int) -> slice:
 
 
 class LostProcessError(UserError):
-    """Another process has ended, or answers no longer."""
+    """Another process has ended or no longer answers."""
 
 
 @contextlib.contextmanager
-def talking():
-    """What fails in here fails because of another process. Raises LostProcessError."""
+def collective():
+    """A context for collective operations: their errors become LostProcessError."""
     try:
         yield
     except RuntimeError as error:  # of gloo and NCCL, in many words
@@ -77,79 +75,78 @@ def talking():
         ) from error
 
 
-def add_up(tensor) -> None:
-    """Put the sum of all processes' tensors of this shape in the tensor's place."""
+def all_reduce(tensor) -> None:
+    """Replace the tensor, in place, by the sum over all processes."""
     if here.count > 1:
         import torch.distributed as dist
 
-        with talking():
+        with collective():
             dist.all_reduce(tensor)
 
 
-def largest(number: int) -> int:
-    """The largest of the numbers that the processes have."""
-    return max(of_all(number))
+def all_max(number: int) -> int:
+    """The largest number that a process passes."""
+    return max(all_gather(number))
 
 
-def of_all(value) -> list:
-    """What each process has, in their order."""
+def all_gather(value) -> list:
+    """The values of all processes, in the order of their ranks."""
     if here.count == 1:
         return [value]
     import torch.distributed as dist
 
     values = [None] * here.count
-    with talking():
+    with collective():
         dist.all_gather_object(values, value)
     return values
 
 
-def rows_of_all(rows):
-    """The rows of all processes' tensors below each other, on the CPU; None is a tensor without rows."""
+def all_gather_rows(rows):
+    """All processes' tensors concatenated along dimension 0, on the CPU; None has no rows."""
     if here.count == 1:
         return rows
     import torch
 
-    parts = of_all(None if rows is None else rows.cpu())
+    parts = all_gather(None if rows is None else rows.cpu())
     return torch.cat([part for part in parts if part is not None])
 
 
-def wait_for_all() -> None:
-    """Go on as soon as every process has come so far."""
-    of_all(None)
+def barrier() -> None:
+    """Wait until every process has come here."""
+    all_gather(None)
 
 
-def from_first(work):
-    """What `work()` gives in the first process; the others do not call it."""
+def broadcast(work):
+    """The value of `work()`, which only rank 0 calls."""
     value = work() if is_first() else None
     if here.count == 1:
         return value
     import torch.distributed as dist
 
     values = [value]
-    with talking():
+    with collective():
         dist.broadcast_object_list(values, src=0)
     return values[0]
 
 
-def as_one(main):
-    """Decorate a script's `main(argv=None) -> int` so that torchrun's processes do its work together.
+def under_torchrun(main):
+    """Decorate a script's `main(argv=None) -> int` so that it joins torchrun's process group.
 
-    To be put below `command_line`. The first process's words are those of the work. Another
-    one says nothing but why it cannot go on, if the first one can.
+    Stands below `command_line`. Rank 0 prints; another rank prints only why it alone failed.
     """
 
     @functools.wraps(main)
     def together(argv=None) -> int:
-        if wanted() == 1:
+        if torchrun_processes() == 1:
             return main(argv)
-        with group() as store:
-            return (speaking if is_first() else silent)(main, argv, store)
+        with process_group() as store:
+            return (run_first if is_first() else run_other)(main, argv, store)
 
     return together
 
 
-def wanted() -> int:
-    """How many processes torchrun has started."""
+def torchrun_processes() -> int:
+    """The number of processes that torchrun has started."""
     text = os.environ.get("WORLD_SIZE", "1")
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"WORLD_SIZE is {text!r}, which is no number of processes: unset it")
@@ -166,17 +163,18 @@ groups = 0  # that this process was in: each has its own part of the store
 
 
 @contextlib.contextmanager
-def group():
-    """Have this process be one of torchrun's meanwhile; gives the store that all of them see.
+def process_group():
+    """A context in torchrun's process group; yields the store that all processes share.
 
-    After an error the process is to end, by which the others notice it.
+    After an error the process has to end: that is how the others notice.
     """
     global here, groups
-    import torch
-    import torch.distributed as dist
-    from torch.distributed.rendezvous import rendezvous
+    with quiet_imports():
+        import torch
+        import torch.distributed as dist
+        from torch.distributed.rendezvous import rendezvous
 
-    # Words between processes go through gloo even where tensors go through NCCL.
+    # Objects go through gloo even where tensors go through NCCL.
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     groups += 1
@@ -191,16 +189,16 @@ def group():
     here = Place(rank, size)
     try:
         yield store
-        # None goes while another one still waits for its last words.
+        # No process ends while another one still waits for its last message.
         with contextlib.suppress(LostProcessError):
-            wait_for_all()
+            barrier()
         dist.destroy_process_group()
     finally:
         here = Place()
 
 
-def speaking(main, argv, store) -> int:
-    """The work of the first process."""
+def run_first(main, argv, store) -> int:
+    """Run main() as rank 0."""
     try:
         return main(argv)
     except LostProcessError:
@@ -211,8 +209,8 @@ def speaking(main, argv, store) -> int:
         raise
 
 
-def silent(main, argv, store) -> int:
-    """The work of another process; raises UserError for what only this one cannot do."""
+def run_other(main, argv, store) -> int:
+    """Run main() silently as another rank. Raises UserError for what fails in this rank alone."""
     rank = here.rank
     try:
         with (
@@ -235,7 +233,7 @@ def silent(main, argv, store) -> int:
 
 
 def first_failed(store) -> bool:
-    """Whether the first process fails too, as all do where the command is wrong."""
+    """Whether rank 0 fails too, as all ranks do for a wrong command line."""
     end = time.monotonic() + SAME_ERROR
     with contextlib.suppress(RuntimeError):  # the store may have ended with a process
         while time.monotonic() < end:
@@ -246,7 +244,7 @@ def first_failed(store) -> bool:
 
 
 def own_device(device):
-    """The torch.device for this process, of the kind that is given.
+    """This process's own device of the given kind.
 
     Raises UserError where there are not as many GPUs as processes on a machine.
     """

@@ -13,12 +13,7 @@ STOP_WORD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 def end_quietly() -> None:
-    """From now on SIGINT and SIGTERM end the process with a line and its status, not a traceback.
-
-    For a script's first lines: its imports take a second or two, nothing is to
-    be saved yet, and an exception would pass through libraries in mid-import.
-    """
-
+    """From now on SIGINT and SIGTERM end the process with one line and its status."""
     for number in STOP_STATUS:
         signal.signal(number, end_now)
 
@@ -34,9 +29,17 @@ def stop(number, frame) -> None:
     raise Stopped(STOP_WORD[number], STOP_STATUS[number])
 
 
+def quiet_imports():
+    """A context for slow imports: SIGINT and SIGTERM end the process with one line and its status.
+
+    Nothing is to be saved yet, and an exception would pass through libraries in mid-import.
+    """
+    return handling_signals(end_now)
+
+
 @contextlib.contextmanager
 def handling_signals(handler):
-    """Have SIGINT and SIGTERM call `handler(number, frame)` meanwhile."""
+    """A context in which SIGINT and SIGTERM call `handler(number, frame)`."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return

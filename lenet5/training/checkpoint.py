@@ -43,7 +43,7 @@ def read_checkpoint(
     `restore` may raise any error. Raises UserError for a damaged file. Of several processes
     the first one reads.
     """
-    data = distributed.from_first(lambda: read_file(path, LARGEST_CHECKPOINT) if path.exists() else None)
+    data = distributed.broadcast(lambda: read_file(path, LARGEST_CHECKPOINT) if path.exists() else None)
     if data is None:
         return False
     try:

@@ -56,11 +56,11 @@ class SoftTargets:
     def predict(self, warps: torch.Tensor, strokes: torch.Tensor | None) -> torch.Tensor:
         """The teacher's probabilities of the distorted inputs, N×classes; processes share the work."""
         self.teacher.eval()
-        found, shard = [], distributed.share(0, len(self.inputs))
+        found, shard = [], distributed.shard(0, len(self.inputs))
         for rows in torch.arange(shard.start, shard.stop).split(BATCH_SIZE):
             batch = distort(self.inputs[rows], warps[rows], None if strokes is None else strokes[rows])
             found.append((forward(self.teacher, batch) / self.temperature).softmax(dim=1))
-        return distributed.rows_of_all(torch.cat(found)).to(self.inputs.device)
+        return distributed.all_gather_rows(torch.cat(found)).to(self.inputs.device)
 
 
 def make_soft_targets(settings: Settings, data: Data, device: torch.device) -> SoftTargets | None:

@@ -79,7 +79,7 @@ class TrainingStep:
         if hasattr(self.optimizer, "step_batch"):
             value, logits = self.optimizer.step_batch(plan, rows)
             return value, *counts(logits, plan.labels[plan.order[rows]])
-        shard = distributed.share(rows.start, rows.stop)
+        shard = distributed.shard(rows.start, rows.stop)
         images, labels = plan.batch(shard), plan.labels[plan.order[shard]]
         targets = labels if plan.targets is None else plan.targets[shard]
         share = len(labels) / (rows.stop - rows.start)
@@ -109,7 +109,7 @@ class TrainingStep:
             own = [p.grad.flatten() for p in parameters]
             sums[:-2] = torch.cat([*own, value[None]]) * share
             sums[-2], sums[-1] = counts(logits, labels)
-        distributed.add_up(sums)
+        distributed.all_reduce(sums)
         *gradients, value, hits, known = sums.split([*sizes, 1, 1, 1])
         for p, gradient in zip(parameters, gradients, strict=True):
             p.grad = torch.empty_like(p).copy_(gradient.view_as(p))

@@ -27,7 +27,7 @@ class Stop:
 
     def agree(self) -> bool:
         """Whether any process was asked to stop: all get the same answer."""
-        self.agreed = distributed.largest(self.requested or 0) or None
+        self.agreed = distributed.all_max(self.requested or 0) or None
         return self.agreed is not None
 
     @property

@@ -36,7 +36,7 @@ class Data:
 
     def __init__(self, settings: Settings, device: torch.device):
         # Of several processes one reads or downloads them, and all have the same.
-        images = distributed.from_first(lambda: load_dataset(settings.dataset, settings.data_dir))
+        images = distributed.broadcast(lambda: load_dataset(settings.dataset, settings.data_dir))
         images = with_classes_of(settings.init_from, images)
         self.classes = images.classes
         self.md5 = None if settings.dataset in DATASETS else fingerprint(images)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from inference import main
 from lenet5.export.onnx_graph import describe, onnx_model
@@ -21,7 +21,7 @@ from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.reading import onnx_backend
 from lenet5.reading.classifier import ImageClassifier
-from lenet5.reading.onnx_backend import ExportedNetwork, fields, integers
+from lenet5.reading.onnx_backend import ExportedNetwork
 from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers.number_reader import NumberReader
 from model import LeNet5, build
@@ -41,12 +41,6 @@ def written(path, net, metadata) -> str:
 def lenet5(pretrained, tmp_path_factory):
     """The shipped network's exported file."""
     return written(tmp_path_factory.mktemp("exported") / "lenet5.onnx", *pretrained)
-
-
-@pytest.fixture
-def model(lenet5):
-    """The same as onnx has it, to be changed."""
-    return onnx.load(lenet5)
 
 
 def objects(text):
@@ -218,24 +212,6 @@ def same_but_for_digits(one: str, other: str) -> bool:
     return len(words) == len(others) and all(map(same, words, others))
 
 
-@pytest.mark.slow
-def test_an_evaluation_is_that_of_the_weights(lenet5, workdir, capsys):
-    for digit in range(10):
-        os.makedirs(f"set/{digit}")
-        (workdir / "set" / str(digit) / "a.png").write_bytes(
-            (DIGITS / f"digit_{digit}.png").read_bytes()
-        )
-    values = []
-    for weights, plot in ((lenet5, ["--plot", "set.png"]), (str(PRETRAINED), [])):
-        flags = ["--evaluate", "set", "--weights", weights, "--format", "json", "--reject"]
-        assert main([*flags, *plot]) == 0
-        out, err = capsys.readouterr()
-        values.append(json.loads(out))
-        assert "answered with --reject: 100.00%, of which 100.00% right" in err
-    for name, value in values[0].items():
-        np.testing.assert_allclose(value, values[1][name], atol=1e-5, err_msg=name)
-
-
 def test_the_loss_of_an_evaluation_is_the_network_s_own(tmp_path, capsys):
     weights = ROOT / "pretrained" / "lenet5-1998.pth"
     losses = []
@@ -246,18 +222,18 @@ def test_the_loss_of_an_evaluation_is_the_network_s_own(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "word"),
     [
-        (["--filters"], "does not show its layers"),
-        (["--maps", str(DIGITS / "digit_1.png")], "does not show its layers"),
-        (["--embedding", str(DIGITS)], "does not show its layers"),
-        (["--robustness", str(DIGITS)], "does not show its layers"),
-        (["--device", "cuda"], "is read on the CPU, not on the device cuda"),
-        (["--arch", "lenet5-conv"], "holds a network of lenet5, not of lenet5-conv"),
+        (["--filters"], "layers"),
+        (["--maps", str(DIGITS / "digit_1.png")], "layers"),
+        (["--embedding", str(DIGITS)], "layers"),
+        (["--robustness", str(DIGITS)], "layers"),
+        (["--device", "cuda"], "cuda"),
+        (["--arch", "lenet5-conv"], "lenet5-conv"),
         (["--arch", "lenet6"], "choose from lenet5, "),
     ],
 )
-def test_what_an_exported_network_is_not_asked_status_2(lenet5, workdir, capsys, flags, words):
+def test_what_an_exported_network_is_not_asked_status_2(lenet5, workdir, capsys, flags, word):
     try:
         status = main(["--weights", lenet5, *flags])
     except SystemExit as end:  # argparse's way
@@ -265,19 +241,8 @@ def test_what_an_exported_network_is_not_asked_status_2(lenet5, workdir, capsys,
     assert status == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert_one_error_line(err, words)
+    assert_one_error_line(err, word)
     assert os.listdir() == []
-
-
-def test_it_is_not_compared_with_others(lenet5, workdir, capsys):
-    flags = ["--robustness", str(DIGITS), *WEIGHTS, "--beside", lenet5]
-    assert main(flags) == 2
-    assert_one_error_line(capsys.readouterr().err, lenet5, "does not show its layers")
-
-
-def test_its_own_architecture_and_device_may_be_named(lenet5, capsys):
-    flags = ["--weights", lenet5, "--arch", "lenet5", "--device", "cpu", str(DIGITS / "digit_1.png")]
-    assert main(flags) == 0
 
 
 def test_without_onnxruntime(lenet5, monkeypatch, capsys):
@@ -302,11 +267,6 @@ def refused(path, words):
     assert str(path) in message
 
 
-def changed(model, change):
-    change(model)
-    return model
-
-
 def told(name, value):
     """A change: another text in the metadata, or none."""
 
@@ -320,27 +280,18 @@ def told(name, value):
     return change
 
 
-def bias(model):
-    return next(n for n in model.graph.initializer if n.name == "F6.full.bias")
-
-
 def outside(model):
     """A layer's numbers are said to be in another file, which there is."""
     Path("secret").write_bytes(bytes(4 * 84))
-    tensor = bias(model)
+    tensor = next(n for n in model.graph.initializer if n.name == "F6.full.bias")
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="secret")
 
 
-def no_more_data_location(model):
-    """The same by an entry alone, without saying so first."""
-    bias(model).external_data.add(key="location", value="/etc/passwd")
-
-
 def other_input(model):
-    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 28
-    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 28
+    for side in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_value = 28
 
 
 def other_name(model):
@@ -351,137 +302,58 @@ def one_picture(model):
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
 
 
-def two_outputs(model):
-    model.graph.output.add().CopyFrom(model.graph.output[0])
-    model.graph.output[1].name = "F6"
-    model.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 84
+def endless_loop(model):
+    """The logits go round without an end."""
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", [f"{name} in"], [f"{name} out"]) for name in ("go on", "x")],
+        "body",
+        [
+            info("i", TensorProto.INT64, []),
+            info("go on in", TensorProto.BOOL, []),
+            info("x in", TensorProto.FLOAT, None),
+        ],
+        [info("go on out", TensorProto.BOOL, []), info("x out", TensorProto.FLOAT, None)],
+    )
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(helper.make_node("Loop", ["", "", "before"], ["logits"], body=body))
 
 
-def shorter_bias(model):
-    bias(model).CopyFrom(numpy_helper.from_array(np.zeros(5, np.float32), "F6.full.bias"))
+def large_maps(model):
+    """C1's maps are 10,032 pixels wide and high: of two pictures they take 4.8 GB."""
+    layer = next(n for n in model.graph.node if n.op_type == "Conv")
+    next(setting for setting in layer.attribute if setting.name == "pads").ints[:] = [5_002] * 4
 
 
-def loop(model):
-    """A graph within a node, to be repeated without an end."""
-    body = helper.make_graph([], "body", [], [])
-    model.graph.node.append(helper.make_node("Loop", [], [], body=body))
-
-
-def graph_in_relu(model):
-    body = helper.make_graph([], "body", [], [])
-    node = next(n for n in model.graph.node if n.op_type == "Relu")
-    node.attribute.append(helper.make_attribute("body", body))
-
-
-def other_domain(model):
-    model.graph.node[1].domain = "com.microsoft"
-
-
-def pool_with(name, value):
-    """A change: another setting of S2."""
-
-    def change(model):
-        pool = next(n for n in model.graph.node if n.op_type == "MaxPool")
-        others = [setting for setting in pool.attribute if setting.name != name]
-        del pool.attribute[:]
-        pool.attribute.extend([*others, helper.make_attribute(name, value)])
-
-    return change
-
-
-def empty_weights(model):
-    bias(model).CopyFrom(numpy_helper.from_array(np.zeros((0, 84), np.float32), "F6.full.bias"))
-
-
-def function(model):
-    model.functions.append(helper.make_function("", "Relu", ["x"], ["y"], [], model.opset_import))
-
-
-def many_nodes(model):
-    node = next(n for n in model.graph.node if n.op_type == "Relu")
-    model.graph.node.extend([node] * onnx_backend.MOST_NODES)
-
-
-def sparse(model):
-    values = helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])
-    places = helper.make_tensor("p", TensorProto.INT64, [1], [0])
-    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [10]))
-
-
-def many_weights(model):
-    bias(model).dims[:] = [1 << 32, 1 << 32]
+def stride_of_0(model):
+    pool = next(n for n in model.graph.node if n.op_type == "MaxPool")
+    next(setting for setting in pool.attribute if setting.name == "strides").ints[:] = [0, 0]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (
-            lambda model: model.metadata_props.clear() or model.ClearField("metadata_props"),
-            "does not say its arch",
-        ),
-        (told("mean", None), "does not say its mean"),
-        (told("std", "0"), "its std is 0, which is not above 0 or too small"),
+        (lambda model: model.ClearField("metadata_props"), "does not say its arch"),
+        (told("std", "0"), "its std is 0"),
         (told("mean", "none"), "its mean is not a number"),
-        (told("temperature", "1e999"), "its temperature is not a number"),
         (told("reject_below", "[" * 100_000), "its reject_below is not a number"),
         (told("classes", '"0123456789"'), "its classes are not a list of names"),
-        (told("classes", '["0", "1"]'), "other numbers than N×1×32×32 and N×2"),
-        (outside, "has its numbers in another file"),
-        (no_more_data_location, "has its numbers in another file"),
+        (told("classes", '["0", "1"]'), "N×2"),
+        (outside, "External data"),
         (other_input, "a.onnx"),
-        (other_name, "other numbers than N×1×32×32"),
+        (other_name, "N×1×32×32"),
         (one_picture, "cannot be run: "),
-        (two_outputs, "other numbers than N×1×32×32"),
-        (shorter_bias, "cannot be run: "),
-        (loop, "has the operation Loop, which no network here has, and is not run"),
-        (graph_in_relu, "has an operation with more than integers to set"),
-        (other_domain, "has operations that are not of ONNX"),
-        (pool_with("pads", [1_000_000] * 4), "has the setting pads [1000000"),
-        (pool_with("strides", [0, 0]), "has the setting strides [0, 0] of an operation"),
-        (pool_with("dilations", [2, 2]), "has the setting dilations [2, 2] of an operation"),
-        (pool_with("strides", [2, -(1 << 63)]), "has the setting strides"),
-        (empty_weights, "has 0×84 numbers in "),
-        (many_weights, "has 4294967296×4294967296 numbers in "),
-        (function, "has functions of its own"),
-        (many_nodes, "nodes, which no network here has"),
-        (sparse, "has sparse numbers"),
-        (lambda model: model.ClearField("graph"), "is not an ONNX file, or is damaged"),
+        (endless_loop, "loop"),
+        (large_maps, "arena"),  # onnxruntime's, which has a limit
+        (stride_of_0, "cannot be run: "),
+        (lambda model: model.ClearField("graph"), "cannot be run: "),
     ],
 )
-def test_a_model_that_is_none_of_ours(model, workdir, capfd, change, words):
+def test_a_model_that_is_none_of_ours(lenet5, workdir, capfd, change, words):
+    model = onnx.load(lenet5)
     change(model)
     Path("a.onnx").write_bytes(model.SerializeToString())
     refused("a.onnx", words)
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.slow
-def test_a_graph_that_wants_all_memory(workdir, pretrained, capfd):
-    """Sums of long rows with each other: 400 GB of numbers from a file of half a megabyte."""
-    rows = [
-        numpy_helper.from_array(np.zeros(shape, np.float32), name)
-        for name, shape in (("a", (100_000, 1, 1, 1)), ("b", (1, 1_000, 1, 1)), ("c", (1, 1, 1, 1_000)))
-    ]
-    nodes = [
-        helper.make_node("Add", ["a", "b"], ["x"]),
-        helper.make_node("Add", ["x", "c"], ["y"]),
-        helper.make_node("Flatten", ["input"], ["flat"]),
-        helper.make_node("Slice", ["flat", "from", "to", "axes"], ["logits"]),
-        helper.make_node("Flatten", ["y"], ["z"]),
-    ]
-    numbers = [
-        numpy_helper.from_array(np.array([n]), name)
-        for name, n in (("from", 0), ("to", 10), ("axes", 1))
-    ]
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
-        for name, shape in (("input", (1, 32, 32)), ("logits", (10,)), ("z", (1_000_000,)))
-    ]
-    graph = helper.make_graph(nodes, "large", ends[:1], ends[1:], [*rows, *numbers])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
-    describe(model, pretrained[1])
-    Path("a.onnx").write_bytes(model.SerializeToString())
-    refused("a.onnx", "a.onnx")
     assert capfd.readouterr() == ("", "")
 
 
@@ -489,11 +361,11 @@ def test_files_that_are_no_models(workdir, capsys, lenet5):
     data = Path(lenet5).read_bytes()
     cases = {
         "missing.onnx": (None, "there is no missing.onnx"),
-        "empty.onnx": (b"", "is not an ONNX file"),
-        "text.onnx": (b"not a model at all\n" * 10, "is not an ONNX file"),
-        "weights.onnx": (PRETRAINED.read_bytes(), "is not an ONNX file"),
-        "half.onnx": (data[: len(data) // 2], "is not an ONNX file"),
-        "large.onnx": (b"\x12" * ((16 << 20) + 1), "is larger than 16,777,216 bytes"),
+        "empty.onnx": (b"", "cannot be run"),
+        "text.onnx": (b"not a model at all\n" * 10, "cannot be run"),
+        "weights.onnx": (PRETRAINED.read_bytes(), "cannot be run"),
+        "half.onnx": (data[: len(data) // 2], "cannot be run"),
+        "large.onnx": (b"\x12" * ((16 << 20) + 1), "16,777,216 bytes"),
     }
     for name, (content, words) in cases.items():
         if content is not None:
@@ -538,53 +410,3 @@ def test_weights_that_are_no_numbers(tmp_path, capsys, pretrained):
     path = written(tmp_path / "a.onnx", net, pretrained[1])
     assert main(["--weights", path, str(DIGITS)]) == 2
     assert_one_error_line(capsys.readouterr().err, "not finite numbers")
-
-
-# ------------------------------------------------------------ protocol buffers
-
-
-def test_fields_are_those_that_onnx_writes():
-    tensor = TensorProto(dims=[3, -1, 1 << 40], data_type=1, raw_data=b"abc", name="a name")
-    assert [
-        (n, v if isinstance(v, int) else bytes(v)) for n, v in fields(tensor.SerializeToString())
-    ] == [
-        (1, 3),
-        (1, (1 << 64) - 1),
-        (1, 1 << 40),
-        (2, 1),
-        (8, b"a name"),
-        (9, b"abc"),
-    ]
-    setting = helper.make_attribute("pads", [0, -5, 300, -(1 << 63)])
-    found = [
-        n for field, value in fields(setting.SerializeToString()) if field == 8 for n in integers(value)
-    ]
-    assert found == [0, -5, 300, -(1 << 63)]
-    assert list(integers(memoryview(b"\x05\xac\x02"))) == [5, 300]  # packed, as protobuf.dev has it
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x08",
-        b"\x08\xff",
-        b"\x08" + b"\xff" * 11,
-        b"\x12\x05abc",
-        b"\x0b",
-        b"\x0d\x00",
-        b"\x09\x00\x00",
-    ],
-)
-def test_what_is_no_message(data):
-    with pytest.raises(ValueError, match=r"it (ends|has)"):
-        list(fields(data))
-
-
-def test_a_number_in_place_of_a_message(workdir):
-    for data in (
-        b"\x38\x05",
-        b"\x3a\x02\x08\x05",
-        b"\x3a\x04\x0a\x02\x20\x05",
-    ):  # graph, node, operation
-        Path("a.onnx").write_bytes(data)
-        refused("a.onnx", "is not an ONNX file, or is damaged")

@@ -121,7 +121,7 @@ def test_shares_are_all_and_differ_by_one_at_most(monkeypatch):
             places, sizes = [], []
             for rank in range(count):
                 place(monkeypatch, rank, count)
-                mine = list(range(100))[distributed.share(40, 40 + length)]
+                mine = list(range(100))[distributed.shard(40, 40 + length)]
                 places += mine
                 sizes.append(len(mine))
             assert places == list(range(40, 40 + length))
@@ -132,9 +132,9 @@ def test_a_process_alone_needs_no_torch_distributed():
     program = (
         "import sys\n"
         "from lenet5.runtime import distributed\n"
-        "assert distributed.as_one(lambda argv: distributed.from_first(lambda: 3))() == 3\n"
-        "assert (distributed.of_all(5), distributed.largest(6)) == ([5], 6)\n"
-        "assert distributed.share(2, 9) == slice(2, 9)\n"
+        "assert distributed.under_torchrun(lambda argv: distributed.broadcast(lambda: 3))() == 3\n"
+        "assert (distributed.all_gather(5), distributed.all_max(6)) == ([5], 6)\n"
+        "assert distributed.shard(2, 9) == slice(2, 9)\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
