@@ -18,25 +18,18 @@ import copy
 import torch
 from torch import nn
 
-from lenet5.runtime import distributed
 from lenet5.training.epoch import Learned, TrainingStep, backpropagate, counts
 from lenet5.training.epoch_plan import EpochPlan, distort
 
 WARM_UP = 3  # steps before the recording, in which libraries choose their kernels: PyTorch's advice
 
 
-def can_capture(optimizer: torch.optim.Optimizer, plan: EpochPlan) -> bool:
-    """Whether every step of a plan is the same sequence of operations on the same shapes.
-
-    Not with an optimiser that makes its own steps, nor with stroke augmentation, which only
-    some images of a batch have, nor with several processes.
-    """
-    is_plain = not hasattr(optimizer, "step_batch") and plan.strokes is None
-    return is_plain and distributed.count() == 1
-
-
 class CudaGraphStep(TrainingStep):
-    """A `TrainingStep` whose whole batches replay a recording, made when the first epoch begins."""
+    """A `TrainingStep` whose whole batches replay a recording, made when the first epoch begins.
+
+    Every step has to be the same operations on the same shapes: one process, an optimiser
+    without steps of its own, no stroke augmentation (which only some images of a batch have).
+    """
 
     def __init__(
         self,

@@ -7,17 +7,15 @@ import pytest
 import torch
 
 from lenet5.data.augmentation import AUGMENTATIONS
-from lenet5.runtime import distributed
 from lenet5.training.epoch import RunningMetrics, TrainingStep, train_epoch
 from lenet5.training.epoch_plan import EpochPlan, TrainingPool
 from lenet5.training.losses import IGNORE_INDEX
 from lenet5.training.optimizers import make_optimizer, set_rate
 from model import LeNet5, build
 from tests.conftest import ROOT
-from tests.runtime.test_distributed import place
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from cuda_graph import CudaGraphStep, as_before, can_capture
+from cuda_graph import CudaGraphStep, as_before
 
 CPU = torch.device("cpu")
 IMAGES, BATCH = 70, 16  # four whole batches, and six images
@@ -134,18 +132,6 @@ def test_what_is_tried_before_the_recording_is_forgotten(name, done):
         for key, value in values.items():
             wanted = states[place_of][key] if done else torch.zeros(())
             assert torch.equal(value, wanted.expand_as(value))
-
-
-def test_steps_that_differ_from_each_other_are_not_recorded(monkeypatch):
-    net, pool = LeNet5(), noise()
-    adam, plan = make_optimizer(net, "adam", 1e-3), EpochPlan(pool, None, torch.Generator())
-    assert can_capture(adam, plan)
-    assert can_capture(adam, EpochPlan(pool, AUGMENTATIONS["elastic"], torch.Generator()))
-    assert not can_capture(adam, EpochPlan(pool, AUGMENTATIONS["pens"], torch.Generator()))
-    assert not can_capture(make_optimizer(build("lenet5-1998"), "sdlm", 1e-4), plan)
-    place(monkeypatch, 0, 2)
-    assert distributed.count() == 2
-    assert not can_capture(adam, plan)
 
 
 # ------------------------------------------------------------ where there is such a device
