@@ -20,7 +20,8 @@ import execute
 NOTEBOOK = "notebooks/lenet5.ipynb"
 FIGURES = {  # in each cell that shows any
     "load": 1, "window": 1, "convolution": 1, "pooling": 1, "bitmaps": 1, "f6": 2, "train": 1,
-    "kernels": 3, "states": 5, "answers": 1, "mistakes": 1, "photograph": 1, "pen": 1, "refuse": 2,
+    "batch": 1, "kernels": 3, "states": 1, "mistakes": 1, "predictions": 1, "photograph": 1, "pen": 1,
+    "refuse": 2,
 }  # fmt: skip
 SILENT = {"setup", "imports"}
 
