@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -67,6 +68,12 @@ def load_text_face(path) -> Face:
     return face
 
 
+def load_text_face_or_none(path) -> Face | None:
+    with contextlib.suppress(UserError):
+        return load_text_face(path)
+    return None
+
+
 def installed_faces() -> list[Face]:
     """Every face on this machine that draws the ten digits, sorted by name, each once."""
     # This import looks through the machine's fonts, so it waits until somebody asks for them.
@@ -75,9 +82,8 @@ def installed_faces() -> list[Face]:
     bundled = (Path(get_data_path()) / "fonts" / "ttf").glob("*.ttf")
     faces, unusable = {}, 0
     for path in sorted(map(str, [*font_manager.findSystemFonts(), *bundled])):
-        try:
-            face = load_text_face(path)
-        except UserError:
+        face = load_text_face_or_none(path)
+        if face is None:
             unusable += 1
         else:
             faces.setdefault((face.family, face.style), face)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
+from lenet5.whole_numbers.viterbi import viterbi
 
 BEAM = 8  # beginnings that are kept at each window
 FAINT = 1e-3  # probability: what is less likely is not tried
@@ -143,35 +144,30 @@ def spelled_at(shares: np.ndarray, digits: list[int], probability: float) -> Spe
 
 
 def align(shares: np.ndarray, digits: list[int]) -> list[int]:
-    """For each digit the window that is surest of it, on the likeliest row that spells them all.
+    """For each digit the window that is surest of it, on the likeliest path that spells them all.
 
     Viterbi over the states "between", digit, "between", digit ... (Graves et al., 2006,
     section 4.1, with the largest in place of the sum).
     """
-    states = states_of(digits)
+    states, windows = states_of(digits), len(shares)
+    count = len(states)
+    # Node 1 + t·count + s is state s in window t. A state follows itself, the one before,
+    # or, after another digit, the one before "between".
+    steps = [(s, s - back) for s in range(count) for back in (0, 1, 2) if back <= s]
+    steps = [(s, b) for s, b in steps if b > s - 2 or (s % 2 and states[s] != states[b])]
+    edges = [(0, 1), (0, 2)]
+    for start in range(1, 1 + (windows - 1) * count, count):
+        edges += [(start + b, start + count + s) for s, b in steps]
+    last = 1 + windows * count
+    edges += [(last - 1, last), (last - 2, last)]
     logs = np.log(np.maximum(shares[:, states], 1e-30))
-    # A state follows itself, the one before, or skips "between" after another digit.
-    skips = np.full(len(states), -np.inf)
-    for i in range(3, len(states), 2):
-        if states[i] != states[i - 2]:
-            skips[i] = 0.0
-    score = np.full(len(states), -np.inf)
-    score[:2] = logs[0, :2]
-    came = np.zeros((len(shares), len(states)), int)
-    ways = np.full((3, len(states)), -np.inf)  # by which a state is come to: from itself, and so on
-    for t in range(1, len(shares)):
-        ways[0] = score
-        ways[1, 1:] = score[:-1]
-        ways[2, 2:] = score[:-2]
-        ways[2] += skips
-        came[t] = ways.argmax(axis=0)
-        score = ways.max(axis=0) + logs[t]
-    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
+    later = logs[1:, [s for s, _ in steps]].ravel().tolist()
+    path, _ = viterbi(last, edges, [*logs[0, :2].tolist(), *later, 0.0, 0.0])
     found: list[list[int]] = [[] for _ in digits]
-    for t in range(len(shares) - 1, -1, -1):
+    for t, edge in enumerate(path[:-1]):
+        state = (edges[edge][1] - 1) % count
         if state % 2:
             found[state // 2].append(t)
-        state -= came[t, state]
     return [
         max(times, key=lambda t: shares[t, digit]) for times, digit in zip(found, digits, strict=True)
     ]

@@ -10,8 +10,8 @@ number (Viterbi).
     pieces          a strip's ink in pieces from left to right
     segment_graph   the edges: which pieces belong together, and their pictures
     digit_scores    how well each edge explains its ink as each digit
-    best_way        the path with the best sum
-    way_of          the best path that spells a given number
+    read_graph      the digits of the best path
+    path_of         the best path that spells a given number
 """
 
 from itertools import pairwise
@@ -24,6 +24,7 @@ import torch
 from lenet5.evaluation.confidence import evidence
 from lenet5.imaging.centring import BOX_LEVEL, centre_digit
 from lenet5.imaging.mnist_format import DIGIT_SIDE, SIDE
+from lenet5.whole_numbers.viterbi import viterbi
 
 DUST = 8  # pixels of a strip: what is smaller is no piece of a digit
 APART = 4  # pixels between one cut and the next
@@ -115,7 +116,7 @@ def picture_of(strip: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def segment_graph(strip: np.ndarray, found: Pieces) -> list[Edge]:
-    """All segments of one to four neighbouring pieces that are not too wide for a digit."""
+    """All segments of one to four neighbouring pieces that are not too wide, from left to right."""
     edges = []
     for begin in range(len(found.boxes)):
         for end in range(begin + 1, min(begin + MOST_PIECES, len(found.boxes)) + 1):
@@ -145,26 +146,6 @@ def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
     heights = np.array([box[3] for box in boxes])
     low = heights < LOW * np.median(heights[heights >= 0.5 * heights.max()])
     return (logits.log_softmax(dim=1) + sure[:, None]).numpy() - LOW_COST * low[:, None]
-
-
-def best_way(count: int, edges: list[tuple[int, int]], scores) -> list[int]:
-    """The edges, by their places in the list, of the best way from node 0 to node `count`.
-
-    Edges lead to higher nodes. Raises ValueError if there is no way.
-    """
-    best, came_by = [-np.inf] * (count + 1), [None] * (count + 1)
-    best[0] = 0.0
-    for i in sorted(range(len(edges)), key=lambda i: edges[i]):  # from left to right
-        begin, end = edges[i]
-        if best[begin] + scores[i] > best[end]:
-            best[end], came_by[end] = best[begin] + scores[i], i
-    way, node = [], count
-    while node > 0:
-        if came_by[node] is None:
-            raise ValueError("there is no way from the first node to the last")
-        way.append(came_by[node])
-        node = edges[came_by[node]][0]
-    return way[::-1]
 
 
 def pieces_at(strip: np.ndarray, middles: list[int]) -> Pieces:
@@ -242,30 +223,23 @@ def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
 
 
 def read_graph(graph: Graph) -> tuple[list[int], list[int], float]:
-    """The digits of the best way, its edges, and its score in nats; none where there is no ink."""
+    """The digits of the best path, its edges, and its score in nats; none where there is no ink."""
     if not graph.edges:
         return [], [], 0.0
     best = graph.scores.max(axis=1)
-    way = best_way(graph.count, graph.ends, best)
-    return graph.scores[way].argmax(axis=1).tolist(), way, float(best[way].sum())
+    path, _ = viterbi(graph.count, graph.ends, best.tolist())
+    return graph.scores[path].argmax(axis=1).tolist(), path, float(best[path].sum())
 
 
-def way_of(graph: Graph, digits: list[int]) -> tuple[list[int], float]:
-    """The best way that spells these digits, and its score; ([], -inf) if none does."""
+def path_of(graph: Graph, digits: list[int]) -> tuple[list[int], float]:
+    """The best path that spells these digits, and its score; ([], -inf) if none does."""
     length = len(digits)
-    best = np.full((graph.count + 1, length + 1), -np.inf)
-    best[0, 0] = 0.0
-    came: dict[tuple[int, int], int] = {}
-    for i in sorted(range(len(graph.edges)), key=lambda i: graph.ends[i]):
-        begin, end = graph.ends[i]
-        for place in range(length):
-            score = best[begin, place] + graph.scores[i, digits[place]]
-            if score > best[end, place + 1]:
-                best[end, place + 1], came[end, place + 1] = score, i
-    if best[graph.count, length] == -np.inf:
-        return [], -np.inf
-    way, node = [], graph.count
-    for place in range(length, 0, -1):
-        way.append(came[node, place])
-        node = graph.ends[way[-1]][0]
-    return way[::-1], float(best[graph.count, length])
+    # Node n of the graph after so many digits is node n·(length + 1) + digits.
+    edges = [
+        (begin * (length + 1) + done, end * (length + 1) + done + 1)
+        for begin, end in graph.ends
+        for done in range(length)
+    ]
+    last = graph.count * (length + 1) + length
+    path, score = viterbi(last, edges, graph.scores[:, digits].ravel().tolist())
+    return [edge // length for edge in path], score

@@ -91,7 +91,7 @@ def ctc_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
     return loss / lengths.clamp(min=1).sum()
 
 
-NOT_SAID = -100  # of a window: it may answer what it likes
+IGNORE_INDEX = -100  # of a window: it may answer what it likes
 OFF = 4  # pixels: a window's middle farther from all digits' is between them
 
 
@@ -107,8 +107,8 @@ def window_targets(strings: Strings, count: int) -> torch.Tensor:
     middles = torch.where(is_digit, middles, -1e6)
     places = STRIDE * torch.arange(count)
     away = (places[None, :, None] - middles[:, None]).abs().min(dim=2).values
-    targets = torch.where(away > OFF, BLANK, NOT_SAID)
-    targets[places[None] > strings.widths[:, None]] = NOT_SAID
+    targets = torch.where(away > OFF, BLANK, IGNORE_INDEX)
+    targets[places[None] > strings.widths[:, None]] = IGNORE_INDEX
     nearest = (middles / STRIDE).round().long().clamp(0, count - 1)
     rows = torch.arange(len(targets))[:, None].expand_as(nearest)
     targets[rows[is_digit], nearest[is_digit]] = strings.labels[is_digit]

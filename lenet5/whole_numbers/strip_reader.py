@@ -16,10 +16,10 @@ from lenet5.whole_numbers.segmentation import (
     Graph,
     digit_scores,
     graphs_of,
+    path_of,
     pictures_of,
     pieces_at,
     read_graph,
-    way_of,
 )
 from lenet5.whole_numbers.space_displacement import STRIDE, row_of_answers, strip_input
 
@@ -178,9 +178,9 @@ def decide(
         digits = look.spelling.digits
         if digits:
             own, boxes = own_scores(digits, scores), None
-            way, score = way_of(graph, digits)
+            path, score = path_of(graph, digits)
             if score > own.sum():
-                own, boxes = graph.scores[way, digits], [graph.edges[i].box for i in way]
+                own, boxes = graph.scores[path, digits], [graph.edges[i].box for i in path]
             score = own.sum()
         else:
             own, boxes, score = np.zeros(0), None, nothing_score(graph)

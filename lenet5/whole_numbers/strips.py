@@ -19,9 +19,9 @@ from PIL import Image
 
 from lenet5.imaging.centring import BOX_LEVEL, with_full_strength
 from lenet5.imaging.ink import find_strokes
-from lenet5.imaging.mnist_format import DIGIT_SIDE
+from lenet5.imaging.mnist_format import DIGIT_SIDE, STRIP_HEIGHT
 from lenet5.imaging.opening import to_gray, upright_picture
-from lenet5.imaging.preprocess import DARK_INK, HEIGHT, INVERT, SMALLEST, attempt, find_ink, reduced
+from lenet5.imaging.preprocess import DARK_INK, INVERT, SMALLEST, attempt, find_ink, reduced
 
 PAGE_SIDE = 1024  # larger pictures are reduced to this before numbers are looked for
 DUST = 5  # pixels: what has no more of them is no writing
@@ -244,8 +244,8 @@ def make_strip(
         Image.fromarray(ink).resize((size[0] + 4, size[1] + 4), Image.Resampling.HAMMING, box=edges)
     )
     small = with_full_strength(small) if small.any() else small
-    strip = np.zeros((HEIGHT + 4, size[0] + 2 * MARGIN), np.uint8)
-    first = (HEIGHT + 4 - small.shape[0]) // 2
+    strip = np.zeros((STRIP_HEIGHT + 4, size[0] + 2 * MARGIN), np.uint8)
+    first = (STRIP_HEIGHT + 4 - small.shape[0]) // 2
     strip[first : first + small.shape[0], MARGIN - 2 : MARGIN - 2 + small.shape[1]] = np.rint(small)
     return Strip(
         strip[2:-2].copy(),

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 
 from lenet5.data.augmentation import AUGMENTATIONS, Augmentation, random_maps, random_pens, redraw, warp
 from lenet5.imaging.centring import BOX_LEVEL, ROUNDING
-from lenet5.imaging.preprocess import HEIGHT
+from lenet5.imaging.mnist_format import STRIP_HEIGHT
 
 MOST_DIGITS = 10
 CLOSEST, FARTHEST = -4, 20  # pixels between the ink of neighbours; below 0 they overlap
@@ -111,14 +111,14 @@ def make_strings(
     lefts = ends - boxes[:, 2]
     last = np.cumsum(sizes) - 1
     widths = ends[last] + rng.integers(*MARGIN, count)
-    pictures = np.zeros((count, HEIGHT + 48, 4 * math.ceil(widths.max() / 4) + 80), np.uint8)
+    pictures = np.zeros((count, STRIP_HEIGHT + 48, 4 * math.ceil(widths.max() / 4) + 80), np.uint8)
     side = drawn.shape[1]
     # Where the picture of a digit begins in that of its number, which has room on all sides.
     xs, ys = lefts - boxes[:, 0] + 40, tops - boxes[:, 1] + 18
     for digit, n, x, y in zip(drawn, of_string, xs, ys, strict=True):
         part = pictures[n, y : y + side, x : x + side]
         np.maximum(part, digit, out=part)
-    pictures = np.ascontiguousarray(pictures[:, 18 : 18 + HEIGHT, 40:-40])
+    pictures = np.ascontiguousarray(pictures[:, 18 : 18 + STRIP_HEIGHT, 40:-40])
     add_noise(pictures, widths, style.noise, rng)
     places = np.arange(total) - np.repeat(last + 1 - sizes, sizes)  # of each digit in its number
     all_labels = torch.full((count, MOST_DIGITS), NO_DIGIT)
@@ -173,7 +173,7 @@ def place(boxes: np.ndarray, sizes: np.ndarray, gaps: np.ndarray, style: Style, 
     """Where the ink of each digit ends to the right, and its top, in the strip of its number."""
     ends, tops, start = np.empty(len(boxes), int), np.empty(len(boxes), int), 0
     slopes = rng.uniform(-style.slope, style.slope, len(sizes))
-    middles = HEIGHT / 2 + rng.uniform(-style.middle, style.middle, len(sizes))
+    middles = STRIP_HEIGHT / 2 + rng.uniform(-style.middle, style.middle, len(sizes))
     off = rng.uniform(-style.base_line, style.base_line, len(boxes))
     for size, gap, slope, middle in zip(sizes, gaps, slopes, middles, strict=True):
         own = slice(start, start + size)
