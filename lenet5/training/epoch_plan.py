@@ -2,7 +2,7 @@
 
 import torch
 
-from lenet5.data.augmentation import Augmentation, random_maps, random_pens, redraw, warp
+from lenet5.data.augmentation import Augmentation, random_strokes, random_warps, vary_strokes, warp
 
 
 def epoch_size(parts: list[tuple[int, float]]) -> int:
@@ -27,7 +27,7 @@ def distort(images: torch.Tensor, maps: torch.Tensor | None, pens: torch.Tensor 
     """A batch moved by its maps and drawn with its pens, where it has them."""
     if maps is not None:
         images = warp(images, maps)
-    return images if pens is None else redraw(images, pens)
+    return images if pens is None else vary_strokes(images, pens)
 
 
 class EpochPlan:
@@ -72,7 +72,7 @@ class EpochPlan:
 def random_distortions(
     count: int, amount: Augmentation, side: int, generator: torch.Generator, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """`random_maps` and `random_pens` on a device."""
-    maps = random_maps(count, amount, side, generator).to(device)
-    pens = random_pens(count, amount, generator)
+    """`random_warps` and `random_strokes` on a device."""
+    maps = random_warps(count, amount, side, generator).to(device)
+    pens = random_strokes(count, amount, generator)
     return maps, None if pens is None else pens.to(device)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from lenet5.data.augmentation import in_few_pixels
+from lenet5.data.augmentation import low_resolution
 from lenet5.data.datasets import DATASETS, load_dataset, split
 from lenet5.data.fonts import load_font_digits
 from lenet5.data.sources import ImageSet
@@ -72,7 +72,7 @@ class Data:
             count = number_drawn(len(train))
             generator = torch.Generator().manual_seed(settings["seed"])
             chosen = train[torch.randperm(len(train), generator=generator)[:count]]
-            small = in_few_pixels(images.train_images[chosen], settings["seed"])
+            small = low_resolution(images.train_images[chosen], settings["seed"])
             self.show(part(small, images.train_labels[chosen], slice(None)), FEW_PIXELS * copies / DRAWN)
         if settings["non_digits"]:
             for strange, times in non_digits(fonts, images.train_images[train], settings["seed"]):

@@ -1,11 +1,8 @@
-"""The paper's other way to read a number: cut it more often than needed, let a graph find the best.
+"""Heuristic over-segmentation (section V of the paper).
 
-Section V of the paper, heuristic over-segmentation: the ink of a strip is cut
-wherever a digit might end, which is too often. Neighbouring pieces, one to four of
-them, make up a segment; every segment is centred as MNIST has its digits and read by
-the network of single digits. Segments are the edges of a graph whose nodes are the
-cuts, and the path from the left end to the right with the best sum of scores is the
-number (Viterbi).
+The ink of a strip is cut wherever a digit might end. One to four neighbouring pieces make
+up a segment, which the network of single digits reads. Segments are the edges of a graph
+whose nodes are the cuts; the path with the best sum of scores is the number (Viterbi).
 
     pieces          a strip's ink in pieces from left to right
     segment_graph   the edges: which pieces belong together, and their pictures
@@ -115,6 +112,12 @@ def picture_of(strip: np.ndarray, own: np.ndarray) -> np.ndarray:
     return centre_digit((strip * near).astype(np.float32))
 
 
+def around(box) -> tuple[slice, slice]:
+    """The rows and columns of a box and of its soft edge, two pixels wide."""
+    x, y, width, height = box
+    return slice(max(0, y - 2), y + height + 2), slice(max(0, x - 2), x + width + 2)
+
+
 def segment_graph(strip: np.ndarray, found: Pieces) -> list[Edge]:
     """All segments of one to four neighbouring pieces that are not too wide, from left to right."""
     edges = []
@@ -123,9 +126,7 @@ def segment_graph(strip: np.ndarray, found: Pieces) -> list[Edge]:
             box = joint_box(found.boxes[begin:end])
             if end > begin + 1 and box[2] > WIDEST * DIGIT_SIDE:
                 break
-            x, y, width, height = box
-            # With the soft edge around it.
-            area = np.s_[max(0, y - 2) : y + height + 2, max(0, x - 2) : x + width + 2]
+            area = around(box)
             labels = found.labels[area]
             own = (labels > begin) & (labels <= end)
             edges.append(Edge(begin, end, box, picture_of(strip[area], own)))
@@ -133,11 +134,10 @@ def segment_graph(strip: np.ndarray, found: Pieces) -> list[Edge]:
 
 
 def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
-    """How well segments with these boxes explain their ink as each digit, N×10 nats, 0 at most.
+    """Scores of segments as each digit, N×10 nats, from N×10 calibrated logits.
 
-    The logarithm of the digit's probability, from N×10 calibrated logits, and, as the
-    network was taught to be sure of nothing where there is no digit, that of its
-    evidence being a digit's. What is much lower than the other segments loses some more.
+    The digit's log probability, plus that of its evidence being a digit's (the network
+    learned a uniform output on non-digits), minus a cost for segments lower than the others.
     """
     if not boxes:
         return np.zeros((0, 10))
@@ -149,11 +149,10 @@ def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
 
 
 def pieces_at(strip: np.ndarray, middles: list[int]) -> Pieces:
-    """The ink of an H×W uint8 strip as one piece for each digit whose middle is known.
+    """The ink of an H×W uint8 strip as one piece for each digit, given their middles.
 
-    A component goes to the digit in whose middle it is, or else to the nearest; with
-    several in it, it is cut between each two at the column with the least ink. A digit
-    that gets no ink has a box of 0×0 at its middle.
+    A component goes to the nearest middle; one that holds several is cut between them at the
+    column with the least ink. A digit without ink has a box of 0×0 at its middle.
     """
     labels, boxes, kept = ink_pieces(strip)
     cut = np.zeros(strip.shape, np.int32)
@@ -188,8 +187,8 @@ def pieces_at(strip: np.ndarray, middles: list[int]) -> Pieces:
 def pictures_of(strip: np.ndarray, found: Pieces) -> list[np.ndarray]:
     """Each piece by itself as MNIST has a digit, 28×28 uint8."""
     pictures = []
-    for number, (x, y, width, height) in enumerate(found.boxes.tolist(), start=1):
-        area = np.s_[max(0, y - 2) : y + height + 2, max(0, x - 2) : x + width + 2]
+    for number, box in enumerate(found.boxes.tolist(), start=1):
+        area = around(box)
         pictures.append(picture_of(strip[area], found.labels[area] == number))
     return pictures
 
