@@ -22,7 +22,7 @@ from common import ROOT, held_out, load, save
 from PIL import Image
 
 from lenet5.data.datasets import load_dataset, load_mnist
-from lenet5.data.fonts import load_font_digits, load_letters, open_fonts
+from lenet5.data.fonts import font_archive, load_font_digits, load_letters
 from lenet5.data.non_digits import digit_pairs, scribbles, shapes
 from lenet5.evaluation.confidence import Limits, kl_from_uniform
 from lenet5.evaluation.metrics import Evaluation, evaluate
@@ -90,7 +90,7 @@ def strange_sets() -> dict:
 
 def by_family(result: Evaluation) -> dict:
     """The share that is right in each package of fonts that is held out, and how many digits it has."""
-    with open_fonts(FONTS) as archive:
+    with font_archive(FONTS) as archive:
         packages = np.repeat(archive["packages"][archive["held_out"]], 10)
     right = (result.predictions == result.labels).numpy()
     names = sorted(set(packages.tolist()))

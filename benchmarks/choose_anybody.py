@@ -24,7 +24,7 @@ import torch
 from anybody import MADE_UP, as_in_mnist, in_eight, made_up
 from common import ROOT, held_out, load, median_and_range, run_training, save, two_at_a_time
 
-from lenet5.data.augmentation import AUGMENTATIONS, in_few_pixels
+from lenet5.data.augmentation import AUGMENTATIONS, low_resolution
 from lenet5.data.datasets import load_dataset
 from lenet5.data.fonts import load_font_digits, load_letters
 from lenet5.evaluation.confidence import rejection_limits
@@ -91,7 +91,7 @@ def accuracies(weights: Path) -> dict:
     return {
         "mnist": accuracy(images, labels),
         "eight": accuracy(in_eight(images), labels),
-        "few": accuracy(in_few_pixels(images, seed=999_999), labels),
+        "few": accuracy(low_resolution(images, seed=999_999), labels),
         "fonts": accuracy(*load_font_digits(VALIDATION, held_out=True)),
         "accepted": {
             name: float(limits.kept(classifier.logits(pictures)).mean())

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: warps and strokes."""
+"""Augmentation of whole batches: random warps and strokes."""
 
 import functools
 import math
@@ -14,13 +14,12 @@ from lenet5.imaging.mnist_format import SIDE
 from lenet5.imaging.preprocess import mnist_like
 
 
-def in_few_pixels(images: torch.Tensor, seed: int) -> torch.Tensor:
-    """N×28×28 uint8 digits as they come out of pictures of 8 to 12 pixels a side.
+def low_resolution(images: torch.Tensor, seed: int) -> torch.Tensor:
+    """N×28×28 uint8 digits after a detour through pictures of 8 to 12 pixels a side.
 
-    Readers of so few pixels often stretch a digit to a box that is alike for all,
-    and a 1 becomes a broad bar (NIST's form-based handprint system, 1994, has a
-    box of 20×32 pixels). The height is all of the picture's, the width from 0.5 to
-    0.8 of it, or more where the digit is wider.
+    Data sets of so few pixels often stretch every digit to one box, and a 1 becomes a broad
+    bar (NIST's form-based handprint system, 1994: 20×32 pixels). A digit gets the picture's
+    full height and 0.5 to 0.8 of its width, or more where the digit is wider.
     """
     rng = np.random.default_rng(seed)
     pictures = []
@@ -38,7 +37,7 @@ def in_few_pixels(images: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 class Augmentation(NamedTuple):
-    """How far a training image may be moved at random, each way."""
+    """Limits of the random changes to a training image, in either direction."""
 
     rotation: float  # degrees
     shift: float  # pixels
@@ -57,32 +56,30 @@ AUGMENTATIONS = {
     "none": None,
     "affine": Augmentation(rotation=8.0, shift=1.5, scale=0.08, shear=0.1),
     "affine-strong": Augmentation(rotation=15.0, shift=2.0, scale=0.15, shear=0.2),
-    # The kinds of distortion of the paper's section III.A, whose amounts it does not give;
-    # its 540,000 distorted patterns are 9 of 10.
+    # The paper's distortions (section III.A; amounts are ours) for 9 of 10 patterns, as there.
     "1998": Augmentation(rotation=0.0, shift=1.5, scale=0.1, shear=0.2, squeeze=0.1, share=0.9),
     "elastic": Augmentation(rotation=8.0, shift=1.5, scale=0.08, shear=0.1, elastic=0.8),
     "elastic-mild": Augmentation(rotation=6.0, shift=1.0, scale=0.06, shear=0.08, elastic=0.6),
     "elastic-centred": Augmentation(rotation=8.0, shift=0.7, scale=0.08, shear=0.1, elastic=0.8),
     "elastic-strong": Augmentation(rotation=10.0, shift=1.5, scale=0.1, shear=0.15, elastic=1.2),
 }
-PENS = {"stroke": 0.7, "blur": 0.7, "coarse": 0.1}
-AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(**PENS)
-AUGMENTATIONS["pens-mild"] = AUGMENTATIONS["elastic-mild"]._replace(**PENS)
+STROKES = {"stroke": 0.7, "blur": 0.7, "coarse": 0.1}
+AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(**STROKES)
+AUGMENTATIONS["pens-mild"] = AUGMENTATIONS["elastic-mild"]._replace(**STROKES)
 COARSE = 0.4  # of a side's pixels: a digit of 20 is seen in 8, as in the smallest pictures
-KNOTS = 5  # a side: an elastic distortion moves 5×5 points, and what lies between them follows
+KNOTS = 5  # a side: an elastic distortion moves 5×5 points and interpolates between them
 
 
-def random_maps(count: int, amount: Augmentation, side: int, generator: torch.Generator) -> torch.Tensor:
-    """`count` random maps for `warp` on side×side images.
+def random_warps(
+    count: int, amount: Augmentation, side: int, generator: torch.Generator
+) -> torch.Tensor:
+    """`count` random warps of side×side images, for `warp`.
 
-    Affine maps are count×2×3, as for `F.affine_grid`: uniform in each of
-    rotation, logarithm of the scale, shear, the two shifts and logarithm of the
-    squeeze (which widens a shift too). Elastic ones are count×2×(3 + KNOTS²):
-    behind the affine map stands how far each knot moves in x and in y, normally
-    distributed, after Simard, Steinkraus, Platt, "Best Practices for
-    Convolutional Neural Networks", 2003, who smooth a displacement of every
-    pixel instead. Drawn on the CPU, so that a seed means the same on every
-    device.
+    Affine warps are count×2×3, as for `F.affine_grid`, each parameter uniform. Elastic ones
+    are count×2×(3 + KNOTS²): the affine part, then each knot's normally distributed
+    displacement in x and y, after Simard, Steinkraus, Platt, "Best Practices for
+    Convolutional Neural Networks", 2003, who smooth a displacement of every pixel
+    instead. Drawn on the CPU: a seed means the same on every device.
     """
 
     def uniform(limit: float) -> torch.Tensor:
@@ -100,38 +97,37 @@ def random_maps(count: int, amount: Augmentation, side: int, generator: torch.Ge
     if amount.squeeze:
         squeeze = uniform(amount.squeeze).exp()[:, None]
         top, bottom = top * squeeze, bottom / squeeze
-    maps = torch.stack([top, bottom], dim=1)
+    warps = torch.stack([top, bottom], dim=1)
     if amount.elastic:
         moves = torch.randn(count, 2, KNOTS * KNOTS, generator=generator)
-        maps = torch.cat([maps, moves * (2 * amount.elastic / side)], dim=2)
+        warps = torch.cat([warps, moves * (2 * amount.elastic / side)], dim=2)
     if amount.share < 1:
-        left_alone = torch.rand(count, generator=generator) >= amount.share
-        maps[left_alone] = torch.eye(2, maps.shape[2])
-    return maps
+        unchanged = torch.rand(count, generator=generator) >= amount.share
+        warps[unchanged] = torch.eye(2, warps.shape[2])
+    return warps
 
 
-def warp(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """N×1×H×W images moved by the maps of `random_maps`, N×2×K, in one bilinear sampling.
+def warp(images: torch.Tensor, warps: torch.Tensor) -> torch.Tensor:
+    """N×1×H×W images under N×2×K warps of `random_warps`, in one bilinear sampling.
 
-    What comes from outside an image is the background at its edge.
+    Outside an image its edge goes on.
     """
     count, _, height, width = images.shape
     # For K = 3 the same as F.affine_grid, which takes five times as long for small images.
     points = pixel_centres(height, width, images.device)
-    if maps.shape[2] > 3:
-        points = torch.cat([points, pull_of_knots(height, width, images.device)], dim=1)
-    grid = (points @ maps.reshape(count * 2, -1).T).reshape(height, width, count, 2)
+    if warps.shape[2] > 3:
+        points = torch.cat([points, knot_weights(height, width, images.device)], dim=1)
+    grid = (points @ warps.reshape(count * 2, -1).T).reshape(height, width, count, 2)
     grid = grid.permute(2, 0, 1, 3)
     if images.device.type == "mps":  # has no border padding before torch 2.13
-        return F.grid_sample(images, kept_inside(grid), align_corners=False)
+        return F.grid_sample(images, clamp_grid(grid), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def random_pens(count: int, amount: Augmentation, generator: torch.Generator) -> torch.Tensor | None:
-    """`count` random pens for `redraw`, count×3: stroke, blur, coarse; None where all are 0.
+def random_strokes(count: int, amount: Augmentation, generator: torch.Generator) -> torch.Tensor | None:
+    """count×3 random amounts for `vary_strokes`: stroke, blur, coarse; None if all limits are 0.
 
-    The stroke is uniform, the blur too for every third image and 0 for the
-    others, coarse is 1 or 0.
+    The stroke is uniform, so is the blur of every third image; coarse is 1 or 0.
     """
     if not amount.stroke and not amount.blur and not amount.coarse:
         return None
@@ -141,19 +137,19 @@ def random_pens(count: int, amount: Augmentation, generator: torch.Generator) ->
     return torch.stack([stroke, blur, (coarse < amount.coarse).float()], dim=1)
 
 
-def redraw(images: torch.Tensor, pens: torch.Tensor) -> torch.Tensor:
-    """N×1×H×W images of bright ink with wider, thinner, softer or coarser strokes: `random_pens`.
+def vary_strokes(images: torch.Tensor, strokes: torch.Tensor) -> torch.Tensor:
+    """N×1×H×W images of bright ink with wider, thinner, softer or coarser strokes.
 
-    A share s > 0 of the largest of each pixel's 3×3 neighbours makes strokes
-    wider, of the smallest (s < 0) thinner.
+    `strokes` is N×3, from `random_strokes`. A stroke s > 0 blends in the maximum of 3×3
+    neighbours (dilation), s < 0 the minimum (erosion).
     """
-    stroke, blur, coarse = pens.unbind(1)
+    stroke, blur, coarse = strokes.unbind(1)
     amount = stroke.reshape(-1, 1, 1, 1)
     # The smallest is the largest of the negative picture: one search for both.
     sign = torch.where(amount > 0, 1.0, -1.0)
     signed = images * sign
-    images = signed.lerp(largest_of_neighbours(signed), amount.abs()) * sign
-    for resample, share in ((mean_of_five, blur), (through_coarse_pixels, coarse)):
+    images = signed.lerp(neighbourhood_max(signed), amount.abs()) * sign
+    for resample, share in ((box_blur_matrix, blur), (coarse_matrix, coarse)):
         # Only those that have it: a third of the images, and a tenth.
         places = share.nonzero().squeeze(1)
         chosen = images[places]
@@ -163,8 +159,8 @@ def redraw(images: torch.Tensor, pens: torch.Tensor) -> torch.Tensor:
     return images
 
 
-def largest_of_neighbours(images: torch.Tensor) -> torch.Tensor:
-    """The largest of each pixel's 3×3 neighbours in N×1×H×W images."""
+def neighbourhood_max(images: torch.Tensor) -> torch.Tensor:
+    """The maximum of each pixel's 3×3 neighbourhood in N×1×H×W images."""
     # Slices of a padded image, since F.max_pool2d takes 16 times as long here: benchmarks/step.py.
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     rows = torch.maximum(torch.maximum(padded[:, :, :-2], padded[:, :, 2:]), padded[:, :, 1:-1])
@@ -172,22 +168,22 @@ def largest_of_neighbours(images: torch.Tensor) -> torch.Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def mean_of_five(side: int, device: torch.device) -> torch.Tensor:
-    """side×side: a row has the mean of up to five pixels around its own, fewer at the edges."""
+def box_blur_matrix(side: int, device: torch.device) -> torch.Tensor:
+    """side×side matrix that averages up to five neighbours, fewer at the edges."""
     place = torch.arange(side)
     near = ((place - place[:, None]).abs() <= 2).float()
     return (near / near.sum(dim=1, keepdim=True)).to(device)
 
 
 @functools.lru_cache(maxsize=8)
-def through_coarse_pixels(side: int, device: torch.device) -> torch.Tensor:
-    """side×side: what is left of each pixel that is averaged into coarse ones and enlarged again."""
+def coarse_matrix(side: int, device: torch.device) -> torch.Tensor:
+    """side×side matrix that averages pixels into coarse ones and enlarges these again."""
     coarse = F.adaptive_avg_pool1d(torch.eye(side), round(COARSE * side))
     return F.interpolate(coarse[None], side, mode="linear").squeeze(0).T.contiguous().to(device)
 
 
-def kept_inside(grid: torch.Tensor) -> torch.Tensor:
-    """A sampling grid, N×H×W×2, of which points outside are moved to the outermost pixels' centres."""
+def clamp_grid(grid: torch.Tensor) -> torch.Tensor:
+    """An N×H×W×2 sampling grid clamped to the outermost pixels' centres."""
     height, width = grid.shape[1:3]
     limit = torch.tensor([1 - 1 / width, 1 - 1 / height], device=grid.device)
     return torch.maximum(torch.minimum(grid, limit), -limit)
@@ -203,12 +199,8 @@ def pixel_centres(height: int, width: int, device: torch.device) -> torch.Tensor
 
 
 @functools.lru_cache(maxsize=8)
-def pull_of_knots(height: int, width: int, device: torch.device) -> torch.Tensor:
-    """How much each pixel moves with each knot, (height·width)×KNOTS².
-
-    1 where a pixel lies on the knot, 0 on all other knots, cubic in between: what
-    enlarging a picture of KNOTS×KNOTS pixels makes of each of its pixels.
-    """
+def knot_weights(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """(height·width)×KNOTS² weights of each knot in each pixel's displacement: bicubic upsampling."""
     knots = torch.eye(KNOTS * KNOTS).reshape(-1, 1, KNOTS, KNOTS)
-    pull = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
-    return pull.reshape(KNOTS * KNOTS, -1).T.contiguous().to(device)
+    weights = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
+    return weights.reshape(KNOTS * KNOTS, -1).T.contiguous().to(device)

@@ -1,12 +1,11 @@
-"""Data sets as uint8 tensors, splits, batches, and augmentation of whole batches.
+"""Data sets as uint8 tensors, and stratified splits.
 
     >>> from lenet5.data.datasets import load_dataset
     >>> mnist = load_dataset("mnist", "data")
     >>> mnist.train_images.shape, mnist.train_images.dtype
     (torch.Size([60000, 28, 28]), torch.uint8)
 
-A data set is one of the published ones (`sources.py` fetches and verifies
-them), one that torchvision knows, or anybody's folder of pictures.
+A data set is MNIST or Fashion-MNIST (`sources.py`), one of torchvision's, or a folder of pictures.
 """
 
 import os
@@ -18,11 +17,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from lenet5.data.sources import IDX_SETS, ImageSet, load_idx_set
-from lenet5.imaging.opening import PictureError
-from lenet5.imaging.preprocess import mnist_like
+from lenet5.imaging.preprocess import attempt, mnist_like
 from lenet5.runtime.errors import UserError, reason, say
 
-# By the name that --dataset gives them: torchvision's class, and what more it is to be told.
+# By --dataset name: torchvision's class and its further arguments.
 TORCHVISION_SETS = {"kmnist": ("KMNIST",), "qmnist": ("QMNIST",), "emnist-digits": ("EMNIST", "digits")}
 DATASETS = (*IDX_SETS, *TORCHVISION_SETS)
 TEST_SHARE = 5  # of a folder without a test set of its own, every fifth picture
@@ -36,7 +34,7 @@ def load_mnist(folder="data") -> ImageSet:
 def load_dataset(name: str, folder="data") -> ImageSet:
     """A data set by its `--dataset` name: a published one, or a folder of pictures.
 
-    `folder` is where published ones are kept. Raises UserError if it cannot be had.
+    `folder` keeps the published ones. Raises UserError if it cannot be loaded.
     """
     if name in IDX_SETS:
         return load_idx_set(name, folder)
@@ -66,7 +64,7 @@ def load_from_torchvision(name: str, folder) -> ImageSet:
     except Exception as error:  # torchvision raises many kinds, of the network and for damaged files
         place = Path(folder) / kind / "raw"
         raise UserError(
-            f"{name} is not to be had from torchvision's mirrors: {reason(error)}. "
+            f"{name} could not be downloaded by torchvision: {reason(error)}. "
             f"To go on by hand, put its original files into {place} and run the command again"
         ) from error
     images = [part.data for part in parts]
@@ -79,12 +77,11 @@ def load_from_torchvision(name: str, folder) -> ImageSet:
 
 
 def load_folder(folder) -> ImageSet:
-    """Anybody's pictures, a sub-folder a class and named after it, brought to 28×28 as for reading.
+    """A folder with one sub-folder of pictures for each class, pre-processed to 28×28.
 
-    With sub-folders `train` and `test` these hold the classes; otherwise every
-    fifth picture of each class is for testing. Pictures that cannot be read are
-    named and left out. Raises UserError if fewer than two classes or a class
-    without pictures are there.
+    Sub-folders `train` and `test` may hold the classes; otherwise every fifth picture of a
+    class is for testing. Unreadable pictures are named and left out. Raises UserError for
+    fewer than two classes or an empty class.
     """
     for names in (("train", "test"), ("training", "testing")):
         parts = [Path(folder, part) for part in names]
@@ -117,10 +114,12 @@ def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     ]
     images, labels = [], []
     for path, label in tqdm(paths, desc="pictures", leave=False, disable=None):
-        picture = picture_or_none(path)
-        if picture is not None:
-            images.append(picture)
-            labels.append(label)
+        picture, error = attempt(mnist_like, path)
+        if error is not None:
+            say(f"left out: {path}: {error}")
+            continue
+        images.append(picture)
+        labels.append(label)
     empty = sorted(set(range(len(classes))) - set(labels))
     if empty:
         raise UserError(
@@ -129,25 +128,14 @@ def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     return torch.from_numpy(np.stack(images)), torch.tensor(labels), classes
 
 
-def picture_or_none(path: Path) -> np.ndarray | None:
-    """A picture at 28×28; where it cannot be read, a line says why."""
-    try:
-        return mnist_like(path)
-    except PictureError as error:
-        say(f"left out: {path}: {error}")
-        return None
-
-
 def split(
     labels: torch.Tensor, size: int, seed: int, of_each: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the images to train on and of `size` images held out, both sorted.
 
-    Stratified: each class has its share of the held-out images, to the nearest
-    one. The same labels, size and seed give the same split. With `of_each`, so many
-    images of each class at least are on either side, where a class has enough;
-    then `size` is only about what it says. Raises UserError if `size` would
-    leave nothing to train on.
+    Stratified and seeded. With `of_each`, either side has at least so many images of each
+    class that has enough; then `size` is approximate. Raises UserError if `size` leaves
+    nothing to train on.
     """
     count = len(labels)
     if not 0 <= size < count:
@@ -156,7 +144,7 @@ def split(
     order = torch.randperm(count, generator=generator)
     shares = torch.bincount(labels) * (size / count)
     quota = shares.floor().long()
-    # The classes that lost most by rounding down get the images that are still missing.
+    # The largest remainder method.
     missing = size - int(quota.sum())
     quota[(shares - quota).argsort(descending=True, stable=True)[:missing]] += 1
     if of_each:

@@ -11,8 +11,8 @@ from lenet5.runtime.errors import UserError, reason
 
 
 def load_letters(path, held_out: bool = False) -> torch.Tensor:
-    """N×28×28 uint8 letters and signs in the faces of `load_font_digits`: to train on, or `held_out`."""
-    with open_fonts(path) as archive:
+    """N×28×28 uint8 letters and signs in the faces that `load_font_digits` loads."""
+    with font_archive(path) as archive:
         letters = archive["letters"]
         check_pictures(letters)
         chosen = archive["held_out"][archive["letter_faces"]] == held_out
@@ -24,7 +24,7 @@ UNPACKED_FONTS = 200_000_000  # bytes
 
 
 @contextlib.contextmanager
-def open_fonts(path):
+def font_archive(path):
     """The arrays of a file that `fonts/render.py` made. Raises UserError for one that is not."""
     data = read_file(path, LARGEST_FONTS)
     try:
@@ -44,13 +44,11 @@ def check_pictures(images: np.ndarray) -> None:
 
 
 def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """N×28×28 uint8 digits in fonts, and their N labels.
+    """N×28×28 uint8 digits in fonts and their N labels, of the training or the `held_out` families.
 
-    `fonts/render.py` made the file and marked the families that are `held_out`
-    for evaluation; without that, those to train on. Raises UserError for a file
-    that is not of that kind.
+    Raises UserError for a file that `fonts/render.py` did not make.
     """
-    with open_fonts(path) as archive:
+    with font_archive(path) as archive:
         images, labels, unseen = (archive[name] for name in ("images", "labels", "held_out"))
         check_pictures(images)
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":

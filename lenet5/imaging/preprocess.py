@@ -32,7 +32,6 @@ from PIL import Image, ImageFilter
 from lenet5.imaging.centring import bounding_box, centre_digit
 from lenet5.imaging.opening import WORKING_SIDE, PictureError, to_gray, upright_picture
 
-HEIGHT = 32  # of the strip to which a whole number is brought, in pixels
 SMALLEST = 48  # pixels of the shorter side, below which a picture has paper and ink alone
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 STRONG_CONTRAST = 100.0  # gray levels, more than noise has

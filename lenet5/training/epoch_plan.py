@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from lenet5.data.augmentation import Augmentation, random_maps, random_pens, redraw, warp
+from lenet5.data.augmentation import Augmentation, random_strokes, random_warps, vary_strokes, warp
 from lenet5.imaging.inputs import Inputs
 
 
@@ -60,15 +60,15 @@ def distort(
     """A batch after its warps and its stroke augmentation; None leaves one of them out."""
     if warps is not None:
         images = warp(images, warps)
-    return images if strokes is None else redraw(images, strokes)
+    return images if strokes is None else vary_strokes(images, strokes)
 
 
 def random_distortions(
     count: int, augmentation: Augmentation, side: int, generator: torch.Generator, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The warps and the stroke augmentation of `count` images of side×side pixels, on a device."""
-    warps = random_maps(count, augmentation, side, generator).to(device)
-    strokes = random_pens(count, augmentation, generator)
+    warps = random_warps(count, augmentation, side, generator).to(device)
+    strokes = random_strokes(count, augmentation, generator)
     return warps, None if strokes is None else strokes.to(device)
 
 

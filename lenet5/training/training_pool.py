@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from lenet5.data.augmentation import in_few_pixels
+from lenet5.data.augmentation import low_resolution
 from lenet5.data.datasets import DATASETS, load_dataset, split
 from lenet5.data.fonts import load_font_digits
 from lenet5.data.sources import ImageSet
@@ -78,7 +78,7 @@ class Data:
         if settings.few_pixels:
             generator = torch.Generator().manual_seed(settings.seed)
             chosen = train[torch.randperm(len(train), generator=generator)[: number_drawn(len(train))]]
-            small = in_few_pixels(images.train_images[chosen], settings.seed)
+            small = low_resolution(images.train_images[chosen], settings.seed)
             yield small, images.train_labels[chosen], FEW_PIXELS * repeats / POOL_FACTOR
         if settings.non_digits:
             for drawn, times in non_digits(fonts, images.train_images[train], settings.seed):

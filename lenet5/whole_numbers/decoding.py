@@ -1,13 +1,13 @@
-"""From a row of answers to a number: connectionist temporal classification, read backwards.
+"""Decode the space displacement network: connectionist temporal classification (CTC).
 
-The network of `displacement.py` answers for one window after the other. Repeats of an
-answer are one digit, "between" is none, so a number is spelled by many rows of
-answers, and its probability is the sum of theirs (Graves et al., "Connectionist
-temporal classification", 2006).
+The network classifies one window after the other. Repeats of a class are one digit and
+the class "between" (CTC's blank) is none, so many paths spell a number, and its
+probability is the sum of theirs (Graves et al., "Connectionist temporal
+classification", 2006).
 
-    best_path  the likeliest row of answers, spelled: quick, and right where it is sure
-    likeliest  the likeliest number, by a search over the beginnings of numbers
-    spelled_at which windows say which of a number's digits, and how sure each of them is
+    best_path   greedy decoding: the number that the likeliest path spells
+    likeliest   the likeliest number, by prefix beam search
+    spelled_at  which window holds each digit of a number, with its confidence
 """
 
 from itertools import pairwise
@@ -17,17 +17,17 @@ import numpy as np
 import torch
 
 from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
+from lenet5.whole_numbers.viterbi import viterbi
 
-BEAM = 8  # beginnings that are kept at each window
-FAINT = 1e-3  # probability: what is less likely is not tried
-CLEAR = 0.999  # probability of "between" above which nothing else is tried
-# Probability that a digit's window is right beside another digit's, as the windows' own
-# see nothing of each other. Chosen on held-out training images.
-BESIDE = 0.1
+BEAM = 8  # prefixes that are kept at each window
+FAINT = 1e-3  # probability below which a digit is not tried
+CLEAR = 0.999  # probability of "between" above which no digit is tried
+# Prior probability of two digits in adjacent windows, chosen on held-out training images.
+ADJACENT = 0.1
 
 
 class Spelling(NamedTuple):
-    """A number as a row of answers spells it."""
+    """A decoded number."""
 
     digits: list[int]
     windows: list[int]  # for each digit the window that is surest of it
@@ -36,7 +36,7 @@ class Spelling(NamedTuple):
 
     @property
     def middles(self) -> list[int]:
-        """For each digit the middle of its window, a pixel of the strip."""
+        """For each digit the middle of its window, in pixels of the strip."""
         return [STRIDE * window for window in self.windows]
 
     @property
@@ -45,7 +45,7 @@ class Spelling(NamedTuple):
 
 
 def best_path(answers: torch.Tensor) -> list[str]:
-    """The likeliest class of each window in N×T×11 logits, with repeats and "between" left out."""
+    """Greedy decoding of N×T×11 logits: each window's likeliest class, without repeats and "between"."""
     texts = []
     for row in answers.argmax(dim=2).tolist():
         kept = [a for a, before in zip(row, [BLANK, *row], strict=False) if a != before and a != BLANK]
@@ -54,7 +54,7 @@ def best_path(answers: torch.Tensor) -> list[str]:
 
 
 def likeliest(answers: torch.Tensor) -> list[Spelling]:
-    """The likeliest number that each of N×T×11 logits spell."""
+    """The likeliest number for each of N×T×11 logits."""
     spellings = []
     for shares in answers.softmax(dim=2).cpu().double().numpy():
         digits, probability = search(shares)[0]
@@ -63,15 +63,13 @@ def likeliest(answers: torch.Tensor) -> list[Spelling]:
 
 
 def search(
-    shares: np.ndarray, beam: int = BEAM, beside: float = BESIDE
+    shares: np.ndarray, beam: int = BEAM, adjacent: float = ADJACENT
 ) -> list[tuple[list[int], float]]:
-    """The likeliest numbers of T×11 probabilities, each with its probability, the likeliest first.
+    """Prefix beam search in T×11 probabilities: the likeliest numbers with their probabilities.
 
-    Prefix search: of each beginning of a number, the probability of all rows so far that
-    spell it, those that end with "between" and those that end with its last digit
-    apart, since only after "between" the same digit may come again. `beam` beginnings
-    are kept. Where one digit follows another from one window to the next, their
-    probability is multiplied by `beside`.
+    Of each prefix the paths that end in "between" and those that end in its last digit are
+    summed apart, since a digit repeats only after "between". Two digits in adjacent windows
+    multiply a path's probability by `adjacent`. Sorted, the likeliest first.
     """
     begun = {(): (1.0, 0.0)}
     for row in shares:
@@ -88,7 +86,7 @@ def search(
             if last is not None:
                 same[1] += going * float(row[last])
             for digit, share in tried:
-                before = ended if digit == last else ended + beside * going
+                before = ended if digit == last else ended + adjacent * going
                 if before > 0:
                     following.setdefault((*prefix, digit), [0.0, 0.0])[1] += before * share
         best = sorted(following.items(), key=lambda item: -sum(item[1]))[:beam]
@@ -98,22 +96,22 @@ def search(
 
 
 def states_of(digits: list[int]) -> list[int]:
-    """The classes that a row of answers goes through to spell digits: between, digit, between …"""
+    """The classes of a path that spells these digits: between, digit, between …"""
     states = [BLANK]
     for digit in digits:
         states += [digit, BLANK]
     return states
 
 
-def probability_of(shares: np.ndarray, digits: list[int], beside: float = BESIDE) -> float:
-    """The probability that T×11 probabilities spell a number: the sum of all rows that do.
+def probability_of(shares: np.ndarray, digits: list[int], adjacent: float = ADJACENT) -> float:
+    """The probability of a number in T×11 probabilities: the sum over all paths that spell it.
 
-    The forward algorithm of Graves et al., 2006, section 4.1, with `beside` as in `search`.
+    The forward algorithm of Graves et al., 2006, section 4.1, with `adjacent` as in `search`.
     """
     states = states_of(digits)
     skips = np.zeros(len(states))
     for i in range(3, len(states), 2):
-        skips[i] = beside * (states[i] != states[i - 2])
+        skips[i] = adjacent * (states[i] != states[i - 2])
     own = shares[:, states]
     going = np.zeros(len(states))
     going[:2] = own[0, :2]
@@ -125,10 +123,10 @@ def probability_of(shares: np.ndarray, digits: list[int], beside: float = BESIDE
 
 
 def spelled_at(shares: np.ndarray, digits: list[int], probability: float) -> Spelling:
-    """Where T×11 probabilities say the digits of a number, on the likeliest row that spells it.
+    """Locate the digits of a number in T×11 probabilities, on the likeliest path that spells it.
 
-    A digit's confidence is the probability that any of the windows around it says it: up
-    to halfway to its neighbours.
+    A digit's confidence is the probability that any of the windows around it has it, up to
+    halfway to its neighbours.
     """
     if not digits:
         return Spelling([], [], [], probability)
@@ -143,35 +141,30 @@ def spelled_at(shares: np.ndarray, digits: list[int], probability: float) -> Spe
 
 
 def align(shares: np.ndarray, digits: list[int]) -> list[int]:
-    """For each digit the window that is surest of it, on the likeliest row that spells them all.
+    """For each digit the window that is surest of it, on the likeliest path that spells them all.
 
     Viterbi over the states "between", digit, "between", digit ... (Graves et al., 2006,
     section 4.1, with the largest in place of the sum).
     """
-    states = states_of(digits)
+    states, windows = states_of(digits), len(shares)
+    count = len(states)
+    # Node 1 + t·count + s is state s in window t. A state follows itself, the one before,
+    # or, after another digit, the one before "between".
+    steps = [(s, s - back) for s in range(count) for back in (0, 1, 2) if back <= s]
+    steps = [(s, b) for s, b in steps if b > s - 2 or (s % 2 and states[s] != states[b])]
+    edges = [(0, 1), (0, 2)]
+    for start in range(1, 1 + (windows - 1) * count, count):
+        edges += [(start + b, start + count + s) for s, b in steps]
+    last = 1 + windows * count
+    edges += [(last - 1, last), (last - 2, last)]
     logs = np.log(np.maximum(shares[:, states], 1e-30))
-    # A state follows itself, the one before, or skips "between" after another digit.
-    skips = np.full(len(states), -np.inf)
-    for i in range(3, len(states), 2):
-        if states[i] != states[i - 2]:
-            skips[i] = 0.0
-    score = np.full(len(states), -np.inf)
-    score[:2] = logs[0, :2]
-    came = np.zeros((len(shares), len(states)), int)
-    ways = np.full((3, len(states)), -np.inf)  # by which a state is come to: from itself, and so on
-    for t in range(1, len(shares)):
-        ways[0] = score
-        ways[1, 1:] = score[:-1]
-        ways[2, 2:] = score[:-2]
-        ways[2] += skips
-        came[t] = ways.argmax(axis=0)
-        score = ways.max(axis=0) + logs[t]
-    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
+    later = logs[1:, [s for s, _ in steps]].ravel().tolist()
+    path, _ = viterbi(last, edges, [*logs[0, :2].tolist(), *later, 0.0, 0.0])
     found: list[list[int]] = [[] for _ in digits]
-    for t in range(len(shares) - 1, -1, -1):
+    for t, edge in enumerate(path[:-1]):
+        state = (edges[edge][1] - 1) % count
         if state % 2:
             found[state // 2].append(t)
-        state -= came[t, state]
     return [
         max(times, key=lambda t: shares[t, digit]) for times, digit in zip(found, digits, strict=True)
     ]

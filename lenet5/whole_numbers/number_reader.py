@@ -41,15 +41,10 @@ class NumberResult(Result):
 
     numbers: list[dict] | None = None
     seen: list[tuple[Strip, Reading]] = field(default_factory=list, repr=False)
-    fields: ClassVar[tuple[str, ...]] = (
-        "path",
-        "prediction",
-        "confidence",
-        "numbers",
-        "label",
-        "correct",
-        "error",
-    )
+    # fmt: off
+    fields: ClassVar[tuple[str, ...]] = ("path", "prediction", "confidence", "numbers",
+                                         "label", "correct", "error")
+    # fmt: on
 
 
 class NumberReader:
@@ -59,14 +54,12 @@ class NumberReader:
         reader.predict("postcode.png")               # "90210"
         reader.predict_batch(["a.png", "b.jpg"])     # two NumberResults
 
-    `weights`: a file, or several, with a network of numbers each; `digit_weights` are of
-    the one that reads single digits; without them, those that come with the project.
-    `arch` is for weights that do not say what they are of. `invert`: "auto", "yes" (dark
-    ink) or "no". `top_k`: how many of the likeliest readings a number in the results
-    names; more than one takes some more time. `reject`: whether to refuse an answer with
-    an unsure number.
+    `weights`: one or more files with a network of numbers; `digit_weights`: the network of
+    single digits; default: those in pretrained/. `arch`: for weights without metadata.
+    `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many readings of each number to
+    name. `reject`: whether to refuse unsure numbers.
 
-    Raises UserError for weights that cannot be used and a device that is not there.
+    Raises UserError for unusable weights or devices.
     """
 
     def __init__(
@@ -136,18 +129,15 @@ class NumberReader:
         result.seen = [(strip, reading) for strip, reading in seen if reading.digits]
         result.numbers = [as_number(strip, reading) for strip, reading in result.seen]
         if not result.numbers:
-            result.reason = (
-                "no number: there is no ink" if not seen else "no number: no digit in the ink"
-            )
+            result.reason = f"no number: {'no digit in the ink' if seen else 'there is no ink'}"
             result.confidence = 0.0
             return
         result.prediction = " ".join(number["text"] for number in result.numbers)
         result.confidence = min(number["confidence"] for number in result.numbers)
         if self.reject and result.confidence < self.reject_below:
             result.prediction = None
-            result.reason = (
-                f"unsure: {result.confidence:.3f} sure, which is below {self.reject_below:.3f}"
-            )
+            below = f"which is below {self.reject_below:.3f}"
+            result.reason = f"unsure: {result.confidence:.3f} sure, {below}"
 
 
 def as_number(strip: Strip, reading: Reading) -> dict:
@@ -220,9 +210,8 @@ class NumberKeeper:
 
         numbers, titles = [], []
         for result, strip, reading in self.kept:
-            numbers.append(
-                (strip.picture, reading.shares, reading.boxes, reading.digits, reading.windows)
-            )
+            drawn = (reading.shares, reading.boxes, reading.digits, reading.windows)
+            numbers.append((strip.picture, *drawn))
             name = "" if result.path is None else f"{os.path.basename(result.path)}: "
             titles.append(f"{name}{reading.text}, {100 * reading.confidence:.1f} %")
         heading = f"{len(numbers):,} of {self.seen:,} numbers"

@@ -1,17 +1,14 @@
-"""The paper's other way to read a number: cut it more often than needed, let a graph find the best.
+"""Heuristic over-segmentation (section V of the paper).
 
-Section V of the paper, heuristic over-segmentation: the ink of a strip is cut
-wherever a digit might end, which is too often. Neighbouring pieces, one to four of
-them, make up a segment; every segment is centred as MNIST has its digits and read by
-the network of single digits. Segments are the edges of a graph whose nodes are the
-cuts, and the path from the left end to the right with the best sum of scores is the
-number (Viterbi).
+The ink of a strip is cut wherever a digit might end. One to four neighbouring pieces make
+up a segment, which the network of single digits reads. Segments are the edges of a graph
+whose nodes are the cuts; the path with the best sum of scores is the number (Viterbi).
 
     pieces          a strip's ink in pieces from left to right
     segment_graph   the edges: which pieces belong together, and their pictures
     digit_scores    how well each edge explains its ink as each digit
-    best_way        the path with the best sum
-    way_of          the best path that spells a given number
+    read_graph      the digits of the best path
+    path_of         the best path that spells a given number
 """
 
 from itertools import pairwise
@@ -24,6 +21,7 @@ import torch
 from lenet5.evaluation.confidence import kl_from_uniform
 from lenet5.imaging.centring import BOX_LEVEL, centre_digit
 from lenet5.imaging.mnist_format import DIGIT_SIDE, SIDE
+from lenet5.whole_numbers.viterbi import viterbi
 
 DUST = 8  # pixels of a strip: what is smaller is no piece of a digit
 APART = 4  # pixels between one cut and the next
@@ -114,17 +112,21 @@ def picture_of(strip: np.ndarray, own: np.ndarray) -> np.ndarray:
     return centre_digit((strip * near).astype(np.float32))
 
 
+def around(box) -> tuple[slice, slice]:
+    """The rows and columns of a box and of its soft edge, two pixels wide."""
+    x, y, width, height = box
+    return slice(max(0, y - 2), y + height + 2), slice(max(0, x - 2), x + width + 2)
+
+
 def segment_graph(strip: np.ndarray, found: Pieces) -> list[Edge]:
-    """All segments of one to four neighbouring pieces that are not too wide for a digit."""
+    """All segments of one to four neighbouring pieces that are not too wide, from left to right."""
     edges = []
     for begin in range(len(found.boxes)):
         for end in range(begin + 1, min(begin + MOST_PIECES, len(found.boxes)) + 1):
             box = joint_box(found.boxes[begin:end])
             if end > begin + 1 and box[2] > WIDEST * DIGIT_SIDE:
                 break
-            x, y, width, height = box
-            # With the soft edge around it.
-            area = np.s_[max(0, y - 2) : y + height + 2, max(0, x - 2) : x + width + 2]
+            area = around(box)
             labels = found.labels[area]
             own = (labels > begin) & (labels <= end)
             edges.append(Edge(begin, end, box, picture_of(strip[area], own)))
@@ -132,11 +134,10 @@ def segment_graph(strip: np.ndarray, found: Pieces) -> list[Edge]:
 
 
 def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
-    """How well segments with these boxes explain their ink as each digit, N×10 nats, 0 at most.
+    """Scores of segments as each digit, N×10 nats, from N×10 calibrated logits.
 
-    The logarithm of the digit's probability, from N×10 calibrated logits, and, as the
-    network was taught to be sure of nothing where there is no digit, that of its
-    evidence being a digit's. What is much lower than the other segments loses some more.
+    The digit's log probability, plus that of its evidence being a digit's (the network
+    learned a uniform output on non-digits), minus a cost for segments lower than the others.
     """
     if not boxes:
         return np.zeros((0, 10))
@@ -147,32 +148,11 @@ def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
     return (logits.log_softmax(dim=1) + sure[:, None]).numpy() - LOW_COST * low[:, None]
 
 
-def best_way(count: int, edges: list[tuple[int, int]], scores) -> list[int]:
-    """The edges, by their places in the list, of the best way from node 0 to node `count`.
-
-    Edges lead to higher nodes. Raises ValueError if there is no way.
-    """
-    best, came_by = [-np.inf] * (count + 1), [None] * (count + 1)
-    best[0] = 0.0
-    for i in sorted(range(len(edges)), key=lambda i: edges[i]):  # from left to right
-        begin, end = edges[i]
-        if best[begin] + scores[i] > best[end]:
-            best[end], came_by[end] = best[begin] + scores[i], i
-    way, node = [], count
-    while node > 0:
-        if came_by[node] is None:
-            raise ValueError("there is no way from the first node to the last")
-        way.append(came_by[node])
-        node = edges[came_by[node]][0]
-    return way[::-1]
-
-
 def pieces_at(strip: np.ndarray, middles: list[int]) -> Pieces:
-    """The ink of an H×W uint8 strip as one piece for each digit whose middle is known.
+    """The ink of an H×W uint8 strip as one piece for each digit, given their middles.
 
-    A component goes to the digit in whose middle it is, or else to the nearest; with
-    several in it, it is cut between each two at the column with the least ink. A digit
-    that gets no ink has a box of 0×0 at its middle.
+    A component goes to the nearest middle; one that holds several is cut between them at the
+    column with the least ink. A digit without ink has a box of 0×0 at its middle.
     """
     labels, boxes, kept = ink_pieces(strip)
     cut = np.zeros(strip.shape, np.int32)
@@ -207,8 +187,8 @@ def pieces_at(strip: np.ndarray, middles: list[int]) -> Pieces:
 def pictures_of(strip: np.ndarray, found: Pieces) -> list[np.ndarray]:
     """Each piece by itself as MNIST has a digit, 28×28 uint8."""
     pictures = []
-    for number, (x, y, width, height) in enumerate(found.boxes.tolist(), start=1):
-        area = np.s_[max(0, y - 2) : y + height + 2, max(0, x - 2) : x + width + 2]
+    for number, box in enumerate(found.boxes.tolist(), start=1):
+        area = around(box)
         pictures.append(picture_of(strip[area], found.labels[area] == number))
     return pictures
 
@@ -242,30 +222,23 @@ def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
 
 
 def read_graph(graph: Graph) -> tuple[list[int], list[int], float]:
-    """The digits of the best way, its edges, and its score in nats; none where there is no ink."""
+    """The digits of the best path, its edges, and its score in nats; none where there is no ink."""
     if not graph.edges:
         return [], [], 0.0
     best = graph.scores.max(axis=1)
-    way = best_way(graph.count, graph.ends, best)
-    return graph.scores[way].argmax(axis=1).tolist(), way, float(best[way].sum())
+    path, _ = viterbi(graph.count, graph.ends, best.tolist())
+    return graph.scores[path].argmax(axis=1).tolist(), path, float(best[path].sum())
 
 
-def way_of(graph: Graph, digits: list[int]) -> tuple[list[int], float]:
-    """The best way that spells these digits, and its score; ([], -inf) if none does."""
+def path_of(graph: Graph, digits: list[int]) -> tuple[list[int], float]:
+    """The best path that spells these digits, and its score; ([], -inf) if none does."""
     length = len(digits)
-    best = np.full((graph.count + 1, length + 1), -np.inf)
-    best[0, 0] = 0.0
-    came: dict[tuple[int, int], int] = {}
-    for i in sorted(range(len(graph.edges)), key=lambda i: graph.ends[i]):
-        begin, end = graph.ends[i]
-        for place in range(length):
-            score = best[begin, place] + graph.scores[i, digits[place]]
-            if score > best[end, place + 1]:
-                best[end, place + 1], came[end, place + 1] = score, i
-    if best[graph.count, length] == -np.inf:
-        return [], -np.inf
-    way, node = [], graph.count
-    for place in range(length, 0, -1):
-        way.append(came[node, place])
-        node = graph.ends[way[-1]][0]
-    return way[::-1], float(best[graph.count, length])
+    # Node n of the graph after so many digits is node n·(length + 1) + digits.
+    edges = [
+        (begin * (length + 1) + done, end * (length + 1) + done + 1)
+        for begin, end in graph.ends
+        for done in range(length)
+    ]
+    last = graph.count * (length + 1) + length
+    path, score = viterbi(last, edges, graph.scores[:, digits].ravel().tolist())
+    return [edge // length for edge in path], score

@@ -1,20 +1,17 @@
-"""A network that reads a whole number at once: the space displacement network, and what it learns.
+"""The space displacement network (section VII of the paper) and its losses.
 
-Section VII of the paper: the network is run over every place of a wide picture. As
-its layers are convolutions, what neighbouring places share is worked out once, and
-one run over the whole strip gives a row of answers: one for each 32×32 window, two pixels
-apart. Besides the ten digits the network knows a class "between", for windows in whose
-middle there is no digit. It learns where to answer by itself: the loss is that of
-connectionist temporal classification (Graves et al., 2006), the sum over all rows of
-answers that spell the number.
+A convolutional network slides over a wide strip in one run and classifies each 32×32
+window, two pixels apart. An eleventh class, "between", is for windows without a digit in
+their middle. The loss is that of connectionist temporal classification (CTC; Graves et
+al., 2006): it needs the number, not the digits' places.
 
     strip_input     strips to the network's input
-    row_of_answers  one run over whole strips
-    ctc_loss        what the network is trained to make small
-    window_loss     what single windows should answer, so that no digit is left to another window
-    windows_of      single windows with what they should answer, by which the network learns first
+    row_of_answers  logits of all windows
+    ctc_loss        the CTC loss
+    window_loss     cross-entropy of windows whose class is known
+    windows_of      single windows and their classes, for pre-training
 
-`decoding.py` spells the answers.
+`decoding.py` turns logits into numbers.
 """
 
 import torch
@@ -35,10 +32,10 @@ BLANK = 10  # its index
 
 
 def as_wide(net: nn.Module) -> LeNet5Conv:
-    """A LeNet5's function as that of a LeNet5Conv, with the class "between" beside its ten.
+    """A LeNet5Conv with a LeNet5's weights and an eleventh class, "between".
 
-    C5 as a full connection reads 16×5×5 numbers, as its convolution's kernel does. At
-    first the new class has the same logit everywhere, which a digit's exceeds.
+    C5's full connection to 16×5×5 becomes a 5×5 convolution. The new class begins with a
+    constant logit.
     """
     wide = LeNet5Conv(len(CLASSES))
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -52,8 +49,7 @@ def as_wide(net: nn.Module) -> LeNet5Conv:
 def strip_input(pictures: torch.Tensor, mean: float, std: float) -> torch.Tensor:
     """N×32×W uint8 strips as N×1×32×(W' + 32) floats, W' the next multiple of 4.
 
-    Half a window of paper at either end, so that the first window's middle is the
-    strip's first pixel.
+    Padded by half a window: the first window's middle is the strip's first pixel.
     """
     half = WINDOW // 2
     rest = -pictures.shape[2] % MULTIPLE
@@ -63,10 +59,9 @@ def strip_input(pictures: torch.Tensor, mean: float, std: float) -> torch.Tensor
 def row_of_answers(net: LeNet5Conv, inputs: torch.Tensor) -> torch.Tensor:
     """Logits of N×1×32×W inputs, N×T×classes: T windows, of which the t-th begins at pixel 2t.
 
-    W is a multiple of 4. The network's own two subsamplings put its windows four pixels
-    apart. Here the second one, S4, halves the height alone and keeps every column, and C5's
-    kernel reads every other one (a dilation of 2): the same sums as in a second run over
-    the strip that begins two pixels later, in 0.6 of the time of two runs.
+    W is a multiple of 4. Two subsamplings would put windows four pixels apart. Here S4
+    halves the height alone and C5 has a dilation of 2: the same sums as two runs two pixels
+    apart, in 0.6 of the time.
     """
     x = F.relu(convolve_and_pool(net.c1, inputs))  # S2 N×6×14×W/2-2
     x = F.relu(F.max_pool2d(net.c3(x), 2, stride=(2, 1)))  # S4 N×16×5×W/2-7
@@ -76,9 +71,9 @@ def row_of_answers(net: LeNet5Conv, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def ctc_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
-    """The loss of N×T×11 logits for N numbers, for each digit of them.
+    """The CTC loss of N×T×11 logits for N numbers, per digit.
 
-    Numbers whose digits are so close that no row of answers spells them are left out.
+    Numbers that no path can spell, as their digits are too close, are left out.
     """
     labels = strings.labels
     is_digit = labels != NO_DIGIT
@@ -91,24 +86,24 @@ def ctc_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
     return loss / lengths.clamp(min=1).sum()
 
 
-NOT_SAID = -100  # of a window: it may answer what it likes
-OFF = 4  # pixels: a window's middle farther from all digits' is between them
+IGNORE_INDEX = -100  # the target of a window without a loss
+OFF = 4  # pixels: a window farther from all digits' middles is "between"
 
 
 def window_targets(strings: Strings, count: int) -> torch.Tensor:
-    """What `count` windows of each number should answer, N×count; most may answer what they like.
+    """The classes of `count` windows of each number, N×count; IGNORE_INDEX for most.
 
-    The one nearest to the middle of a digit's ink has that digit, those farther than
-    `OFF` pixels from all of them nothing. Without that, the loss alone lets a digit be
-    answered by one of two windows, each of which is as likely to leave it to the other.
+    The window nearest to a digit's middle has that digit, those farther than `OFF` pixels
+    from all digits "between". With the CTC loss alone, two windows may each leave a digit to
+    the other.
     """
     is_digit = strings.labels != NO_DIGIT
     middles = strings.boxes[:, :, 0] + strings.boxes[:, :, 2] / 2
     middles = torch.where(is_digit, middles, -1e6)
     places = STRIDE * torch.arange(count)
     away = (places[None, :, None] - middles[:, None]).abs().min(dim=2).values
-    targets = torch.where(away > OFF, BLANK, NOT_SAID)
-    targets[places[None] > strings.widths[:, None]] = NOT_SAID
+    targets = torch.where(away > OFF, BLANK, IGNORE_INDEX)
+    targets[places[None] > strings.widths[:, None]] = IGNORE_INDEX
     nearest = (middles / STRIDE).round().long().clamp(0, count - 1)
     rows = torch.arange(len(targets))[:, None].expand_as(nearest)
     targets[rows[is_digit], nearest[is_digit]] = strings.labels[is_digit]
@@ -116,23 +111,21 @@ def window_targets(strings: Strings, count: int) -> torch.Tensor:
 
 
 def window_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
-    """The cross-entropy of N×T×11 logits with `window_targets`, for each digit."""
+    """The cross-entropy of N×T×11 logits with `window_targets`, per digit."""
     targets = window_targets(strings, answers.shape[1])
     loss = F.cross_entropy(answers.flatten(0, 1), targets.flatten(), reduction="sum")
     return loss / (strings.labels != NO_DIGIT).sum().clamp(min=1)
 
 
 JITTER = 2  # pixels that a window's middle may be off its digit's
-BESIDES = 0.3  # of windows between digits, for each of a digit
+BETWEEN_RATIO = 0.3  # windows between digits for each window of a digit
 
 
 def windows_of(strings: Strings, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Single windows, M×32×32 uint8, and the class of each: what a run over the strips would see.
+    """Single windows of the strips, M×32×32 uint8, and their classes, for pre-training.
 
-    One for each digit, its middle at most `JITTER` pixels off; one for each sign that is
-    no digit, whose class is "between"; and some from anywhere farther than `OFF` pixels
-    from all digits. To learn from whole strips is to go over much paper, and to find out
-    where each digit is said: a network that knows them by their windows begins far ahead.
+    One for each digit, at most `JITTER` pixels off its middle; one for each non-digit
+    ("between"); and some from farther than `OFF` pixels from all digits.
     """
     written = strings.boxes[:, :, 2] > 0
     rows, places = written.nonzero(as_tuple=True)
@@ -140,7 +133,7 @@ def windows_of(strings: Strings, generator: torch.Generator) -> tuple[torch.Tens
     off = torch.randint(-JITTER, JITTER + 1, rows.shape, generator=generator)
     labels = strings.labels[rows, places]
     labels = torch.where(labels == NO_DIGIT, BLANK, labels)
-    count = int(BESIDES * len(rows))
+    count = int(BETWEEN_RATIO * len(rows))
     others = torch.randint(len(strings.widths), (count,), generator=generator)
     somewhere = (torch.rand(count, generator=generator) * strings.widths[others]).long()
     away = torch.where(written, middles, -1000)[others] - somewhere[:, None]

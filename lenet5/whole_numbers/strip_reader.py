@@ -1,9 +1,7 @@
-"""Both ways to read a number together: the space displacement network, and the graph of segments.
+"""Read strips with both methods: the space displacement network and the graph of segments.
 
-The networks over the whole strip know what they see in each window and need no cut; the
-network of single digits sees a segment as MNIST has its digits and reads it better, if
-it was cut right. Where the two agree, that is the number. Where they do not, each number
-that either of them finds likely has a probability by both, and the best product wins.
+Where the two agree, that is the number. Otherwise each number that either finds likely gets
+a score by both, and the best sum wins.
 """
 
 from typing import NamedTuple
@@ -16,20 +14,19 @@ from lenet5.whole_numbers.segmentation import (
     Graph,
     digit_scores,
     graphs_of,
+    path_of,
     pictures_of,
     pieces_at,
     read_graph,
-    way_of,
 )
 from lenet5.whole_numbers.space_displacement import STRIDE, row_of_answers, strip_input
 
-# Rows that a strip is moved down before it is run over: the mean of three runs reads numbers
-# whose digits overlap better than one (python benchmarks/whole_numbers.py --choose).
+# Test-time augmentation: rows that a strip is moved down for each of three runs.
 MOVED = (0, -1, 1)
+# All chosen on held-out training images: python benchmarks/whole_numbers.py --choose
 AGREED = -0.7  # nats: the sum of both readers' scores above which nothing else is tried
-FLOOR = -8.0  # nats: less than that, what single digits look like counts no more
-# Of what single digits look like, beside the networks of numbers; and nats for each digit, since
-# all readers would rather leave one out. Chosen on held-out training images, as all of these.
+FLOOR = -8.0  # nats: the least score of single digits
+# The weight of single digits' scores, and a bonus in nats for each digit.
 WEIGHT, PER_DIGIT = 0.7, 0.5
 CANDIDATES = 5  # of the network's likeliest numbers
 FAINTEST = 1e-30  # the least probability whose logarithm is taken
@@ -68,7 +65,7 @@ class StripReader:
     def shares(self, strips: list[np.ndarray]) -> list[np.ndarray]:
         """The probabilities of the classes in each window of each strip, T×11.
 
-        The mean of what all networks say of the strip, moved up and down.
+        The mean over all networks and over the strip moved up and down.
         """
         found: list[np.ndarray | None] = [None] * len(strips)
         order = sorted(range(len(strips)), key=lambda i: strips[i].shape[1])
@@ -170,17 +167,17 @@ def decide(
 ) -> tuple[Reading, tuple[tuple[str, float], ...]]:
     """The number that both readers together find likeliest, and all tried with their shares.
 
-    The network of single digits has two ways to see a number: by the graph's cuts, and
-    by those where the other networks see its digits. The better one counts.
+    Single digits are scored with the graph's cuts and with those at the other networks'
+    windows; the better score counts.
     """
     tried = []
     for look, scores in zip(looks, all_scores, strict=True):
         digits = look.spelling.digits
         if digits:
             own, boxes = own_scores(digits, scores), None
-            way, score = way_of(graph, digits)
+            path, score = path_of(graph, digits)
             if score > own.sum():
-                own, boxes = graph.scores[way, digits], [graph.edges[i].box for i in way]
+                own, boxes = graph.scores[path, digits], [graph.edges[i].box for i in path]
             score = own.sum()
         else:
             own, boxes, score = np.zeros(0), None, nothing_score(graph)

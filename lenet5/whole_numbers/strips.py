@@ -1,12 +1,11 @@
-"""The numbers in any picture: lines of text found and ordered, each number on a strip of its own.
+"""Find the numbers in a picture: lines of text in reading order, a strip for each number.
 
     numbers_in   a picture to strips, in reading order
     group_lines  boxes of ink to lines, from top to bottom
     split_line   a line to its numbers, from left to right
-    make_strip   a number's ink to 32 pixels' height, as `strings.py` makes them
+    make_strip   a number's ink to 32 pixels' height, as `synthetic_numbers.py` makes them
 
-What is ink is found as for single digits (`ink.py`), but nothing is chosen among it:
-all that is no line, frame or dust is writing.
+All ink but lines, frames and dust is writing (`ink.py`).
 """
 
 import math
@@ -19,9 +18,9 @@ from PIL import Image
 
 from lenet5.imaging.centring import BOX_LEVEL, with_full_strength
 from lenet5.imaging.ink import find_strokes
-from lenet5.imaging.mnist_format import DIGIT_SIDE
+from lenet5.imaging.mnist_format import DIGIT_SIDE, STRIP_HEIGHT
 from lenet5.imaging.opening import to_gray, upright_picture
-from lenet5.imaging.preprocess import DARK_INK, HEIGHT, INVERT, SMALLEST, attempt, find_ink, reduced
+from lenet5.imaging.preprocess import DARK_INK, INVERT, SMALLEST, attempt, find_ink, reduced
 
 PAGE_SIDE = 1024  # larger pictures are reduced to this before numbers are looked for
 DUST = 5  # pixels: what has no more of them is no writing
@@ -219,7 +218,7 @@ def digit_height(labels: np.ndarray, boxes: np.ndarray, number: list[int]) -> fl
 def make_strip(
     amount: np.ndarray, labels: np.ndarray, boxes: np.ndarray, number: list[int], scale: tuple
 ) -> Strip:
-    """The ink of some components at the height of `strings.py`'s digits, in the middle of 32 rows.
+    """A number's components at `synthetic_numbers.py`'s digit height, in the middle of 32 rows.
 
     `scale`: pixels of the picture for one of `amount`, across and down.
     """
@@ -244,17 +243,12 @@ def make_strip(
         Image.fromarray(ink).resize((size[0] + 4, size[1] + 4), Image.Resampling.HAMMING, box=edges)
     )
     small = with_full_strength(small) if small.any() else small
-    strip = np.zeros((HEIGHT + 4, size[0] + 2 * MARGIN), np.uint8)
-    first = (HEIGHT + 4 - small.shape[0]) // 2
+    strip = np.zeros((STRIP_HEIGHT + 4, size[0] + 2 * MARGIN), np.uint8)
+    first = (STRIP_HEIGHT + 4 - small.shape[0]) // 2
     strip[first : first + small.shape[0], MARGIN - 2 : MARGIN - 2 + small.shape[1]] = np.rint(small)
     return Strip(
         strip[2:-2].copy(),
-        [
-            round(left * scale[0]),
-            round(top * scale[1]),
-            round(width * scale[0]),
-            round(height * scale[1]),
-        ],
+        [round(a * b) for a, b in zip((left, top, width, height), scale * 2, strict=True)],
         (left - MARGIN * across) * scale[0],
         (top - first * down) * scale[1],
         (across * scale[0], down * scale[1]),

@@ -1,4 +1,4 @@
-"""Numbers as people write them, made on the fly from pictures of single digits.
+"""Synthetic numbers, made on the fly from pictures of single digits.
 
     >>> from lenet5.data.datasets import load_mnist
     >>> from lenet5.whole_numbers.synthetic_numbers import make_strings
@@ -8,11 +8,8 @@
     (torch.Size([1000, 32]), torch.uint8)
 
 A number is a row of digits on one base line in a strip that is 32 pixels high, the
-height of the network's input. The digits keep MNIST's height of about 20 pixels;
-how far they are apart, or overlap, is measured between the boxes of their ink. The
-boxes stay with the number, so that a reader's answer can be compared place by place.
-Whoever trains on training images' digits and tests on test images' never sees a
-writer twice, as far as MNIST's own parts go.
+network's input. Digits keep MNIST's height of about 20 pixels; spacing is measured between
+the boxes of their ink, which stay with the number as ground truth.
 """
 
 import math
@@ -22,9 +19,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lenet5.data.augmentation import AUGMENTATIONS, Augmentation, random_maps, random_pens, redraw, warp
+from lenet5.data.augmentation import (
+    AUGMENTATIONS,
+    Augmentation,
+    random_strokes,
+    random_warps,
+    vary_strokes,
+    warp,
+)
 from lenet5.imaging.centring import BOX_LEVEL, ROUNDING
-from lenet5.imaging.preprocess import HEIGHT
+from lenet5.imaging.mnist_format import STRIP_HEIGHT
 
 MOST_DIGITS = 10
 CLOSEST, FARTHEST = -4, 20  # pixels between the ink of neighbours; below 0 they overlap
@@ -46,9 +50,9 @@ class Style(NamedTuple):
 
 
 PLAIN = Style()
-PENS = AUGMENTATIONS["elastic-mild"]._replace(stroke=0.3)
+DISTORTION = AUGMENTATIONS["elastic-mild"]._replace(stroke=0.3)
 # What is learned differs more than what is read, as with single digits.
-TRAINING = Style(size=0.2, slant=0.3, base_line=1.5, distortion=PENS)
+TRAINING = Style(size=0.2, slant=0.3, base_line=1.5, distortion=DISTORTION)
 
 
 class Strings(NamedTuple):
@@ -86,12 +90,10 @@ def make_strings(
 ) -> Strings:
     """`count` numbers of N×28×28 uint8 images of digits and their N labels.
 
-    `lengths` are the shortest and the longest number; `spacing`, in pixels from -4 to
-    20, is drawn for each number if it is None. Of two digits that overlap, half of the
-    narrower one stays free, so that a slim 1 does not vanish. With `strange`, N×28×28
-    uint8 pictures of what is no digit, every twelfth number is made of these alone,
-    and every 25th has some between its digits: all of those without a label. The same
-    arguments give the same numbers.
+    `lengths`: the fewest and the most digits. `spacing`: pixels between digits, random from
+    -4 to 20 if None; half of the narrower of two digits stays free. `strange`: N×28×28 uint8
+    non-digits, without labels; every twelfth number consists of them and every 25th has some.
+    The same arguments give the same numbers.
     """
     rng = np.random.default_rng(seed)
     sizes = rng.integers(lengths[0], lengths[1] + 1, count)
@@ -111,14 +113,14 @@ def make_strings(
     lefts = ends - boxes[:, 2]
     last = np.cumsum(sizes) - 1
     widths = ends[last] + rng.integers(*MARGIN, count)
-    pictures = np.zeros((count, HEIGHT + 48, 4 * math.ceil(widths.max() / 4) + 80), np.uint8)
+    pictures = np.zeros((count, STRIP_HEIGHT + 48, 4 * math.ceil(widths.max() / 4) + 80), np.uint8)
     side = drawn.shape[1]
     # Where the picture of a digit begins in that of its number, which has room on all sides.
     xs, ys = lefts - boxes[:, 0] + 40, tops - boxes[:, 1] + 18
     for digit, n, x, y in zip(drawn, of_string, xs, ys, strict=True):
         part = pictures[n, y : y + side, x : x + side]
         np.maximum(part, digit, out=part)
-    pictures = np.ascontiguousarray(pictures[:, 18 : 18 + HEIGHT, 40:-40])
+    pictures = np.ascontiguousarray(pictures[:, 18 : 18 + STRIP_HEIGHT, 40:-40])
     add_noise(pictures, widths, style.noise, rng)
     places = np.arange(total) - np.repeat(last + 1 - sizes, sizes)  # of each digit in its number
     all_labels = torch.full((count, MOST_DIGITS), NO_DIGIT)
@@ -143,14 +145,14 @@ def written(glyphs, of_string: np.ndarray, count: int, style: Style, rng) -> np.
     whole[:, 0, 0] = whole[:, 1, 1] = 1 / size
     whole[:, 0, 1] = torch.from_numpy(rng.uniform(-style.slant, style.slant, count)).float() / size
     whole = whole[of_string]
-    maps = torch.cat([whole, torch.zeros(len(glyphs), 2, 1)], dim=2)
+    warps = torch.cat([whole, torch.zeros(len(glyphs), 2, 1)], dim=2)
     if style.distortion is not None:
-        pens = random_pens(len(glyphs), style.distortion, generator)
-        if pens is not None:
-            pictures = redraw(pictures, pens)
-        own = random_maps(len(glyphs), style.distortion._replace(shift=0.0), 28 + 2 * ROOM, generator)
-        maps = torch.cat([own[:, :, :2] @ whole, own[:, :, 2:]], dim=2)
-    return warp(pictures, maps).squeeze(1).round().clamp(0, 255).byte().numpy()
+        strokes = random_strokes(len(glyphs), style.distortion, generator)
+        if strokes is not None:
+            pictures = vary_strokes(pictures, strokes)
+        own = random_warps(len(glyphs), style.distortion._replace(shift=0.0), 28 + 2 * ROOM, generator)
+        warps = torch.cat([own[:, :, :2] @ whole, own[:, :, 2:]], dim=2)
+    return warp(pictures, warps).squeeze(1).round().clamp(0, 255).byte().numpy()
 
 
 def ink_boxes(pictures: np.ndarray) -> np.ndarray:
@@ -173,7 +175,7 @@ def place(boxes: np.ndarray, sizes: np.ndarray, gaps: np.ndarray, style: Style, 
     """Where the ink of each digit ends to the right, and its top, in the strip of its number."""
     ends, tops, start = np.empty(len(boxes), int), np.empty(len(boxes), int), 0
     slopes = rng.uniform(-style.slope, style.slope, len(sizes))
-    middles = HEIGHT / 2 + rng.uniform(-style.middle, style.middle, len(sizes))
+    middles = STRIP_HEIGHT / 2 + rng.uniform(-style.middle, style.middle, len(sizes))
     off = rng.uniform(-style.base_line, style.base_line, len(boxes))
     for size, gap, slope, middle in zip(sizes, gaps, slopes, middles, strict=True):
         own = slice(start, start + size)

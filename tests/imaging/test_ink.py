@@ -10,12 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from generate_test_digits import default_face
 from lenet5.imaging.ink import (
-    absorbed,
-    darkness,
-    even_light,
     find_strokes,
     of_the_digit,
-    threshold,
     without_frame,
     without_lines,
 )
@@ -67,46 +63,6 @@ def test_polarity_under_a_shadow(digit, thickness):
     assert not find_strokes((255 - gray).astype(np.uint8)).dark
 
 
-def test_polarity_is_judged_by_what_is_narrow():
-    # More than half of the sheet is in the shadow, and one side of it is black.
-    gray = write(page(), "1") * shadow(strength=0.7)
-    assert darkness(gray) > 0
-    assert darkness(255 - gray) < 0
-
-
-def test_even_light_is_found_under_the_ink():
-    light = 200 * slanted_light()
-    found = even_light(write(light.copy(), "8", ink=10, thickness=8))
-    assert np.abs(found / light - 1).max() < 0.2
-    assert np.abs(found / light - 1).mean() < 0.02
-
-
-def test_absorbed_against_a_direct_computation():
-    rng = np.random.default_rng(0)
-    gray = rng.uniform(100, 200, (12, 13)).astype(np.float32)
-    gray[4:7, 5:9] = 30
-    padded = np.pad(gray, 4, mode="symmetric")
-    largest = np.array([[padded[y : y + 5, x : x + 5].max() for x in range(17)] for y in range(16)])
-    closed = np.array([[largest[y : y + 5, x : x + 5].min() for x in range(13)] for y in range(12)])
-    raw = 255 * (1 - gray / closed)
-    found, _ = absorbed(gray, 5)
-    # But for the level of bare paper, of which a sample of the pixels tells.
-    np.testing.assert_allclose(found - found[0, 0], raw - raw[0, 0], atol=0.01)
-
-
-def test_the_edge_of_a_shadow_is_not_ink():
-    amount, _ = absorbed(page() * shadow(), 25)
-    # At the border the picture goes on mirrored, and the shadow has a corner there.
-    assert amount[25:-25, 25:-25].max() < 2
-
-
-def test_the_threshold_lies_halfway_up_the_edge():
-    gray = cv2.GaussianBlur(write(page(), "0"), (0, 0), 2)
-    middle = amount_of(page(paper=(INK + PAPER) / 2))[0, 0]
-    assert 0.6 * middle < threshold(amount_of(gray), 8.0) < middle
-    assert threshold(amount_of(page()), 8.0) == 8.0
-
-
 @pytest.mark.parametrize("digit", "0123456789")
 def test_a_digit_is_neither_frame_nor_line(digit):
     amount = amount_of(write(page(), digit))
@@ -123,14 +79,6 @@ def test_a_frame_is_taken_away(inset, width):
     framed = digit.copy()
     cv2.rectangle(framed, (inset, inset), (199 - inset, 159 - inset), 210.0, width)
     np.testing.assert_array_equal(without_frame(framed, 8.0) > 100, digit > 100)
-
-
-@pytest.mark.parametrize("side", range(4))
-def test_the_table_beside_the_sheet_is_taken_away(side):
-    digit = amount_of(write(page(), "5"))
-    edged = digit.copy()
-    edged[[np.s_[:9], np.s_[-9:], np.s_[:, :9], np.s_[:, -9:]][side]] = 230.0
-    np.testing.assert_array_equal(without_frame(edged, 8.0) > 100, digit > 100)
 
 
 @pytest.mark.parametrize("slope", [-0.12, 0.0, 0.05])
@@ -267,19 +215,6 @@ def test_a_digit_in_a_long_strip(size, pretrained):
     assert net(to_input(digit, metadata["mean"], metadata["std"])).argmax() == 5
 
 
-def test_what_runs_along_the_rim_is_the_digit_only_if_there_is_nothing_else():
-    bar, small = np.zeros((200, 200), np.float32), np.zeros((200, 200), np.float32)
-    bar[180:184, 20:180] = 255
-    small[80:110, 95:99] = small[95:99, 80:110] = 200
-    mask, _ = of_the_digit(bar, 8, rim=True)
-    assert (mask > 0).sum() == (bar > 0).sum()
-    mask, _ = of_the_digit(bar + small, 8, rim=True)
-    np.testing.assert_array_equal(mask > 0, small > 0)
-    # In the middle of the sheet the bar is as good as any stroke.
-    mask, _ = of_the_digit(np.roll(bar, -60, axis=0) + small, 8, rim=True)
-    assert (mask[115:130] > 0).any()
-
-
 @pytest.mark.parametrize("side", [64, 128, 300])
 def test_strokes_along_the_rim_of_plain_paper_are_the_digits(side, pretrained):
     """A 1 beside the rim with a speck of dust, and a 7 and a 2 with a stroke apart along the rim."""
@@ -296,14 +231,3 @@ def test_strokes_along_the_rim_of_plain_paper_are_the_digits(side, pretrained):
             ImageDraw.Draw(sheet).line(line, fill=0, width=side // 5, joint="curve")
         image = torch.from_numpy(mnist_like(sheet.reduce(4))[None])
         assert net(to_input(image, metadata["mean"], metadata["std"])).argmax() == digit
-
-
-def test_what_is_softer_than_the_digit_is_none_of_it():
-    sheet = np.zeros((200, 200), np.float32)
-    sheet[60:140, 95:103] = 200
-    soft = np.zeros_like(sheet)
-    soft[60:140, 120:160] = 160
-    sheet += cv2.GaussianBlur(soft, (0, 0), 6)
-    mask, _ = of_the_digit(sheet, 8)
-    assert mask[100, 98]
-    assert not mask[:, 125:].any()

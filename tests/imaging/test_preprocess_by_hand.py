@@ -8,9 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lenet5.imaging import opening, preprocess
+from lenet5.imaging import opening
 from lenet5.imaging.centring import bounding_box, centre_digit, put_in_middle
-from lenet5.imaging.ink import Strokes
 from lenet5.imaging.inputs import to_pixels
 from lenet5.imaging.opening import (
     PictureError,
@@ -26,10 +25,6 @@ from lenet5.imaging.opening import (
 )
 from lenet5.imaging.preprocess import (
     find_ink,
-    from_near,
-    has_two_levels,
-    ink_in,
-    paper_beside_ink,
     reduced,
     steps,
 )
@@ -45,24 +40,6 @@ def picture(values, mode=None) -> Image.Image:
 
 
 # ---------------------------------------------------------------- files
-
-
-def test_what_is_wrong_with_a_file_is_said_in_these_words(tmp_path):
-    (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("hello")
-    Image.new("L", (9, 9)).save(tmp_path / "digit.eps")
-    for path, words in [
-        (tmp_path, "it is a folder, and no picture was found in it"),
-        ("/dev/null", "it is not a regular file"),
-        (tmp_path / "empty.png", "the file is empty"),
-        (tmp_path / "text.png", "it is not a picture that Pillow can read"),
-        (
-            tmp_path / "digit.eps",
-            "it may be a program in PostScript, which is not run here: save it as PNG",
-        ),
-    ]:
-        with pytest.raises(PictureError, match=f"^{re.escape(words)}$"):
-            open_picture(path)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "MPO"])
@@ -246,52 +223,6 @@ def test_a_picture_in_which_nothing_can_be_seen_is_black():
 # ---------------------------------------------------------------- the ink of a small picture
 
 
-@pytest.mark.parametrize("side", [20, 28, 55, 56, 58, 84])
-def test_the_paper_is_the_median_of_a_border_a_28th_wide(side):
-    rng = np.random.default_rng(side)
-    levels = np.full((side, side + 3), 109, np.uint8)
-    for ring in range(4):  # each brighter than the one around it
-        levels[ring : side - ring, ring : side + 3 - ring] = 100 + 2 * ring
-        levels[ring, :] = rng.integers(90, 112, side + 3)
-    levels[side // 2, side // 2] = 250
-    width, border = max(1, side // 28), []
-    for (row, column), level in np.ndenumerate(levels):
-        sides = [row < width, row >= side - width, column < width, column >= side + 3 - width]
-        border += [level] * sum(sides)  # corners are of two sides
-    assert find_ink(levels).paper == np.median(border)
-
-
-def on_noisy_paper(one, two) -> np.ndarray:
-    """Paper whose columns have two levels by turns."""
-    levels = np.full((30, 30), one, np.uint8)
-    levels[:, ::2] = two
-    return levels
-
-
-def test_what_is_within_three_deviations_of_the_border_is_no_ink():
-    """Levels of 98 and 102 are 2 from their median: 2.965 deviations of normal noise, three are 8.9."""
-    levels = on_noisy_paper(98, 102)
-    levels[5:12, 5:12], levels[5:12, 15:22], levels[15:22, 5:12] = 109, 108, 200
-    amount = find_ink(levels).amount
-    assert (amount[8, 8], amount[8, 18], amount[18, 8]) == (9, 0, 100)
-    assert not amount[25:, :].any()
-
-
-@pytest.mark.parametrize(("levels", "left"), [((100, 101), 0), ((100, 100), 100)])
-def test_grains_are_taken_from_noisy_paper_alone(levels, left):
-    sheet = on_noisy_paper(*levels)
-    sheet[15, 15] = 200
-    assert find_ink(sheet).amount[15, 15] == left
-
-
-@pytest.mark.parametrize(("height", "stays"), [(4, True), (5, False)])
-def test_a_picture_that_is_all_border_keeps_its_grains(height, stays):
-    sheet = np.full((height, 30), 100, np.uint8)
-    sheet[:, 15:] = 101  # half of the border
-    sheet[2, 8] = 200
-    assert bool(find_ink(sheet).amount.any()) == stays
-
-
 @pytest.mark.parametrize(("side", "paper"), [(12, 0), (19, 0), (20, 255)])
 def test_ink_along_the_border_of_a_tiny_picture_is_not_its_paper(side, paper):
     """The corners are of paper; from 20 pixels on a digit is not drawn so that it fills the border."""
@@ -327,61 +258,6 @@ def test_less_than_eight_levels_are_no_ink(contrast, found):
 
 
 # ---------------------------------------------------------------- two levels, and ink at the border
-
-
-def test_two_levels_are_told_from_grain():
-    rng = np.random.default_rng(0)
-    assert has_two_levels(gray([0] * 50 + [100] * 50))
-    assert has_two_levels(gray([0] * 5 + [100] * 85))
-    assert has_two_levels(np.arange(256, dtype=np.uint8).repeat(4))  # all levels alike: 0.75
-    assert not has_two_levels(rng.normal(128, 5, 10_000).round())  # 0.64
-    assert not has_two_levels(rng.normal(128, 30, 10_000).round())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of the mean of nothing
-        assert not has_two_levels(np.full((9, 9), 77, np.uint8))
-
-
-def test_two_levels_are_looked_for_without_the_outer_twentieths():
-    """Of 1,000 pixels 55 are dark: they are still a group; 45 would be dust."""
-    assert has_two_levels(gray([0] * 55 + [100] * 945))
-    assert not has_two_levels(gray([0] * 45 + [100] * 955))
-
-
-EVERY_LEVEL = np.arange(101, dtype=np.uint8)  # a twentieth of it is 5, the middle 50
-
-
-def sheet_with_corners(left, right) -> np.ndarray:
-    """A row of all levels from 0 to 100 with these two at its ends, which are its corners."""
-    inner = [level for level in EVERY_LEVEL if level not in (left, right)]
-    return gray([left, *inner, right])
-
-
-def test_paper_beside_ink_is_where_the_corners_are():
-    bright, dark = np.arange(100, 201), np.arange(41)
-    border = np.concatenate([bright, dark]).astype(np.uint8)
-    # Of 100 ... 200 three quarters are below 175; above it half are within 12.5.
-    assert paper_beside_ink(sheet_with_corners(70, 80), border, "auto") == (175, 12.5 / 0.48)
-    assert paper_beside_ink(sheet_with_corners(50, 51), border, "auto") == (175, 12.5 / 0.48)
-    # Of 0 ... 40 a quarter is below 10; below it half are within 5.
-    assert paper_beside_ink(sheet_with_corners(40, 42), border, "auto") == (10, 5 / 0.48)
-    assert paper_beside_ink(sheet_with_corners(49, 51), border, "auto") == (10, 5 / 0.48)
-
-
-def test_a_level_in_the_middle_is_none_of_the_bright():
-    border = gray([50, 50, 60, 60])[0]
-    assert paper_beside_ink(sheet_with_corners(70, 80), border, "auto") == (60, 0)
-    assert paper_beside_ink(sheet_with_corners(20, 30), border, "auto") == (50, 0)
-
-
-def test_paper_beside_ink_is_where_invert_says():
-    border = gray([10, 10, 90, 90])[0]
-    assert paper_beside_ink(sheet_with_corners(20, 30), border, "yes") == (90, 0)  # the ink is dark
-    assert paper_beside_ink(sheet_with_corners(70, 80), border, "no") == (10, 0)
-
-
-def test_paper_that_is_not_at_the_border_is_that_end_of_the_levels():
-    assert paper_beside_ink(sheet_with_corners(70, 80), gray([20, 20])[0], "auto") == (95, 0)
-    assert paper_beside_ink(sheet_with_corners(20, 30), gray([80, 80])[0], "auto") == (5, 0)
 
 
 # ---------------------------------------------------------------- 28×28
@@ -457,124 +333,9 @@ def test_a_picture_without_pixels():
         steps(Image.new("L", (0, 5)))
 
 
-@pytest.fixture
-def strokes(monkeypatch):
-    """What `find_strokes` is asked for, which finds nothing and a bit of dust."""
-    asked = []
-
-    def find(picture, dark, within):
-        asked.append((picture.shape, dark, within))
-        nothing = np.zeros(picture.shape[:2], np.float32)
-        return Strokes(everything=nothing + 1, amount=nothing, dark=False, sharpness=0.0)
-
-    monkeypatch.setattr("lenet5.imaging.ink.find_strokes", find)
-    return asked
-
-
-@pytest.mark.parametrize("shape", [(48, 48), (48, 60, 3), (60, 48)])
-def test_there_is_room_for_lines_and_shadows_from_48_pixels_on(strokes, shape):
-    within = np.ones(shape[:2], np.uint8)
-    everything, amount, dark = ink_in(np.full(shape, 99, np.uint8), True, within)
-    ((seen, was_dark, where),) = strokes
-    assert (seen, was_dark) == (shape, True)
-    assert where is within
-    assert (everything.min(), amount.max(), dark) == (1, 0, False)  # those of find_strokes
-
-
-@pytest.mark.parametrize("shape", [(47, 60), (60, 47, 3)])
-def test_there_is_none_below(strokes, shape):
-    ink_in(np.full(shape, 99, np.uint8), None)
-    assert strokes == []
-
-
-@pytest.mark.parametrize(("contrast", "is_digit"), [(100, False), (101, True)])
-def test_where_no_strokes_are_found_strong_ink_may_fill_the_picture(strokes, contrast, is_digit):
-    levels = np.full((50, 50), 120, np.uint8)
-    levels[10:40, 20:30] += contrast
-    everything, amount, _ = ink_in(levels, None)
-    assert bool(amount.any()) == is_digit
-    assert everything.max() == (contrast if is_digit else 1)
-
-
-@pytest.mark.parametrize(("dark", "strongest"), [(None, 120), (True, 50), (False, 120)])
-def test_the_ink_of_a_small_picture_is_on_the_side_that_is_asked_for(dark, strongest):
-    levels = np.full((30, 30), 100, np.uint8)
-    levels[5:9, 5:9], levels[20:24, 20:24] = 220, 50
-    everything, amount, was_dark = ink_in(levels, dark)
-    assert everything.max() == amount.max() == strongest
-    assert was_dark is (dark is True)
-
-
 def test_a_picture_is_reduced_to_256_pixels_a_side():
     for size, smaller in [((256, 256), (256, 256)), ((257, 99), (129, 50)), ((512, 30), (256, 15))]:
         assert reduced(Image.new("L", size)).size == smaller
-
-
-@pytest.mark.parametrize("dark", [True, False])
-def test_the_side_of_the_ink_is_the_same_from_near(monkeypatch, dark):
-    asked = []
-
-    def look(image, amount, dark):
-        asked.append(dark)
-        return amount
-
-    monkeypatch.setattr(preprocess, "from_near", look)
-    levels = np.full((30, 30), 200 if dark else 20, np.uint8)
-    levels[10:20, 12:16] = 110
-    steps(levels)
-    assert asked == [dark]
-
-
-@pytest.fixture
-def near(monkeypatch):
-    """What `from_near` looks at."""
-    asked = []
-
-    def look(picture, dark, within=None):
-        asked.append((picture, dark, within))
-        return None, "seen from near", dark
-
-    monkeypatch.setattr(preprocess, "ink_in", look)
-    return asked
-
-
-def test_a_small_digit_is_looked_at_again_with_what_is_beside_it(near):
-    rng = np.random.default_rng(0)
-    sheet = rng.integers(0, 255, (512, 512, 3)).astype(np.uint8)
-    amount = np.zeros((256, 256), np.float32)
-    amount[120:140, 100:110] = 0.5  # faint
-    assert from_near(Image.fromarray(sheet), amount, True) == "seen from near"
-    ((seen, dark, within),) = near
-    # Half of the longer side and 2 pixels more on each side, at twice the resolution.
-    assert np.array_equal(seen, sheet[2 * 108 : 2 * 152, 2 * 88 : 2 * 122])
-    assert dark is True
-    expected = np.zeros((88, 68), np.uint8)
-    expected[2 * 10 : 2 * 34, 2 * 10 : 2 * 24] = 1  # two pixels around the digit
-    assert np.array_equal(within, expected)
-
-
-@pytest.mark.parametrize(("top", "left"), [(0, 0), (0, 236), (236, 0), (236, 236)])
-def test_what_is_looked_at_ends_with_the_picture(near, top, left):
-    sheet = np.arange(511 * 511, dtype=np.uint32).reshape(511, 511).astype(np.uint8)  # 256 when reduced
-    amount = np.zeros((256, 256), np.float32)
-    amount[top : top + 20, left : left + 20] = 200
-    from_near(Image.fromarray(sheet), amount, False)
-    ((seen, _, within),) = near
-    rows = slice(0, 2 * 32) if top == 0 else slice(2 * 224, 511)
-    columns = slice(0, 2 * 32) if left == 0 else slice(2 * 224, 511)
-    assert np.array_equal(seen, sheet[rows, columns])
-    assert within.shape == seen.shape
-
-
-def test_what_fills_a_picture_or_was_not_reduced_is_not_looked_at_again(near):
-    amount = np.zeros((256, 256), np.float32)
-    assert from_near(Image.new("L", (512, 512)), amount, True) is amount  # there is no ink
-    amount[50:150, 50:140] = 200  # with half of it on each side 204 pixels
-    assert from_near(Image.new("L", (512, 512)), amount, True) is amount
-    amount[:] = 0
-    amount[50:60, 50:60] = 200
-    assert from_near(Image.new("L", (256, 256)), amount, True) is amount
-    assert near == []
 
 
 def test_inputs_back_to_pixels_stay_between_black_and_white():

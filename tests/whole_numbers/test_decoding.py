@@ -1,4 +1,4 @@
-"""Decoders beside all rows of answers, tried one by one."""
+"""Decoders adjacent all rows of answers, tried one by one."""
 
 import itertools
 
@@ -24,34 +24,34 @@ def spell(row) -> tuple[int, ...]:
     return tuple(c for c, before in zip(row, (BLANK, *row), strict=False) if c not in (before, BLANK))
 
 
-def by_hand(shares: np.ndarray, beside: float) -> dict[tuple, float]:
+def by_hand(shares: np.ndarray, adjacent: float) -> dict[tuple, float]:
     """The probability of each number: the sum over all rows that spell it."""
     found: dict[tuple, float] = {}
     for row in itertools.product((1, 2, 7, BLANK), repeat=WINDOWS):
         share = float(np.prod(shares[range(WINDOWS), row]))
         for a, b in itertools.pairwise(row):
             if BLANK not in (a, b) and a != b:
-                share *= beside
+                share *= adjacent
         found[spell(row)] = found.get(spell(row), 0.0) + share
     return found
 
 
-@pytest.mark.parametrize("beside", [1.0, 0.1])
+@pytest.mark.parametrize("adjacent", [1.0, 0.1])
 @pytest.mark.parametrize("seed", range(8))
-def test_search_finds_the_likeliest_number_and_its_probability(seed, beside):
+def test_search_finds_the_likeliest_number_and_its_probability(seed, adjacent):
     shares = random_shares(seed)
-    truth = by_hand(shares, beside)
-    digits, probability = search(shares, beam=1000, beside=beside)[0]
+    truth = by_hand(shares, adjacent)
+    digits, probability = search(shares, beam=1000, adjacent=adjacent)[0]
     # What is fainter than a thousandth is not tried.
     assert probability == pytest.approx(truth[tuple(digits)], abs=5e-3)
     assert probability >= max(truth.values()) - 5e-3
 
 
-@pytest.mark.parametrize("beside", [1.0, 0.1])
-def test_probability_of_a_number_is_the_sum_over_its_rows(beside):
+@pytest.mark.parametrize("adjacent", [1.0, 0.1])
+def test_probability_of_a_number_is_the_sum_over_its_rows(adjacent):
     shares = random_shares(20)
-    for digits, probability in by_hand(shares, beside).items():
-        assert probability_of(shares, list(digits), beside) == pytest.approx(probability, abs=1e-12)
+    for digits, probability in by_hand(shares, adjacent).items():
+        assert probability_of(shares, list(digits), adjacent) == pytest.approx(probability, abs=1e-12)
     assert probability_of(shares, [1, 2, 1, 2, 1]) == 0  # more digits than windows
 
 
@@ -112,13 +112,13 @@ def test_two_digits_in_neighbouring_windows_are_unlikely():
     shares[2, [3, 8, BLANK]] = 0.6, 0.3, 0.1
     shares[3, [3, 8, BLANK]] = 0.3, 0.6, 0.1
     shares /= shares.sum(axis=1, keepdims=True)
-    assert search(shares, beside=1.0)[0][0] == [3, 8]
-    assert len(search(shares, beside=0.1)[0][0]) == 1
+    assert search(shares, adjacent=1.0)[0][0] == [3, 8]
+    assert len(search(shares, adjacent=0.1)[0][0]) == 1
 
 
 def test_confidence_of_a_digit_is_not_its_neighbours():
     shares = row_of("_1_1_", 0.9).softmax(dim=2)[0].double().numpy()
     found = spelled_at(shares, [1, 1], 0.5)
-    # Each counts one window of "between" beside its own, which says 1 with 0.01.
+    # Each counts one window of "between" adjacent its own, which says 1 with 0.01.
     assert found.confidences == pytest.approx([1 - 0.1 * 0.99**1, 1 - 0.1 * 0.99], abs=0.011)
     assert found.confidence == 0.5

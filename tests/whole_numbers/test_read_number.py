@@ -91,12 +91,6 @@ def test_paths_images_and_arrays_are_read_alike(reader, pictures):
     assert reader.predict(pictures / "blank.png") is None
 
 
-def test_bright_ink_is_read_and_invert_says_which_it_is(pictures):
-    negative = Image.eval(draw(((40, 30, "1984"),), (260, 120)), lambda level: 255 - level)
-    for invert in ("auto", "no"):
-        assert NumberReader(device="cpu", invert=invert).predict(negative) == "1984"
-
-
 def test_the_reader_does_not_depend_on_the_batch(reader, mnist):
     made = make_strings(mnist.train_images[:500], mnist.train_labels[:500], 12, 0, style=PLAIN)
     strips = made.strips()
@@ -172,13 +166,6 @@ def test_an_output_file_of_digits_is_not_continued_with_numbers(pictures, capsys
     status, _, err = run(capsys, pictures, "--output", "out")
     assert status == 2
     assert_one_error_line(err, "out", "holds no json results")
-
-
-def test_paths_from_a_file_in_batches_of_one(pictures, capsys):
-    (pictures.parent / "list").write_text(f"{pictures}/page.png\n{pictures}/number_1984.png\n")
-    status, out, _ = run(capsys, "--files-from", "list", "--batch-size", 1, "--format", "json")
-    assert status == 0
-    assert [row["prediction"] for row in objects(out)] == ["2718 36 90210", "1984"]
 
 
 def test_reject_takes_back_what_is_unsure(pictures, tmp_path, capsys):
@@ -278,13 +265,6 @@ def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
     status, out, err = run(capsys, ROOT / "test_digits", *flags)
     assert (status, out) == (2, "")
     assert_one_error_line(err, *words)
-
-
-def test_a_device_that_is_not_there(workdir, capsys):
-    if torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
-    assert read_number.main([str(ROOT / "test_digits"), "--device", "cuda"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "cuda")
 
 
 def test_the_label_is_in_the_name():

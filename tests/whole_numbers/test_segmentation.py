@@ -10,17 +10,17 @@ from lenet5.reading.classifier import ImageClassifier
 from lenet5.whole_numbers.segmentation import (
     Edge,
     Graph,
-    best_way,
     cut_columns,
     digit_scores,
     graphs_of,
+    path_of,
     pictures_of,
     pieces,
     pieces_at,
     read_graph,
-    way_of,
 )
 from lenet5.whole_numbers.synthetic_numbers import PLAIN, make_strings
+from lenet5.whole_numbers.viterbi import viterbi
 from tests.conftest import PRETRAINED
 
 CLEAN = PLAIN._replace(noise=0.0)
@@ -76,23 +76,17 @@ def all_ways(count, edges):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_best_way_is_the_best_of_all_ways(seed):
+def test_viterbi_finds_the_best_of_all_paths(seed):
     rng = np.random.default_rng(seed)
     edges = [(a, b) for a in range(4) for b in range(a + 1, 5) if rng.random() < 0.8 or b == a + 1]
-    rng.shuffle(edges)
-    edges = [tuple(edge) for edge in edges]
     scores = rng.normal(size=len(edges))
     best = max(all_ways(4, edges), key=lambda way: scores[way].sum())
-    assert best_way(4, edges, scores) == best
-
-
-def test_no_way_is_an_error():
-    with pytest.raises(ValueError, match="no way"):
-        best_way(2, [(0, 1)], [0.0])
+    assert viterbi(4, edges, scores) == (best, pytest.approx(scores[best].sum()))
+    assert viterbi(2, [(0, 1)], [0.0]) == ([], -np.inf)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_way_of_a_number_is_the_best_of_those_that_spell_it(seed):
+def test_path_of_a_number_is_the_best_of_those_that_spell_it(seed):
     rng = np.random.default_rng(seed)
     ends = [(a, b) for a in range(4) for b in range(a + 1, 5)]
     picture = np.zeros((28, 28), np.uint8)
@@ -101,11 +95,11 @@ def test_way_of_a_number_is_the_best_of_those_that_spell_it(seed):
     for digits in ([3], [3, 1], [0, 5, 5], [1, 2, 3, 4]):
         ways = [way for way in all_ways(4, ends) if len(way) == len(digits)]
         wanted = max(ways, key=lambda way: scores[way, digits].sum())
-        way, score = way_of(graph, digits)
+        way, score = path_of(graph, digits)
         assert way == wanted
         assert score == pytest.approx(scores[wanted, digits].sum())
-    assert way_of(graph, [1] * 5) == ([], -np.inf)
-    assert read_graph(graph)[2] >= max(way_of(graph, [d])[1] for d in range(10))
+    assert path_of(graph, [1] * 5) == ([], -np.inf)
+    assert read_graph(graph)[2] >= max(path_of(graph, [d])[1] for d in range(10))
 
 
 def test_separated_digits_are_read(apart, classify):

@@ -11,8 +11,8 @@ from lenet5.imaging.inputs import to_input
 from lenet5.whole_numbers.space_displacement import (
     BLANK,
     CLASSES,
+    IGNORE_INDEX,
     JITTER,
-    NOT_SAID,
     OFF,
     STRIDE,
     WINDOW,
@@ -108,16 +108,16 @@ def test_windows_near_a_digit_say_it_and_those_far_from_all_say_nothing():
     middles = range(0, 52, STRIDE)
     assert [m for m, target in zip(middles, targets, strict=True) if target == 4] == [8]
     assert [m for m, target in zip(middles, targets, strict=True) if target == 7] == [34]
-    free = [m for m, target in zip(middles, targets, strict=True) if target == NOT_SAID]
+    free = [m for m, target in zip(middles, targets, strict=True) if target == IGNORE_INDEX]
     assert free == [4, 6, 10, 12, 30, 32, 36, 38, 50]  # the last one is after the number's end
-    assert set(targets) == {4, 7, NOT_SAID, BLANK}
+    assert set(targets) == {4, 7, IGNORE_INDEX, BLANK}
 
 
 def test_window_loss_counts_what_is_asked_for():
     number = one_number("47", 48)
     answers = torch.randn(1, 26, 11)
     targets = window_targets(number, 26)[0]
-    asked = targets != NOT_SAID
+    asked = targets != IGNORE_INDEX
     by_hand = F.cross_entropy(answers[0, asked], targets[asked], reduction="sum") / 2  # two digits
     assert window_loss(answers, number).item() == pytest.approx(by_hand.item(), rel=1e-5)
 

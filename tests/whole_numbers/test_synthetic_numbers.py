@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lenet5.imaging.centring import bounding_box
-from lenet5.imaging.preprocess import HEIGHT
+from lenet5.imaging.mnist_format import STRIP_HEIGHT
 from lenet5.whole_numbers.synthetic_numbers import (
     CLOSEST,
     FARTHEST,
@@ -34,7 +34,7 @@ def boxes_of(strings, n):
 
 def test_shapes_and_lengths(digits):
     strings = make_strings(*digits, 100, seed=0)
-    assert strings.pictures.shape[:2] == (100, HEIGHT)
+    assert strings.pictures.shape[:2] == (100, STRIP_HEIGHT)
     assert strings.pictures.dtype == torch.uint8
     assert strings.labels.shape == (100, MOST_DIGITS)
     assert strings.boxes.shape == (100, MOST_DIGITS, 4)
@@ -103,7 +103,7 @@ def test_slant_moves_the_upper_rows(digits):
     plain, slanted = (
         make_strings(ones, labels, 200, 5, lengths=(1, 1), style=style) for style in (UPRIGHT, leaning)
     )
-    rows = torch.arange(HEIGHT).float()
+    rows = torch.arange(STRIP_HEIGHT).float()
 
     def leans(strings):
         """By how many pixels the ink moves from row to row, for each number."""
