@@ -1,0 +1,29 @@
+"""The fast forward against the textbook forward of model.py."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lenet5.networks import fast_forward
+
+SHAPES = {"lenet5": (32, 32), "lenet5-padded": (32, 32), "lenet5-conv": (36, 48)}
+
+
+@pytest.mark.parametrize("network", fast_forward.FORWARDS, ids=lambda network: network.arch)
+@pytest.mark.parametrize("is_bfloat16", [False, True])
+def test_scores_and_gradients_are_those_of_the_textbook_forward(network, is_bfloat16):
+    torch.manual_seed(0)
+    net, inputs = network(), torch.randn(16, 1, *SHAPES[network.arch])
+    results = []
+    for forward in (net, lambda x: fast_forward.forward(net, x)):
+        net.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
+            scores = forward(inputs)
+            targets = torch.arange(scores[:, 0].numel()).view_as(scores[:, 0]) % 10
+            F.cross_entropy(scores.float(), targets).backward()
+        results.append((scores.detach().float(), [p.grad.clone() for p in net.parameters()]))
+    (expected, expected_gradients), (scores, gradients) = results
+    close = {"rtol": 0.05, "atol": 0.05} if is_bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(scores, expected, **close)
+    close = {"rtol": 0.1, "atol": 0.05} if is_bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(gradients, expected_gradients, **close)
