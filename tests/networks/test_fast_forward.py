@@ -1,5 +1,6 @@
 """The fast forward against the textbook forward of model.py."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -27,3 +28,24 @@ def test_scores_and_gradients_are_those_of_the_textbook_forward(network, is_bflo
     torch.testing.assert_close(scores, expected, **close)
     close = {"rtol": 0.1, "atol": 0.05} if is_bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(gradients, expected_gradients, **close)
+
+
+def test_training_and_reading_take_the_fast_forward(monkeypatch):
+    from lenet5.reading.torch_backend import TrainedNetwork
+    from lenet5.training.epoch import backpropagate
+    from model import LeNet5
+
+    calls = []
+
+    def spy(net, x):
+        calls.append(len(x))
+        return net(x)
+
+    monkeypatch.setitem(fast_forward.FORWARDS, LeNet5, spy)
+    backpropagate(
+        LeNet5(), torch.zeros(3, 1, 32, 32), torch.zeros(3).long(), F.cross_entropy, torch.float32
+    )
+    assert calls == [3]
+    # Reading and evaluation share `compute_logits`.
+    TrainedNetwork("pretrained/lenet5.pth", device="cpu").logits(np.zeros((2, 28, 28), np.uint8))
+    assert calls == [3, 2]
