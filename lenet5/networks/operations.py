@@ -4,9 +4,8 @@
     >>> [operation.kind for operation in operations(LeNet5())][:4]
     ['convolution', 'relu', 'largest', 'convolution']
 
-The networks of `model.py` are written to be read and to be fast; what looks
-inside one, or runs it without PyTorch, wants to know what is done and with
-which numbers. There are ten kinds of operations, each on N×maps×H×W or N×units:
+Figures, the ONNX export and the page take from it what a network does and with which
+numbers. There are ten kinds of operations, each on N×maps×H×W or N×units:
 
     crop         leave out `amount` pixels on each side
     convolution  `weight` maps×maps below×k×k, `bias` maps; `amount` pixels of 0 around
@@ -103,7 +102,6 @@ def copies(*tensors: torch.Tensor) -> list[torch.Tensor]:
 
 
 def of_pooled(net: LeNet5 | LeNet5Padded | LeNet5Conv) -> list[Operation]:
-    # In model.py ReLU follows the pooling, which gives the same numbers in less time.
     c5 = convolution if isinstance(net.c5, nn.Conv2d) else full
     return [
         *convolution(net.c1, "relu", name="C1"),
