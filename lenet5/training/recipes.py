@@ -43,7 +43,7 @@ RECIPES |= {
         "scheduler": "cosine",
         "augment": "none",
     },
-    # 99 % soon: chosen on held-out images (benchmarks/choose_recipe.py --quick), and none held out here.
+    # 99 % soon: chosen on held-out images (benchmarks/tune.py quick), and none held out here.
     "quick": {
         "epochs": 2,
         "max_steps": 352,  # an epoch and a half of MNIST

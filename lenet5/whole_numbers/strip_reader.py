@@ -24,7 +24,7 @@ from lenet5.whole_numbers.segmentation import (
 from lenet5.whole_numbers.space_displacement import STRIDE, row_of_answers, strip_input
 
 # Rows that a strip is moved down before it is run over: the mean of three runs reads numbers
-# whose digits overlap better than one (python benchmarks/whole_numbers.py --choose).
+# whose digits overlap better than one (python benchmarks/number_accuracy.py --choose).
 MOVED = (0, -1, 1)
 AGREED = -0.7  # nats: the sum of both readers' scores above which nothing else is tried
 FLOOR = -8.0  # nats: less than that, what single digits look like counts no more
