@@ -34,7 +34,7 @@ RECIPES = {
 }
 RECIPES |= {
     # Seed document 003's epochs and batches. Its constant rate of 0.001 ends lower and
-    # jumps by half a point from epoch to epoch: table in benchmarks/README.md.
+    # jumps by half a point from epoch to epoch: table in docs/experiments.md.
     "lenet-gap": {
         "arch": "lenet-gap",
         "epochs": 30,
@@ -93,7 +93,7 @@ RECIPES |= {
         "few_pixels": True,
         "non_digits": True,
     },
-    # The most that lenet5 can do: benchmarks/README.md has what was tried.
+    # The most that lenet5 can do: docs/experiments.md has what was tried.
     "record": {
         "teacher": "pretrained/teacher.pth",
         "epochs": 100,
