@@ -14,8 +14,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from choose_prune import base
 from common import ROOT, flags, load, spread, two_at_a_time
+from tune import default_weights
 
 from lenet5.networks.weights import load_weights
 from model import count_parameters
@@ -30,7 +30,7 @@ FIGURE = ROOT / "docs" / "pruning.png"
 def weights_of(name: str, seed: int) -> Path:
     if name == SHIPPED:
         return ROOT / SHIPPED
-    return ROOT / "pretrained" / "lenet5-plain.pth" if seed == 0 else base(seed)
+    return ROOT / "pretrained" / "lenet5-plain.pth" if seed == 0 else default_weights(seed)
 
 
 def export(*flags) -> None:
