@@ -17,7 +17,7 @@ import time
 from statistics import median
 
 import torch
-from common import ROOT, best_row, load, run_training, save, spread, two_at_a_time, work_folder
+from common import ROOT, best_row, flags, load, run_training, save, spread, two_at_a_time, work_folder
 
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.data.datasets import load_mnist
@@ -80,13 +80,14 @@ def measure_times() -> dict[str, list[float]]:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table", "--time")
     results = load("architectures")
     done = {(row["setting"], row["seed"]) for row in results["rows"]}
     wanted = [(setting, seed) for seed in SEEDS for setting in SETTINGS if (setting, seed) not in done]
-    if "--time" in sys.argv:
+    if "--time" in given:
         results["seconds_an_epoch"] = measure_times()
         save("architectures", results)
-    elif "--table" not in sys.argv:
+    elif "--table" not in given:
         two_at_a_time("architectures", results, measure, wanted)
     times = results.get("seconds_an_epoch", {})
     for setting in SETTINGS:

@@ -13,6 +13,7 @@ Fashion-MNIST, training images), by the limits that 99 % of the held-out images 
 What counts is the epoch that train.py keeps.
 """
 
+import argparse
 import io
 import sys
 import time
@@ -142,17 +143,22 @@ def print_rows(rows: list[dict]) -> None:
 
 
 def main() -> int:
-    if "--weights" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--time", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--weights", nargs="+", metavar="FILE")
+    options = parser.parse_args()
+    if options.weights:
         make_validation_fonts()
-        for path in sys.argv[sys.argv.index("--weights") + 1 :]:
+        for path in options.weights:
             print_rows([{"idea": path[-32:], **accuracies(Path(path))}])
         return 0
     results = load("choose_anybody")
     done = {row["idea"] for row in results["rows"]}
-    if "--time" in sys.argv:
+    if options.time:
         results["seconds_an_epoch"] = measure_times()
         save("choose_anybody", results)
-    elif "--table" not in sys.argv:
+    elif not options.table:
         make_validation_fonts()
         wanted = [(idea,) for idea in IDEAS if idea not in done]
         two_at_a_time("choose_anybody", results, measure, wanted)

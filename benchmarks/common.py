@@ -1,5 +1,6 @@
 """What the measurements share: the machine's description, result files, training runs."""
 
+import argparse
 import contextlib
 import csv
 import json
@@ -17,6 +18,14 @@ RESULTS = Path(__file__).resolve().parent / "results"
 sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
 
 from lenet5.runtime.atomic_files import md5, write_file
+
+
+def flags(doc: str, *names: str) -> set[str]:
+    """Which of a script's switches were typed; `--help` prints its docstring."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
+    for name in names:
+        parser.add_argument(name, action="store_true", dest=name)
+    return {name for name, typed in vars(parser.parse_args()).items() if typed}
 
 
 def machine() -> dict:
@@ -156,7 +165,7 @@ def spread(values: list[float]) -> str:
     return f"{100 * mean(values):.2f}{deviation} %"
 
 
-def print_settings(rows: list[dict], settings: list[dict], width: int) -> None:
+def print_settings(rows: list[dict], settings: list[dict], width: int = 58) -> None:
     """A line for each setting that was tried: accuracy and loss on held-out images, over the seeds."""
     for setting in settings:
         own = [row for row in rows if row["setting"] == setting]

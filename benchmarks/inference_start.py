@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import ROOT, load, machine, median_and_range, save
+from common import ROOT, flags, load, machine, median_and_range, save
 
 TURNS, MEMORY_TURNS = 9, 15
 ONE = 300  # calls with one picture in a turn
@@ -106,8 +106,9 @@ def measure() -> dict:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load(Path(__file__).stem)
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         results = measure()
         save(Path(__file__).stem, results)
     rows, memory = results["rows"], results["memory"]

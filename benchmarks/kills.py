@@ -30,13 +30,14 @@ import traceback
 from pathlib import Path
 
 import torch
-from common import ROOT, load, save
+from common import ROOT, flags, load, save
 from PIL import Image
 
 import generate_test_digits
 import inference
 import train
 from lenet5.networks.weights import load_weights
+from lenet5.reading.output_file import read_done
 from lenet5.runtime import atomic_files
 from lenet5.training import training_pool
 from lenet5.training.run_folder import read_metrics
@@ -502,7 +503,7 @@ def check_line(folder: Path, *words: str) -> None:
 
 
 def set_the_clock() -> None:
-    train.time.strftime = lambda form: "20200101-000000"
+    time.strftime = lambda form: "20200101-000000"
 
 
 def at_the_same_time(reference: Reference, times: int) -> dict:
@@ -534,7 +535,7 @@ def read_pictures(folder: Path, format: str, prepare=None) -> Child:
 
 
 def readings(folder: Path, format: str) -> list[tuple]:
-    found = list(inference.read_done(str(folder / "out"), format))
+    found = list(read_done(str(folder / "out"), format))
     assert found[-1][1] == (folder / "out").stat().st_size
     return [(row["path"], str(row["prediction"])) for row, _ in found]
 
@@ -672,11 +673,12 @@ def print_table(rows: list[dict]) -> None:
 
 
 def main() -> int:
-    if "--short" in sys.argv:
+    given = flags(__doc__, "--short", "--table")
+    if "--short" in given:
         print_table(list(measure_little()))
         return 0
     results = load("kills")
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         for row in measure(done=len(results["rows"])):
             results["rows"].append(row)
             save("kills", results)

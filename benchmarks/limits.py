@@ -7,6 +7,7 @@ metadata. The same images are held out here, by the seed and the number in the
 metadata; the weights themselves stay as they are, to the bit.
 """
 
+import argparse
 import sys
 
 from common import held_out
@@ -18,7 +19,9 @@ from lenet5.runtime.errors import say
 
 
 def main() -> int:
-    for path in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("weights", nargs="+")
+    for path in parser.parse_args().weights:
         classifier = ImageClassifier(path)
         metadata = classifier.metadata
         if not metadata["val_size"]:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import load, median_and_range, save  # sets the path for what follows
+from common import flags, load, median_and_range, save  # sets the path for what follows
 
 REPEATS, PATTERNS = 7, 300
 
@@ -51,8 +51,9 @@ def measure() -> list[dict]:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load(Path(__file__).stem)
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         results["rows"] = measure()
         save(Path(__file__).stem, results)
     by_hand, autograd = ([row[name] for row in results["rows"]] for name in ("by_hand", "autograd"))

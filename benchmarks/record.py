@@ -12,7 +12,7 @@ once; the first row is the network as it is.
 import sys
 
 import torch
-from common import RESULTS, ROOT, load, run_training, spread, two_at_a_time, work_folder
+from common import RESULTS, ROOT, flags, load, run_training, spread, two_at_a_time, work_folder
 
 from lenet5.data.augmentation import warp
 from lenet5.data.datasets import load_mnist
@@ -76,10 +76,11 @@ def print_table(results: dict) -> None:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load("record")
     results["rows"] = [row for row in results["rows"] if row["recipe"] == RECIPES["record"]]
     done = {row["seed"] for row in results["rows"]}
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         two_at_a_time("record", results, measure, [(seed,) for seed in SEEDS if seed not in done])
     if results["rows"]:
         print_table(results)

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from unittest import mock
 
-from common import load, median_and_range, save  # sets the path for what follows
+from common import flags, load, median_and_range, save  # sets the path for what follows
 
 REPEATS, STEPS = 7, 20
 
@@ -81,8 +81,9 @@ def measure() -> list[dict]:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load(Path(__file__).stem)
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         results["rows"] = measure()
         save(Path(__file__).stem, results)
 

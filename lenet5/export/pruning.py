@@ -36,7 +36,7 @@ from lenet5.training.recipes import RECIPES, Settings
 from lenet5.training.schedules import SCHEDULES
 from lenet5.training.training_pool import Data
 
-EPOCHS, RATE = 10, 4e-3  # chosen on validation images: benchmarks/choose_prune.py
+EPOCHS, RATE = 10, 4e-3  # chosen on validation images: benchmarks/tune.py prune
 CUTTING = 0.5  # of the steps, in which weights are left out; in the others the rest settles
 
 

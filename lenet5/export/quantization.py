@@ -39,7 +39,7 @@ def quantised(model, inputs: np.ndarray, **changes):
 
     Weights have seven bits (reduce_range): processors before VNNI add two products of
     eight bits in sixteen, which overflows. Without it `lenet5-tanh` lost 2.8 points of
-    accuracy on an AMD EPYC with AVX2, and nothing with it (benchmarks/export.py --choices,
+    accuracy on an AMD EPYC with AVX2, and nothing with it (benchmarks/exported_files.py --choices,
     which tries other `changes` of the options too).
     """
     import onnx

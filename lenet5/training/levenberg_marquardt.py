@@ -158,7 +158,7 @@ class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
     Each parameter has a step size of its own, lr / (mu + h), where h is its
     second derivative, measured on PATTERNS patterns before each pass.
 
-    Two things are not the paper's; benchmarks/README.md has the trials.
+    Two things are not the paper's; docs/experiments.md has the trials.
 
     The first weights make the states smaller from layer to layer, so that F6's
     are some thousandths, and second derivatives measured there are 100 and more

@@ -20,7 +20,7 @@ from lenet5.whole_numbers.space_displacement import CLASSES, STRIDE
 from lenet5.whole_numbers.strip_reader import Reading, StripReader
 from lenet5.whole_numbers.strips import Strip, all_numbers_in
 
-# Two trainings, which together read better than either (benchmarks/whole_numbers.py).
+# Two trainings, which together read better than either (benchmarks/number_accuracy.py).
 WEIGHTS = [project_file(f"pretrained/{name}.pth") for name in ("lenet5-numbers", "lenet5-numbers-2")]
 UNNAMED = [str(i) for i in range(len(CLASSES))]  # of weights that do not say what they are of
 REJECT_BELOW = 0.3  # confidence; chosen on held-out digits and on letters of the fonts to be learned

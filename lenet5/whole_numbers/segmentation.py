@@ -30,7 +30,7 @@ LIGHT = 0.75  # of the ink in the heaviest columns beside it: a column with less
 MOST_PIECES = 4  # of a segment
 WIDEST = 1.7  # of a digit's 20 pixels: a wider segment is no digit
 LOW = 0.55  # of the strip's height of ink: what is lower is hardly a whole digit
-# Chosen on held-out training images: python benchmarks/whole_numbers.py --choose
+# Chosen on held-out training images: python benchmarks/number_accuracy.py --choose
 DOUBT, DOUBT_WIDTH, LOW_COST = 3.0, 0.5, 2.0  # nats
 
 

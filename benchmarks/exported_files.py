@@ -1,9 +1,9 @@
 """What `python export.py --onnx` and `--int8` keep, in accuracy and bytes, and what they take in time.
 
-    python benchmarks/export.py            # bytes and accuracy, about two minutes
-    python benchmarks/export.py --time     # the time, half a minute on a quiet machine
-    python benchmarks/export.py --table    # print what was measured
-    python benchmarks/export.py --choices  # how the eight bits were chosen, on held-out images
+    python benchmarks/exported_files.py            # bytes and accuracy, about two minutes
+    python benchmarks/exported_files.py --time     # the time, half a minute on a quiet machine
+    python benchmarks/exported_files.py --table    # print what was measured
+    python benchmarks/exported_files.py --choices  # how the eight bits were chosen, on held-out images
 
 Accuracy and bytes are those of every architecture's weights in pretrained/, by the files
 that the command writes. The time is that of pretrained/lenet5.pth: PyTorch, onnxruntime in
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import ROOT, held_out, load, machine, median_and_range, save
+from common import ROOT, flags, held_out, load, machine, median_and_range, save
 
 TURNS = 15
 CALLS = {1: 200, 256: 3}  # by batch size: a turn takes some hundredths of a second
@@ -81,9 +81,8 @@ def models():
 def ways(made: tuple, threads: int, batch_size: int) -> dict:
     """A function for each way that reads one batch, of what `models` has made."""
     import torch
-    from onnx_graph import INPUT, OUTPUT
 
-    from lenet5.export.onnx_graph import session_of
+    from lenet5.export.onnx_graph import INPUT, OUTPUT, session_of
 
     torch.set_num_threads(threads)
     net, whole, small, inputs = made
@@ -157,19 +156,20 @@ def choices() -> None:
 
 
 def main() -> int:
+    given = flags(__doc__, "--choices", "--table", "--time")
     from lenet5.networks.registry import NETWORKS
 
-    if "--choices" in sys.argv:
+    if "--choices" in given:
         choices()
         return 0
     results = load("export")
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         import onnx
         import onnxruntime
 
         versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
         results["machine"] = machine() | versions
-        if "--time" in sys.argv:
+        if "--time" in given:
             results["times"] = measure_times()
         else:
             rows = {row["arch"]: row for row in results["rows"] if "refused" not in row}

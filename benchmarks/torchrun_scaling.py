@@ -1,7 +1,7 @@
 """What a second process does for the time of an epoch, beside one process and a second thread.
 
-    python benchmarks/processes.py            # five minutes on two idle cores
-    python benchmarks/processes.py --table    # print what was measured
+    python benchmarks/torchrun_scaling.py            # five minutes on two idle cores
+    python benchmarks/torchrun_scaling.py --table    # print what was measured
 
 The default recipe for two epochs, of which the first warms up: with one process of one
 thread, with two of one thread each (`torchrun --nproc-per-node=2`), and as `python
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import load, median_and_range, run_training, save
+from common import flags, load, median_and_range, run_training, save
 
 REPEATS = 5
 FLAGS = ["--epochs", "2", "--device", "cpu"]
@@ -41,8 +41,9 @@ def measure(name: str) -> dict:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load(Path(__file__).stem)
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         results["rows"] = []
         for turn in range(REPEATS + 1):
             for name in SETTINGS:

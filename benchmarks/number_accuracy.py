@@ -1,13 +1,13 @@
 """How whole numbers are read: by the network over the strip, by the graph of segments, by both.
 
-    python benchmarks/whole_numbers.py            # strings of MNIST's test digits
-    python benchmarks/whole_numbers.py --choose   # the same of held-out training digits
-    python benchmarks/whole_numbers.py --windows  # one run over the strip beside window by window
-    python benchmarks/whole_numbers.py --speed    # pictures a second
-    python benchmarks/whole_numbers.py --strange  # blank, noise, letters: what is read in them
-    python benchmarks/whole_numbers.py --fonts    # numbers in fonts that nobody has learned
-    python benchmarks/whole_numbers.py --pages    # sheets with several numbers on several lines
-    python benchmarks/whole_numbers.py --table    # print what was measured
+    python benchmarks/number_accuracy.py            # strings of MNIST's test digits
+    python benchmarks/number_accuracy.py --choose   # the same of held-out training digits
+    python benchmarks/number_accuracy.py --windows  # one run over the strip beside window by window
+    python benchmarks/number_accuracy.py --speed    # pictures a second
+    python benchmarks/number_accuracy.py --strange  # blank, noise, letters: what is read in them
+    python benchmarks/number_accuracy.py --fonts    # numbers in fonts that nobody has learned
+    python benchmarks/number_accuracy.py --pages    # sheets with several numbers on several lines
+    python benchmarks/number_accuracy.py --table    # print what was measured
 
 (The file is not called numbers.py, since Python's own module of that name would then
 not be found by what is imported beside it.) The numbers are made as `strings.py` tells,

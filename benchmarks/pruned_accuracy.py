@@ -1,11 +1,11 @@
 """Accuracy against the number of parameters that `python export.py --prune` leaves.
 
-    python benchmarks/prune.py          # about half an hour on 2 cores, two runs at a time
-    python benchmarks/prune.py --table  # print and draw what was measured: docs/pruning.png
+    python benchmarks/pruned_accuracy.py          # about half an hour on 2 cores, two runs at a time
+    python benchmarks/pruned_accuracy.py --table  # print and draw what was measured: docs/pruning.png
 
 Of three default runs (python train.py --seed 0, 1, 2, of which the first is
 lenet5-plain.pth) and of the shipped weights, which are one training. How the pruning
-itself was chosen is in choose_prune.py. A run that is in the results already is not made
+itself was chosen is in tune.py prune. A run that is in the results already is not made
 again, so the script can be interrupted.
 """
 
@@ -14,8 +14,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from choose_prune import base
-from common import ROOT, load, spread, two_at_a_time
+from common import ROOT, flags, load, spread, two_at_a_time
+from tune import default_weights
 
 from lenet5.networks.weights import load_weights
 from model import count_parameters
@@ -30,7 +30,7 @@ FIGURE = ROOT / "docs" / "pruning.png"
 def weights_of(name: str, seed: int) -> Path:
     if name == SHIPPED:
         return ROOT / SHIPPED
-    return ROOT / "pretrained" / "lenet5-plain.pth" if seed == 0 else base(seed)
+    return ROOT / "pretrained" / "lenet5-plain.pth" if seed == 0 else default_weights(seed)
 
 
 def export(*flags) -> None:
@@ -75,10 +75,11 @@ def draw(rows: list[dict]) -> None:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load("prune")
     done = {(row["weights"], row["seed"], row["keep"]) for row in results["rows"]}
     wanted = [(*run, keep) for runs in (RUNS[:3], RUNS[3:]) for keep in (1.0, *KEEP) for run in runs]
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(weights_of, *zip(*RUNS, strict=True)))
         two_at_a_time("prune", results, measure, [w for w in wanted if w not in done])

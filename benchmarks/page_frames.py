@@ -1,9 +1,9 @@
 """The drawing page in Chromium: does it read what PyTorch reads, and how long does a frame take?
 
-    python benchmarks/page.py          # a minute or two
-    python benchmarks/page.py --table  # print what was measured
-    python benchmarks/page.py --picture docs/page.png --digit 2  # what the page looks like
-    python benchmarks/page.py --picture docs/page-number.png --number 90210
+    python benchmarks/page_frames.py          # a minute or two
+    python benchmarks/page_frames.py --table  # print what was measured
+    python benchmarks/page_frames.py --picture docs/page.png --digit 2  # what the page looks like
+    python benchmarks/page_frames.py --picture docs/page-number.png --number 90210
 
 A frame is what the page does while somebody draws: the pixels of the sheet, the
 pre-processing, the network, and painting what each layer answers. The time is that of
