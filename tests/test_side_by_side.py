@@ -119,9 +119,9 @@ def test_the_report_goes_between_its_marks_and_nowhere_else(tmp_path):
     assert side_by_side.report({"rows": []}).startswith("Not measured yet")
 
 
-def test_readme_has_a_place_for_the_tables(tmp_path):
-    page = tmp_path / "README.md"
-    page.write_bytes((ROOT / "README.md").read_bytes())
+def test_the_results_page_has_a_place_for_the_tables(tmp_path):
+    page = tmp_path / "results.md"
+    page.write_bytes((ROOT / "docs" / "results.md").read_bytes())
     side_by_side.write_between("tables", page)
     assert f"{side_by_side.BEGIN}\ntables\n{side_by_side.END}" in page.read_text(encoding="utf-8")
 
