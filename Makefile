@@ -2,16 +2,12 @@
 
 test:
 	python -m pytest
-
 test-all: test
 	python -m pytest -m slow
-
 lint:
 	ruff check .
 	ruff format --check .
-
 types:
 	mypy
-
 bench:
-	python benchmarks/step.py
+	python benchmarks/default_run.py

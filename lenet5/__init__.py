@@ -1,10 +1,10 @@
-"""The reference LeNet-5: what the scripts share, one room a subject.
+"""The reference LeNet-5: the package behind the scripts, one folder a subject.
 
     >>> from lenet5 import ImageClassifier
     >>> ImageClassifier().predict("test_digits/digit_7.png")
     7
 
-Importing the package imports none of its rooms: a public name loads on first use.
+Importing the package loads no heavy module; each public name loads on first use.
 """
 
 PUBLIC = {
@@ -15,6 +15,7 @@ PUBLIC = {
 
 
 def __getattr__(name: str):
+    """Import a public name from its module. Raises AttributeError for any other name."""
     if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -23,4 +24,5 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
+    """The module's names, including public ones that are not loaded yet."""
     return sorted({*globals(), *PUBLIC})

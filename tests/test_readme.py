@@ -1,8 +1,8 @@
-"""Every command in the README and in docs/ is carried out, those that take long with a short setting.
+"""Every command in the README and in docs/ is parsed, and in the slow tier carried out.
 
 A command is a line of an indented block that begins with `python`, perhaps after `$`.
 They are run in their order, in one folder that looks like the project's, by each
-script's own `main`, in this process.
+script's own `main`, in this process; those that take long have a short setting.
 """
 
 import importlib
@@ -15,10 +15,11 @@ import sys
 import pytest
 
 import generate_test_digits
+from docs import make_flags
 from tests.conftest import ROOT
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-DOCS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 # What stands for something in the README, and what it is here. Thirty drawn digits take the
 # place of MNIST where a whole data set is looked at, which is no other code.
 PLACES = {
@@ -28,6 +29,7 @@ PLACES = {
     "postcode.png": "test_digits/digit_3.png",
     "scans/": "own",
 }
+DOCUMENTED = ("train", "inference", "read_number", "export", "generate_test_digits")
 OPTIONAL = re.compile(r"\[.*?\]|\.\.\.")
 # Behind the README's own words, so that they win where both set something.
 SHORT = {
@@ -38,15 +40,14 @@ SHORTER = {"--prune": ["--epochs", "1"]}  # for a command with this word
 ELSEWHERE = {
     "python -m pytest": "is how you come here",
     "python draw.py": "ends with Ctrl-C: tests/test_page.py",
-    "python -m pytest -m slow": "is how you come here",
-    "python -m venv .venv": "makes an environment",
-    "python benchmarks/goldens.py": "takes ten minutes",
+    "python notebooks/execute.py": "tests/test_notebook.py, on a copy",
 }
 
 
-def commands() -> list[str]:
-    """The commands of the pages' blocks, without what stands behind a #."""
-    found = re.findall(r"^    (?:\$ )?((?:pip|python) .*)$", DOCS, re.MULTILINE)
+def commands(page) -> list[str]:
+    """The python commands of a page's indented blocks, without what stands behind a #."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^ {4,}(?:\$ )?((?:pip|python) .*)$", text, re.MULTILINE)
     parts = [part.strip() for line in found for part in line.partition("  #")[0].split("&&")]
     return list(dict.fromkeys(part for part in parts if part.startswith("python ")))
 
@@ -73,15 +74,19 @@ def words_of(command: str) -> list[str]:
     return words + [word for flag, more in SHORTER.items() if flag in words for word in more]
 
 
+def is_carried_out(command: str) -> bool:
+    """Whether a command is one of a script here that takes little time with a short setting."""
+    words = shlex.split(command)
+    return command not in ELSEWHERE and not words[1].startswith(("-", "benchmarks/"))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_every_command_of_the_readme_works(project, capfd):
-    listed = commands()
+@pytest.mark.timeout(900)
+def test_every_command_works(project, capfd):
+    listed = dict.fromkeys(command for page in PAGES for command in commands(page))
     assert len(listed) > 20
     assert set(ELSEWHERE) <= set(listed)
-    for command in listed:
-        if command in ELSEWHERE:
-            continue
+    for command in filter(is_carried_out, listed):
         script, *flags = words_of(command)
         if script.startswith("examples/"):
             done = subprocess.run([sys.executable, script, *flags], timeout=60, check=False)
@@ -91,45 +96,49 @@ def test_every_command_of_the_readme_works(project, capfd):
         assert status == 0, f"{command}: {capfd.readouterr().err}"
 
 
-def test_every_script_that_a_page_names_is_there():
-    for script in set(re.findall(r"python\s+((?:\w+/)?\w+\.py)", DOCS)):
-        assert (ROOT / script).is_file(), script
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_script_and_flag_of_a_command_exists(page):
+    for command in commands(page):
+        words = OPTIONAL.sub("", command).split()
+        if not words[1].endswith(".py"):
+            continue
+        assert (ROOT / words[1]).is_file(), command
+        source = (ROOT / words[1]).read_text(encoding="utf-8")
+        known = set(re.findall(r"--[a-z][a-z0-9-]+", source + flags_of(words[1])))
+        assert {word for word in words if word.startswith("--")} <= known, command
 
 
-def test_every_file_that_a_page_links_is_there():
-    for page in PAGES:
-        links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
-        for link in links:
-            assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
+def flags_of(script: str) -> str:
+    """The table of a documented script's flags, from its parser; empty for other scripts."""
+    return make_flags.table(script[:-3]) if script[:-3] in DOCUMENTED else ""
 
 
-def test_the_readme_is_for_the_first_ten_minutes():
-    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 260
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_linked_file_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
 
 
-def tomllib():
-    return pytest.importorskip("tomllib")  # Python 3.11
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_named_in_code_marks_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:lenet5|tests|benchmarks)/[\w/]+\.\w+)`", text):
+        assert (ROOT / path).exists(), path
 
 
-def test_the_extras_are_those_of_the_requirements_files():
-    project = tomllib().loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = {"": project["dependencies"], **project["optional-dependencies"]}
-    for name, packages in extras.items():
-        path = ROOT / f"requirements{name and '-' + name}.txt"
-        lines = [line for line in path.read_text().splitlines() if line[0] not in "#-"]
-        assert lines == packages, path.name
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 260
 
 
-def test_the_package_lists_every_room():
-    listed = tomllib().loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    rooms = {f"lenet5.{path.parent.name}" for path in (ROOT / "lenet5").glob("*/__init__.py")}
-    assert rooms < set(listed["packages"])
-    assert set(listed["py-modules"]) == {path.stem for path in ROOT.glob("*.py")}
+@pytest.mark.parametrize("page", [page for page in PAGES if "<!-- flags of" in page.read_text("utf-8")])
+def test_tables_of_flags_are_up_to_date(page):
+    text = page.read_text(encoding="utf-8")
+    assert make_flags.with_tables(text) == text, "python docs/make_flags.py writes them anew"
 
 
-def test_every_flag_has_a_row_in_the_readme(capsys):
-    for script in ("train", "inference"):
-        with pytest.raises(SystemExit):
-            importlib.import_module(script).main(["--help"])
-        for flag in re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out):
-            assert re.search(rf"`{flag}\b", DOCS) or flag in ("--help",), f"{script}.py {flag}"
+def test_every_documented_script_has_its_table():
+    marked = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for script in DOCUMENTED:
+        assert f"<!-- flags of {script}: begin -->" in marked
