@@ -235,7 +235,9 @@ def assert_goes_on_to_the_bit(flags, stop_at):
     assert len(runs()) == 2
 
 
-@pytest.mark.parametrize("stop_at", [3, 39, 40, 41, 79])
+@pytest.mark.parametrize(
+    "stop_at", [40, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 39, 41, 79))]
+)
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, stop_at):
     """Wherever the signal came: weights, figures, and the next random numbers."""
     assert_goes_on_to_the_bit(TWO_EPOCHS, stop_at)
@@ -634,6 +636,7 @@ def test_a_device_that_is_not_there(workdir, capsys):
     assert_one_error_line(capsys.readouterr().err, "no cuda device")
 
 
+@pytest.mark.slow
 def test_in_a_pipe_there_is_no_progress_bar(workdir):
     done = run_script("train.py", *SHORT, "--max-steps", 3, cwd=workdir)
     assert done.returncode == 0
