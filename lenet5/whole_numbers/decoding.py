@@ -166,5 +166,6 @@ def align(shares: np.ndarray, digits: list[int]) -> list[int]:
         if state % 2:
             found[state // 2].append(t)
     return [
-        max(times, key=lambda t: shares[t, digit]) for times, digit in zip(found, digits, strict=True)
+        max(reversed(times), key=lambda t: shares[t, digit])  # of equals the last
+        for times, digit in zip(found, digits, strict=True)
     ]

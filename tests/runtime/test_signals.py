@@ -27,7 +27,8 @@ def test_an_interrupt_in_the_first_seconds_is_no_traceback(workdir, script):
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-        assert process.returncode in (0, 130, 2), err
+        # Negative: the script had finished, and the interpreter was ending.
+        assert process.returncode in (0, 130, 2, -signal.SIGINT), err
         assert "Traceback" not in err
 
 
