@@ -227,7 +227,7 @@ def test_search_and_alignment_are_python_s_on_200_random_rows(numbers):
         spelling = spelled_at(row, digits, probability)
         assert answer["windows"] == spelling.windows
         assert answer["confidences"] == pytest.approx(spelling.confidences, abs=1e-9)
-        digits, probability = search(row, beam=2, beside=1.0)[0]
+        digits, probability = search(row, beam=2, adjacent=1.0)[0]
         assert answer["least"]["digits"] == digits
         assert answer["least"]["probability"] == pytest.approx(probability, abs=1e-6)
     assert {0, 1, 5} <= lengths
