@@ -31,15 +31,6 @@ from lenet5.reading.classifier import default_weights
 from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, import_package
-from lenet5.runtime.signals import end_quietly
-
-# ---------------------------------------------------------------- the drawing page
-
-
-# ---------------------------------------------------------------- ONNX
-
-
-# ---------------------------------------------------------------- NumPy, and fewer weights
 
 
 # ---------------------------------------------------------------- the command line

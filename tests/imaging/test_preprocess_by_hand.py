@@ -257,9 +257,6 @@ def test_less_than_eight_levels_are_no_ink(contrast, found):
     assert bool(find_ink(levels).amount.any()) == found
 
 
-# ---------------------------------------------------------------- two levels, and ink at the border
-
-
 # ---------------------------------------------------------------- 28×28
 
 
