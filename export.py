@@ -32,7 +32,6 @@ from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, import_package
 
-
 # ---------------------------------------------------------------- the command line
 
 
