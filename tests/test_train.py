@@ -200,7 +200,6 @@ def test_what_is_written_is_what_evaluation_finds(workdir, mnist):
     assert float(metrics(runs()[0])[0]["test_accuracy"]) == pytest.approx(hits / 2_000, abs=6e-4)
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(workdir):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert main([*SHORT, "--max-steps", "8", "--seed", seed, "--output", name]) == 0
@@ -239,7 +238,9 @@ def assert_goes_on_to_the_bit(flags, stop_at):
     assert len(runs()) == 2
 
 
-@pytest.mark.parametrize("stop_at", [3, 39, 40, 41, 79])
+@pytest.mark.parametrize(
+    "stop_at", [40, *(pytest.param(step, marks=pytest.mark.slow) for step in (3, 39, 41, 79))]
+)
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, stop_at):
     """Wherever the signal came: weights, figures, and the next random numbers."""
     assert_goes_on_to_the_bit(TWO_EPOCHS, stop_at)
@@ -468,7 +469,7 @@ def test_resume_refuses_other_flags_and_what_is_no_run(workdir, capsys):
     ],
 )
 def test_a_config_edited_by_hand(workdir, capsys, content, words):
-    assert main(SHORT) == 0
+    assert main([*SHORT, "--max-steps", "1"]) == 0
     path = runs()[0] / "config.json"
     if isinstance(content, tuple):
         content = json.dumps(json.loads(path.read_text()) | {content[0]: content[1]})
@@ -483,7 +484,7 @@ def state_of(run):
 
 @pytest.mark.parametrize("damage", [b"", b"hello", "half", "others", "more steps"])
 def test_a_damaged_checkpoint_is_one_line(workdir, capsys, damage):
-    assert main(SHORT) == 0
+    assert main([*SHORT, "--max-steps", "1"]) == 0
     path = runs()[0] / "checkpoint.pth"
     if damage == "half":
         damage = path.read_bytes()[: path.stat().st_size // 2]
@@ -660,6 +661,7 @@ def test_wrong_usage_is_one_line_and_status_2(workdir):
     assert runs() == []
 
 
+@pytest.mark.slow
 def test_in_a_pipe_there_is_no_progress_bar(workdir):
     done = run_script("train.py", *SHORT, "--max-steps", 3, cwd=workdir)
     assert done.returncode == 0
