@@ -19,11 +19,11 @@ SLOW_FIXTURES = {"browser", "several"}  # a browser, and runs with torchrun
 
 
 def pytest_configure(config):
-    # A worker of pytest-xdist has one core. Programs that a test starts take the machine's own
-    # number of threads, which wait asleep: awake, those of several programs keep each other waiting.
     if "PYTEST_XDIST_WORKER" in os.environ:
-        torch.set_num_threads(1)
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        torch.set_num_threads(1)  # a worker of pytest-xdist has one core
+    # Programs that a test starts take the machine's own number of threads, which wait asleep: awake,
+    # those of several programs keep each other waiting.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.fork = refuse_to_fork
 
 
