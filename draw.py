@@ -8,11 +8,6 @@ the server listens on the loopback address and knows one file. The network runs
 in the page, and nothing that is drawn leaves it.
 """
 
-from files import end_quietly
-
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
-
 import os
 import sys
 import threading
@@ -20,9 +15,9 @@ import webbrowser
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import page
-from files import ArgumentParser, UserError, command_line, number, reason
-from inference import default_weights
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, reason
+from lenet5.runtime.signals import quiet_imports
 
 LOOPBACK = "127.0.0.1"
 
@@ -71,16 +66,19 @@ def has_screen() -> bool:
 
 @command_line
 def main(argv=None) -> int:
+    with quiet_imports():
+        from lenet5.export import html_page
+        from lenet5.reading.classifier import default_weights
     parser = ArgumentParser(prog="draw.py", description="Open the drawing page from a local server.")
     weights = "(as inference.py: lenet5_model.pth, else pretrained/)"
     parser.add_argument("--weights", metavar="FILE", help=weights)
-    beside = f"other networks on the page {page.BESIDE}"
+    beside = f"other networks on the page {html_page.BESIDE}"
     parser.add_argument("--beside", nargs="+", metavar="WEIGHTS", help=beside)
     parser.add_argument("--port", type=number(int, 0, 65535), default=0, help="(any free one)")
     parser.add_argument("--no-browser", action="store_true", help="open no browser")
     arguments = parser.parse_args(argv)
-    described = page.networks(arguments.weights or default_weights(), arguments.beside)
-    with server_of(page.html(described), arguments.port) as server:
+    described = html_page.networks(arguments.weights or default_weights(), arguments.beside)
+    with server_of(html_page.html(described), arguments.port) as server:
         address = f"http://{LOOPBACK}:{server.server_port}/"
         print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
         if not arguments.no_browser and has_screen():

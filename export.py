@@ -15,208 +15,34 @@ requirements-export.txt. The exit status is 0 if all that was asked for is writt
 only a part of it is, 2 if nothing is.
 """
 
-from files import end_quietly
+from lenet5.runtime.signals import end_quietly
 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
 
-import io
 import os
 import sys
-from typing import NamedTuple
 
-import numpy as np
-import torch
-from torch import nn
-
-import page
-from dataset import load_dataset, load_mnist, split
-from evaluate import compute_logits
-from files import (
-    ArgumentParser,
-    UserError,
-    check_writable,
-    command_line,
-    import_package,
-    number,
-    one_line,
-    say,
-    write_file,
-)
-from inference import default_weights
-from model import NETWORKS, count_parameters, load_weights, save_weights
-from onnx_graph import OPSET, describe, onnx_model, quantised, run_onnx
-from preprocess import to_input
-from prune import EPOCHS, learned, metadata_of, prune
-
-INT8 = "lenet5-int8.onnx"
-KEEP = 0.1
-# By how much logits may differ from PyTorch's, as a share of the largest: float32 has
-# seven digits, and sums of 400 products in another order differ in the last two.
-TOLERANCE = 1e-5
-CALIBRATION = 1000  # images
-HELD_OUT = 5000  # images to look at, for weights whose training held out none
-MOST_LOST = 0.001  # accuracy that eight bits may cost, of held-out images
-
-
-class Source(NamedTuple):
-    """What is to be exported."""
-
-    weights: str
-    net: nn.Module
-    metadata: dict
-    data_dir: str
-
-    def inputs(self, images: torch.Tensor) -> torch.Tensor:
-        """N×28×28 uint8 pictures as the network's input."""
-        return to_input(images, self.metadata["mean"], self.metadata["std"])
-
+from lenet5.export import html_page
+from lenet5.export.writers import EXPORTS, INT8, KEEP, Source, write_one
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights
+from lenet5.reading.classifier import default_weights
+from lenet5.runtime.atomic_files import check_writable
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, import_package
+from lenet5.runtime.signals import end_quietly
 
 # ---------------------------------------------------------------- the drawing page
-
-
-def write_html(source: Source, path: str, arguments) -> None:
-    """The page in which a digit is drawn and read."""
-    names = page.write(path, source.weights, arguments.beside, arguments.arch)
-    show(path, f"open it in a browser; networks: {', '.join(names)}")
 
 
 # ---------------------------------------------------------------- ONNX
 
 
-def write_onnx(source: Source, path: str, arguments) -> None:
-    """The network as one ONNX file, after a look at the whole test set."""
-    model = onnx_model(source.net, source.metadata)
-    images = load_mnist(source.data_dir).test_images
-    largest, difference = compare(source, model, source.inputs(images))
-    write_file(path, model.SerializeToString(deterministic=True))
-    show(path, f"opset {OPSET}")
-    print(
-        f"  logits of {len(images):,} test images, up to {largest:.0f}: {difference:.0e} from PyTorch's"
-    )
-
-
-def compare(source: Source, model, inputs: torch.Tensor) -> tuple[float, float]:
-    """The largest of PyTorch's logits and of their differences from onnxruntime's.
-
-    Raises UserError if they differ by more than the order of additions explains.
-    """
-    expected = compute_logits(source.net, inputs).numpy()
-    found = run_onnx(model, inputs.numpy())
-    single = run_onnx(model, inputs[:1].numpy())  # another size of batch
-    largest = float(np.abs(expected).max())
-    difference = max(float(np.abs(found - expected).max()), float(np.abs(single - expected[:1]).max()))
-    if not difference <= TOLERANCE * max(1.0, largest):  # also catches nan
-        raise UserError(
-            f"onnxruntime's logits differ from PyTorch's by {difference:.0e}, and the largest is "
-            f"{largest:.0f}: nothing is written; try another version of onnxruntime"
-        )
-    return largest, difference
-
-
-def write_int8(source: Source, path: str, arguments) -> None:
-    """The network in numbers of eight bits, if it reads as well."""
-    model = onnx_model(source.net, source.metadata)
-    data = own_data(source)
-    chosen = calibration_images(source, data)
-    small = quantised(model, source.inputs(chosen).numpy())
-    describe(small, source.metadata)
-    _, held = parts(source, data.train_labels)
-    seen = accuracies(source, (model, small), data.train_images[held], data.train_labels[held])
-    lost = seen[0] - seen[1]
-    if round(lost * len(held)) > max(1, round(MOST_LOST * len(held))):  # in images
-        raise UserError(
-            f"eight bits cost {100 * lost:.2f} points of accuracy on held-out images, and "
-            f"{100 * MOST_LOST:.1f} is the most: nothing is written; --onnx keeps float32"
-        )
-    test = accuracies(source, (model, small), data.test_images, data.test_labels)
-    write_file(path, small.SerializeToString(deterministic=True))
-    show(path, f"float32 has {model.ByteSize():,}; {len(chosen):,} training images to calibrate")
-    for name, count, (whole, eight) in (
-        ("held-out", len(held), seen),
-        ("test", len(data.test_labels), test),
-    ):
-        words = f"{100 * whole:.2f} % in float32, {100 * eight:.2f} % in int8, of {count:,}"
-        print(f"  {name} accuracy: {words}")
-
-
-def own_data(source: Source):
-    """The data set that the weights were trained on. Raises UserError if it is not to be had."""
-    name = learned(source.weights, source.metadata)["dataset"]
-    data = load_dataset(name, source.data_dir)
-    if data.classes != source.metadata["classes"]:
-        raise UserError(f"{source.weights} knows other classes than {name} has")
-    return data
-
-
-def parts(source: Source, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of the images that the weights learned, and of those that their training held out.
-
-    Where it held out none, of some that it did learn.
-    """
-    known = learned(source.weights, source.metadata)
-    return split(labels, known["val_size"] or min(HELD_OUT, len(labels) // 6), known["seed"])
-
-
-def calibration_images(source: Source, data) -> torch.Tensor:
-    """N×28×28 uint8 pictures that the weights learned, drawn with seed 0."""
-    train, _ = parts(source, data.train_labels)
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    return data.train_images[train[order[:CALIBRATION]]]
-
-
-def accuracies(source: Source, models, images: torch.Tensor, labels: torch.Tensor) -> list[float]:
-    """The share of images that each model reads right."""
-    inputs = source.inputs(images).numpy()
-    return [float((run_onnx(m, inputs).argmax(axis=1) == labels.numpy()).mean()) for m in models]
-
-
 # ---------------------------------------------------------------- NumPy, and fewer weights
 
 
-def write_npz(source: Source, path: str, arguments) -> None:
-    """The weights as arrays (c1_weight, c1_bias …) with mean, std and classes, without pickles."""
-    arrays = {name.replace(".", "_"): t.numpy() for name, t in source.net.state_dict().items()}
-    described = {name: np.array(source.metadata[name]) for name in ("arch", "mean", "std", "classes")}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays, **described)
-    write_file(path, buffer.getvalue())
-    show(path, f"{len(arrays)} arrays of weights")
-
-
-def write_pruned(source: Source, path: str, arguments) -> None:
-    """The weights without those that the network can do without, trained on."""
-    keep = KEEP if arguments.keep is None else arguments.keep
-    run = prune(
-        source.weights,
-        keep,
-        arch=source.net.arch,
-        epochs=arguments.epochs or EPOCHS,
-        data_dir=source.data_dir,
-    )
-    metadata = metadata_of(run, source.metadata)
-    save_weights(path, run.net, **metadata)
-    show(path, f"{metadata['parameters_left']:,} of {count_parameters(run.net):,} parameters are left")
-    before, after = source.metadata.get("test_accuracy"), metadata["test_accuracy"]
-    earlier = f", before {100 * before:.2f} %" if before is not None else ""
-    print(f"  test accuracy: {100 * after:.2f} %{earlier}")
-
-
-def show(path: str, words: str) -> None:
-    """A line for a file that was written."""
-    print(f"{one_line(path)}: {os.path.getsize(path):,} bytes; {words}", flush=True)
-
-
 # ---------------------------------------------------------------- the command line
-
-# What each flag writes, and the packages that it needs beside those of requirements.txt.
-EXPORTS = {
-    "html": (write_html, ()),
-    "onnx": (write_onnx, ("onnx", "onnxruntime")),
-    "int8": (write_int8, ("onnx", "onnxruntime")),
-    "npz": (write_npz, ()),
-    "prune": (write_pruned, ()),
-}
 
 
 def parse_arguments(argv):
@@ -228,7 +54,7 @@ def parse_arguments(argv):
     add("--weights", metavar="FILE", help="(as inference.py: lenet5_model.pth, else pretrained/)")
     add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
     add("--html", metavar="FILE", help="a page to draw digits and numbers on, for any browser")
-    add("--beside", nargs="+", metavar="WEIGHTS", help=f"other networks on the page {page.BESIDE}")
+    add("--beside", nargs="+", metavar="WEIGHTS", help=f"other networks on the page {html_page.BESIDE}")
     add("--onnx", metavar="FILE", help="N×1×32×32 inputs to logits, for any program with ONNX")
     add(
         "--int8",
@@ -263,19 +89,6 @@ def outputs(arguments) -> dict[str, str]:
         for package in EXPORTS[name][1]:
             import_package(package, f"--{name}", "requirements-export.txt")
     return wanted
-
-
-def write_one(name: str, path: str, source: Source, arguments) -> bool:
-    """Whether the file of a flag was written; if it was not, a line says why.
-
-    The others may do without what was missing for this one.
-    """
-    try:
-        EXPORTS[name][0](source, path, arguments)
-    except UserError as error:
-        say(f"error: --{name}: {error}")
-        return False
-    return True
 
 
 @command_line

@@ -11,155 +11,35 @@ and each picture depends on its own name and the seed alone, not on what else
 is drawn.
 """
 
-from files import end_quietly
+from lenet5.runtime.signals import end_quietly
 
 if __name__ == "__main__":
     end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
 
 import contextlib
-import importlib.util
 import io
 import itertools
 import os
-import re
 import sys
 import zlib
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 
-from files import (
-    ArgumentParser,
-    UserError,
-    check_writable,
-    command_line,
-    make_folder,
-    number,
-    partly_done,
-    reason,
-    say,
-    write_file,
-)
+from lenet5.data.drawing_styles import PAPER, PEN, contact_sheet, noisy, shifted, thinned
+from lenet5.data.font_faces import Face, default_face, find_faces, fitting_font
+from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, partly_done
 
 SIZE = 128  # pixels, the side of a picture
 OVERSAMPLING = 4  # drawn four times as large and averaged, so that hinting does not matter
 DIGIT_HEIGHT = 0.68  # of the picture's side
-PAPER, PEN = 255, 0  # gray levels
-STYLES = (
-    "plain",
-    "bold",
-    "outline",
-    "rotated",
-    "thin",
-    "thick",
-    "noisy",
-    "blurred",
-    "inverted",
-    "shifted",
-)
-SHEET_ROWS = 100  # a contact sheet shows at most so many
-MISSING = "\uffff"  # never a character, so every font draws its sign for a missing glyph
-
-
-class Face(NamedTuple):
-    """One font file and what it calls itself."""
-
-    path: str
-    family: str
-    style: str
-
-    @property
-    def slug(self) -> str:
-        """The face's name for a file name: small letters, digits and hyphens."""
-        return re.sub(r"[^a-z0-9]+", "-", f"{self.family} {self.style}".lower()).strip("-")
-
-
-def load_face(path) -> Face:
-    """The face in a font file. Raises UserError if Pillow cannot read it or it lacks a digit."""
-    try:
-        font = ImageFont.truetype(str(path), 40, layout_engine=ImageFont.Layout.BASIC)
-        masks = [bytes(font.getmask(text)) for text in "0123456789"]
-        missing = bytes(font.getmask(MISSING))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot use the font {path}: {reason(error)}") from error
-    if missing in masks or len(set(masks)) < 10 or not all(any(mask) for mask in masks):
-        raise UserError(f"cannot use the font {path}: it does not draw all ten digits")
-    family, style = font.getname()
-    return Face(str(path), family or Path(path).stem, style or "")
-
-
-def default_face() -> Face:
-    """DejaVu Sans as matplotlib ships it; only its path is looked up, nothing is imported."""
-    package = importlib.util.find_spec("matplotlib")
-    if package is None:
-        raise UserError("matplotlib is missing: pip install -r requirements.txt")
-    folder = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf"
-    return load_face(folder / "DejaVuSans.ttf")
-
-
-def is_symbol_font(path: str) -> bool:
-    """Whether a font has something else in a digit's place, as its own name for the glyph tells."""
-    from matplotlib.ft2font import FT2Font
-
-    font = FT2Font(path)
-    name = font.get_glyph_name(font.get_char_index(ord("1"))).lower()
-    # "one", "one.lf", "oneoldstyle", "uni0031"; names with a number in them tell nothing.
-    return not name.startswith("one") and not any(c.isdigit() for c in name)
-
-
-def installed_faces() -> list[Face]:
-    """Every face on this machine that draws the ten digits, sorted by name, each once."""
-    # This import looks through the machine's fonts, so it waits until somebody asks for them.
-    from matplotlib import font_manager, get_data_path
-
-    bundled = (Path(get_data_path()) / "fonts" / "ttf").glob("*.ttf")
-    faces, unusable = {}, 0
-    for path in sorted(map(str, [*font_manager.findSystemFonts(), *bundled])):
-        try:
-            face = load_face(path)
-            usable = not is_symbol_font(path)
-        except (UserError, RuntimeError):  # RuntimeError: of matplotlib's reader
-            usable = False
-        if not usable:
-            unusable += 1
-            continue
-        faces.setdefault((face.family, face.style), face)
-    if unusable:
-        say(f"{unusable} font files without all ten digits were left out")
-    return sorted(faces.values(), key=lambda face: face.slug)
-
-
-def find_faces(names: list[str]) -> list[Face]:
-    """The faces for what `--fonts` was given: files, family names, or `all`.
-
-    A family name gives its regular face, "Family Style" that one.
-    Raises UserError for a name that nothing fits.
-    """
-    faces, installed = [], None
-    for name in names:
-        if name != "all" and (os.path.isfile(name) or name.lower().endswith((".ttf", ".otf", ".ttc"))):
-            faces.append(load_face(name))
-            continue
-        installed = installed_faces() if installed is None else installed
-        found = installed if name == "all" else by_name(name, installed)
-        if not found:
-            raise UserError(f"no font here is called {name!r}; give a file, a family name, or all")
-        faces.extend(found)
-    return list({face.path: face for face in faces}.values())
-
-
-def by_name(name: str, faces: list[Face]) -> list[Face]:
-    """The regular face of a family, or the one face of a full name, however it is spelled."""
-
-    def plain(text: str) -> str:
-        return re.sub(r"[^a-z0-9]", "", text.lower())
-
-    full = [f for f in faces if plain(f.family + f.style) == plain(name)]
-    family = [f for f in faces if plain(f.family) == plain(name)]
-    regular = [f for f in family if plain(f.style) in ("regular", "book", "roman", "normal", "medium")]
-    return (full or regular or family)[:1]
+# fmt: off
+STYLES = ["plain", "bold", "outline", "rotated", "thin", "thick",
+          "noisy", "blurred", "inverted", "shifted"]
+# fmt: on
 
 
 def draw_digit(
@@ -209,47 +89,6 @@ def draw_glyph(text: str, face: Face, size: int, stroke: int, outline: bool) -> 
     return picture
 
 
-def fitting_font(text: str, face: Face, height: float, width: float) -> ImageFont.FreeTypeFont:
-    """The face at the size at which `text` is at most so high and so wide, in pixels."""
-    trial = ImageFont.truetype(face.path, 100, layout_engine=ImageFont.Layout.BASIC)
-    left, top, right, bottom = trial.getbbox(text)
-    size = 100 * min(height / (bottom - top), width / (right - left))
-    return ImageFont.truetype(face.path, max(1, int(size)), layout_engine=ImageFont.Layout.BASIC)
-
-
-def thinned(picture: Image.Image) -> Image.Image:
-    """Strokes worn down from both sides, until about half of the ink is left."""
-    ink = np.asarray(picture) < 128
-    keep = ink.sum() * 0.5
-    while True:
-        inner = ink.copy()
-        for axis in (0, 1):
-            for step in (-1, 1):
-                inner &= np.roll(ink, step, axis)
-        if inner.sum() < keep:
-            return Image.fromarray(np.where(ink, PEN, PAPER).astype(np.uint8))
-        ink = inner
-
-
-def shifted(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The sheet at 55 to 80 % of its size, somewhere else on a sheet of the old size."""
-    side = picture.width
-    small = picture.resize((round(side * rng.uniform(0.55, 0.8)),) * 2, Image.Resampling.BOX)
-    x, y = rng.integers(0, side - small.width, size=2, endpoint=True)
-    sheet = Image.new("L", picture.size, PAPER)
-    sheet.paste(small, (int(x), int(y)))
-    return sheet
-
-
-def noisy(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Normal noise of 25 gray levels on gray paper, and one pixel in 200 black or white."""
-    levels = 40 + np.asarray(picture, dtype=np.float64) * (180 / 255)
-    levels += rng.normal(0, 25, levels.shape)
-    dots = rng.random(levels.shape)
-    levels[dots < 0.0025], levels[dots > 0.9975] = PEN, PAPER
-    return Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
-
-
 class Drawing(NamedTuple):
     """What to draw: a digit in a face and a style, for the `copy`-th time."""
 
@@ -296,29 +135,6 @@ def plan(faces: list[Face], styles: list[str], per_digit: int | None, seed: int)
     return drawings
 
 
-def contact_sheet(pictures: dict[Drawing, Image.Image]) -> Image.Image:
-    """All pictures in a grid: a column a digit, a row a face, style and copy, named on the left."""
-    rows = sorted({(d.face.slug, d.style, d.copy) for d in pictures})
-    shown = rows[:SHEET_ROWS]
-    cell, label, gap = 64, 260, 4
-    height = len(shown) * (cell + gap) + gap + (20 if len(rows) > len(shown) else 0)
-    sheet = Image.new("L", (label + 10 * (cell + gap) + gap, height), 200)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(default_face().path, 12, layout_engine=ImageFont.Layout.BASIC)
-    top = {row: gap + i * (cell + gap) for i, row in enumerate(shown)}
-    for (slug, style, copy), y in top.items():
-        draw.text((gap, y + 16), f"{slug[:38]}", fill=0, font=font)
-        draw.text((gap, y + 34), f"{style} {copy}", fill=80, font=font)
-    for drawing, picture in pictures.items():
-        y = top.get((drawing.face.slug, drawing.style, drawing.copy))
-        if y is not None:
-            small = picture.resize((cell, cell), Image.Resampling.LANCZOS)
-            sheet.paste(small, (label + drawing.digit * (cell + gap), y))
-    if len(rows) > len(shown):
-        draw.text((gap, height - 18), f"{len(shown)} of {len(rows)} rows", fill=0, font=font)
-    return sheet
-
-
 def png(picture: Image.Image) -> bytes:
     """A picture as the bytes of a PNG file."""
     buffer = io.BytesIO()
@@ -326,30 +142,18 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def parse_arguments(argv) -> tuple:
+def parse_arguments(argv):
     parser = ArgumentParser(prog="generate_test_digits.py", description="Draw test digits as PNG files.")
-    parser.add_argument("--output", default="test_digits", help="folder for the pictures")
-    parser.add_argument(
-        "--size", type=number(int, 8, 4096), default=SIZE, help=f"side in pixels ({SIZE})"
-    )
-    parser.add_argument(
-        "--fonts", nargs="+", metavar="FONT", help="font files, family names, or all (DejaVu Sans)"
-    )
-    parser.add_argument(
-        "--styles",
-        nargs="+",
-        metavar="STYLE",
-        choices=[*STYLES, "all"],
-        help=f"{', '.join(STYLES)}, or all (plain)",
-    )
-    parser.add_argument(
-        "--per-digit",
-        type=number(int, 1, 1_000_000),
-        metavar="N",
-        help="pictures of each digit (one in each font and style)",
-    )
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="for all that is random (0)")
-    parser.add_argument("--sheet", metavar="FILE", help="also draw a contact sheet, a PNG file")
+    add, count = parser.add_argument, number(int, 1, 1_000_000)
+    add("--output", default="test_digits", help="folder for the pictures")
+    add("--size", type=number(int, 8, 4096), default=SIZE, help=f"side in pixels ({SIZE})")
+    add("--fonts", nargs="+", metavar="FONT", help="font files, family names, or all (DejaVu Sans)")
+    styles = f"{', '.join(STYLES)}, or all (plain)"
+    add("--styles", nargs="+", metavar="STYLE", choices=[*STYLES, "all"], help=styles)
+    each = "pictures of each digit (one in each font and style)"
+    add("--per-digit", type=count, metavar="N", help=each)
+    add("--seed", type=number(int, 0), default=0, help="for all that is random (0)")
+    add("--sheet", metavar="FILE", help="also draw a contact sheet, a PNG file")
     return parser.parse_args(argv)
 
 
@@ -357,7 +161,7 @@ def parse_arguments(argv) -> tuple:
 def main(argv=None) -> int:
     arguments = parse_arguments(argv)
     styles = list(dict.fromkeys(arguments.styles or ["plain"]))
-    styles = list(STYLES) if "all" in styles else styles
+    styles = STYLES if "all" in styles else styles
     faces = find_faces(arguments.fonts) if arguments.fonts else [default_face()]
     make_folder(arguments.output)
     if arguments.sheet:
@@ -368,18 +172,17 @@ def main(argv=None) -> int:
     # The ten pictures of the bare command are named by their digit alone.
     simple = not (arguments.fonts or arguments.styles or arguments.per_digit)
     drawings = plan(faces, styles, arguments.per_digit, arguments.seed)
-    pictures = {}
+    small = {}  # the pictures at the size of the contact sheet's cells
     for drawing in drawings:
         picture = drawing.draw(arguments.size, arguments.seed)
         name = f"digit_{drawing.digit}" if simple else drawing.name
         with partly_done() if drawing is not drawings[0] else contextlib.nullcontext():
             write_file(os.path.join(arguments.output, f"{name}.png"), png(picture))
-        # The sheet needs no more than its own small cells.
         if arguments.sheet:
-            pictures[drawing] = picture.resize((64, 64), Image.Resampling.LANCZOS)
+            small[drawing] = picture.resize((64, 64), Image.Resampling.LANCZOS)
     with partly_done():
         if arguments.sheet:
-            write_file(arguments.sheet, png(contact_sheet(pictures)))
+            write_file(arguments.sheet, png(contact_sheet(small)))
         print(f"{len(drawings):,} pictures in {arguments.output}")
         if arguments.sheet:
             print(f"contact sheet: {arguments.sheet}")

@@ -8,259 +8,33 @@
     10 read, 10 of 10 right (100.00 %)
 
 With the shipped weights, on the ten digits that python generate_test_digits.py draws.
-The ink in a picture is found as for single digits, put into lines and numbers
-(`lines.py`), each number is brought to a strip of 32 pixels' height and read by a
-network that runs over the whole strip and by one that reads its segments
-(`reading.py`). Results go to stdout, all else to stderr; the exit status is 0 if
+The ink in a picture is found as for single digits and put into lines and numbers
+(lenet5/whole_numbers/strips.py); each number becomes a strip 32 pixels high, which a network
+that runs over the whole strip and one that reads its segments read together
+(strip_reader.py). Results go to stdout, all else to stderr; the exit status is 0 if
 everything was read, 1 if some pictures could not be, 2 if nothing could start.
 """
 
-from files import end_quietly
-
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
-
-import os
-import re
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar
 
-import torch
-
-from displacement import CLASSES, STRIDE
-from files import ArgumentParser, UserError, check_writable, command_line, number, one_line
-from inference import PRETRAINED as DIGIT_WEIGHTS
-from inference import (
-    ImageClassifier,
-    add_common_flags,
-    only_prediction,
-    score_and_report,
-)
-from lines import Strip, all_numbers_in
-from model import NETWORKS, LeNet5Conv, load_weights, pick_device
-from reading import Reading, StripReader
-from results import CsvWriter, JsonWriter, Result, TableWriter
-from workers import Preparation
-
-HERE = Path(__file__).resolve().parent
-# Two trainings, which together read better than either (benchmarks/whole_numbers.py).
-WEIGHTS = [HERE / "pretrained" / name for name in ("lenet5-numbers.pth", "lenet5-numbers-2.pth")]
-UNNAMED = [str(i) for i in range(len(CLASSES))]  # of weights that do not say what they are of
-REJECT_BELOW = 0.3  # confidence; chosen on held-out digits and on letters of the fonts to be learned
-MOST_DRAWN = 8  # numbers in the figure of --plot
+from lenet5.reading.arguments import add_common_flags
+from lenet5.runtime.atomic_files import check_writable
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.signals import quiet_imports
 
 
-@dataclass
-class NumberResult(Result):
-    """What was read from one picture; `error` is set where nothing could be.
+def __getattr__(name: str):
+    """NumberReader, whose imports take longer than those of the command line."""
+    if name != "NumberReader":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lenet5.whole_numbers.number_reader import NumberReader
 
-    `prediction` is a string of digits, several numbers in reading order with a space
-    between; None if there is no number in the picture, if it could not be read or if the
-    answer was refused (`reason` says why). `confidence` is that of the least sure number.
-    `numbers` has for each its text, confidence, box [x, y, width, height] in pixels of
-    the picture, and digits, each with digit, confidence and box; with `top_k` above one
-    also `top`, the likeliest readings, each with its share of all that were tried.
-    """
-
-    numbers: list[dict] | None = None
-    seen: list[tuple[Strip, Reading]] = field(default_factory=list, repr=False)
-    fields: ClassVar[tuple[str, ...]] = (
-        "path",
-        "prediction",
-        "confidence",
-        "numbers",
-        "label",
-        "correct",
-        "error",
-    )
-
-
-class NumberReader:
-    """Reads the numbers in pictures.
-
-        reader = NumberReader()
-        reader.predict("postcode.png")               # "90210"
-        reader.predict_batch(["a.png", "b.jpg"])     # two NumberResults
-
-    `weights`: a file, or several, with a network of numbers each; `digit_weights` are of
-    the one that reads single digits; without them, those that come with the project.
-    `arch` is for weights that do not say what they are of. `invert`: "auto", "yes" (dark
-    ink) or "no". `top_k`: how many of the likeliest readings a number in the results
-    names; more than one takes some more time. `reject`: whether to refuse an answer with
-    an unsure number.
-
-    Raises UserError for weights that cannot be used and a device that is not there.
-    """
-
-    def __init__(
-        self,
-        weights: str | os.PathLike | list | None = None,
-        *,
-        digit_weights: str | os.PathLike | None = None,
-        device: str = "auto",
-        arch: str | None = None,
-        invert: str = "auto",
-        top_k: int = 1,
-        reject: bool = False,
-    ):
-        self.digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device, invert=invert)
-        if self.digits.classes != list(range(10)):
-            raise UserError(f"{self.digits.weights} does not read the ten digits")
-        device, nets, limits = pick_device(device), [], []
-        files = [weights] if isinstance(weights, str | os.PathLike) else weights or WEIGHTS
-        for file in files:
-            net, metadata = load_weights(os.fspath(file), arch)
-            if not isinstance(net, LeNet5Conv) or metadata["classes"] not in (CLASSES, UNNAMED):
-                raise UserError(
-                    f"{file} does not read whole numbers; python train_numbers.py makes weights that do"
-                )
-            nets.append((net.to(device).eval(), metadata["mean"], metadata["std"]))
-            limits.append(metadata.get("reject_below", REJECT_BELOW))
-        self.reader = StripReader(nets, self.logits_of_digits, device, top_k)
-        self.invert, self.reject, self.reject_below = invert, reject, max(limits)
-
-    def logits_of_digits(self, images: torch.Tensor) -> torch.Tensor:
-        """N×10 calibrated logits of N×28×28 uint8 pictures, whichever kind of network reads them."""
-        return torch.as_tensor(self.digits.logits(images))
-
-    def predict(self, picture) -> str | None:
-        """The numbers in one picture: a path, a PIL image or an array.
-
-        Raises PictureError if it cannot be read; None if there is none, or if `reject`
-        refuses it.
-        """
-        return only_prediction(self.predict_batch([picture]))
-
-    def predict_batch(
-        self, pictures: Iterable, prepared: list[tuple] | None = None
-    ) -> list[NumberResult]:
-        """One NumberResult for each path, PIL image or array, in their order.
-
-        A picture that cannot be read has its `error` set, and the others are read. `prepared`
-        is what `all_numbers_in` gives of them, where another process has called it.
-        """
-        pictures = list(pictures)
-        if prepared is None:
-            prepared = all_numbers_in(pictures, self.invert)
-        strips = [strip for found, _ in prepared for strip in found or ()]
-        readings = iter(self.reader.read([strip.picture for strip in strips]))
-        results = []
-        for picture, (found, error) in zip(pictures, prepared, strict=True):
-            path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-            label = None if path is None else label_of(path)
-            results.append(NumberResult(path=path, label=label, error=error))
-            if error is None:
-                self.decide(results[-1], [(strip, next(readings)) for strip in found])
-        return results
-
-    def decide(self, result: NumberResult, seen: list[tuple[Strip, Reading]]) -> None:
-        """Fill in what was read on a picture's strips."""
-        result.seen = [(strip, reading) for strip, reading in seen if reading.digits]
-        result.numbers = [as_number(strip, reading) for strip, reading in result.seen]
-        if not result.numbers:
-            result.reason = (
-                "no number: there is no ink" if not seen else "no number: no digit in the ink"
-            )
-            result.confidence = 0.0
-            return
-        result.prediction = " ".join(number["text"] for number in result.numbers)
-        result.confidence = min(number["confidence"] for number in result.numbers)
-        if self.reject and result.confidence < self.reject_below:
-            result.prediction = None
-            result.reason = (
-                f"unsure: {result.confidence:.3f} sure, which is below {self.reject_below:.3f}"
-            )
-
-
-def as_number(strip: Strip, reading: Reading) -> dict:
-    """A number as it stands in a result, its boxes in pixels of the picture."""
-    number = {
-        "text": reading.text,
-        "confidence": reading.confidence,
-        "box": strip.box,
-        "digits": [
-            {"digit": digit, "confidence": confidence, "box": strip.in_picture(box)}
-            for digit, confidence, box in zip(
-                reading.digits, reading.confidences, reading.boxes, strict=True
-            )
-        ],
-    }
-    if reading.choices:
-        number["top"] = [list(choice) for choice in reading.choices]
-    return number
-
-
-def label_of(path: str) -> str | None:
-    """The true number where a name tells it: number_90210….png, or digit_7….png."""
-    name = re.match(r"number_(\d+)|digit_(\d)(?!\d)", os.path.basename(path))
-    return None if name is None else name[1] or name[2]
-
-
-# ---------------------------------------------------------------- how results are shown
-
-
-class NumberTable(TableWriter):
-    """A table with what was read, how sure that is, and the least sure digit."""
-
-    heading = "sure      least sure digit  read"
-
-    @staticmethod
-    def verdict(result: NumberResult) -> str:
-        if result.error is not None:
-            return f"  -                         not read: {one_line(result.error)}"
-        digits = [digit for number in result.numbers for digit in number["digits"]]
-        least = min(digits, key=lambda digit: digit["confidence"], default=None)
-        doubt = "" if least is None else f"{least['digit']} ({100 * least['confidence']:.2f} %)"
-        mark = {True: " ✓", False: f" ✗ is {result.label}", None: ""}[result.correct]
-        answer = "?" if result.prediction is None else result.prediction
-        note = "" if result.reason is None else f" {result.reason.split(':')[0]}"
-        return f"{100 * result.confidence:6.2f} %  {doubt:16}  {answer}{mark}{note}"
-
-
-class NumberCsv(CsvWriter):
-    """The fields of the JSON objects and the reason; `numbers` is written as JSON."""
-
-    kind = NumberResult
-
-
-WRITERS = {"table": NumberTable, "json": JsonWriter, "csv": NumberCsv}
-
-
-class NumberKeeper:
-    """The numbers that one figure shows: the first ones."""
-
-    def __init__(self):
-        self.kept: list[tuple[NumberResult, Strip, Reading]] = []
-        self.seen = 0
-
-    def add(self, results: list[NumberResult]) -> None:
-        for result in results:
-            self.seen += len(result.seen)
-            for strip, reading in result.seen[: MOST_DRAWN - len(self.kept)]:
-                self.kept.append((result, strip, reading))
-
-    def draw(self, path: str) -> None:
-        """Each number's strip with its digits' boxes, the scores along it and the chosen path."""
-        import plots
-
-        numbers, titles = [], []
-        for result, strip, reading in self.kept:
-            numbers.append(
-                (strip.picture, reading.shares, reading.boxes, reading.digits, reading.windows)
-            )
-            name = "" if result.path is None else f"{os.path.basename(result.path)}: "
-            titles.append(f"{name}{reading.text}, {100 * reading.confidence:.1f} %")
-        heading = f"{len(numbers):,} of {self.seen:,} numbers"
-        plots.numbers(numbers, titles, CLASSES, STRIDE, path, heading)
-
-
-# ---------------------------------------------------------------- the command line
+    return NumberReader
 
 
 def parse_arguments(argv):
+    from lenet5.networks.registry import NETWORKS
+
     parser = ArgumentParser(
         prog="read_number.py",
         description="Read whole numbers from pictures: files, or all in folders (test_digits).",
@@ -284,19 +58,23 @@ def parse_arguments(argv):
 
 @command_line
 def main(argv=None) -> int:
-    arguments = parse_arguments(argv)
+    with quiet_imports():
+        arguments = parse_arguments(argv)
+        from lenet5.reading.many_pictures import score_and_report
+        from lenet5.reading.workers import Preparation
+        from lenet5.whole_numbers.number_reader import WRITERS, NumberKeeper, NumberReader
     if arguments.plot:
         check_writable(arguments.plot)
+    reader = NumberReader(
+        arguments.weights,
+        digit_weights=arguments.digit_weights,
+        device=arguments.device,
+        arch=arguments.arch,
+        invert=arguments.invert,
+        top_k=arguments.top_k,
+        reject=arguments.reject,
+    )
     with Preparation(arguments.workers, "numbers", arguments.invert) as preparation:
-        reader = NumberReader(
-            arguments.weights,
-            digit_weights=arguments.digit_weights,
-            device=arguments.device,
-            arch=arguments.arch,
-            invert=arguments.invert,
-            top_k=arguments.top_k,
-            reject=arguments.reject,
-        )
         keeper = NumberKeeper() if arguments.plot else None
         return score_and_report(reader, arguments, keeper, preparation, WRITERS)
 

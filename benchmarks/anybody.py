@@ -21,12 +21,14 @@ import torch
 from common import ROOT, held_out, load, save
 from PIL import Image
 
-from answers import Limits, evidence
-from dataset import load_dataset, load_font_digits, load_mnist, open_fonts
-from evaluate import Evaluation, evaluate
-from inference import FONTS, ImageClassifier
-from nondigits import digit_pairs, load_letters, scribbles, shapes
-from preprocess import mnist_like
+from lenet5.data.datasets import load_dataset, load_mnist
+from lenet5.data.fonts import font_archive, load_font_digits, load_letters
+from lenet5.data.non_digits import digit_pairs, scribbles, shapes
+from lenet5.evaluation.confidence import Limits, kl_from_uniform
+from lenet5.evaluation.metrics import Evaluation, evaluate
+from lenet5.imaging.preprocess import mnist_like
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.tasks import FONTS
 
 WEIGHTS = {name: ROOT / "pretrained" / f"{name}.pth" for name in ("lenet5-plain", "lenet5")}
 SEED, MADE_UP = 1_000_000, 2000  # a seed that no training has, and how many pictures
@@ -88,7 +90,7 @@ def strange_sets() -> dict:
 
 def by_family(result: Evaluation) -> dict:
     """The share that is right in each package of fonts that is held out, and how many digits it has."""
-    with open_fonts(FONTS) as archive:
+    with font_archive(FONTS) as archive:
         packages = np.repeat(archive["packages"][archive["held_out"]], 10)
     right = (result.predictions == result.labels).numpy()
     names = sorted(set(packages.tolist()))
@@ -123,13 +125,13 @@ def measure(weights, labelled: dict, strange: dict) -> dict:
         if name.startswith("fonts"):
             row["by_family"] = by_family(result)
         if name.startswith("MNIST, test"):
-            known = evidence(warm.logits)
+            known = kl_from_uniform(warm.logits)
     for name, images in strange.items():
         logits = classifier.logits(images)
         row["accepted"][name] = {
             "share": float(limits.kept(logits).mean()),
             "by_confidence_alone": float(confidence_alone.kept(logits).mean()),
-            "told_from_mnist": chance_to_tell(known, evidence(logits)),
+            "told_from_mnist": chance_to_tell(known, kl_from_uniform(logits)),
         }
     return row
 

@@ -17,13 +17,17 @@ import time
 from statistics import median
 
 import torch
-from common import ROOT, best_row, load, run_training, save, spread, two_at_a_time, work_folder
+from common import ROOT, best_row, flags, load, run_training, save, spread, two_at_a_time, work_folder
 
-from dataset import AUGMENTATIONS, load_mnist
-from epoch import EpochPlan, make_optimizer, train_epoch
-from model import NETWORKS, build
-from preprocess import to_input
-from recipes import RECIPES
+from lenet5.data.augmentation import AUGMENTATIONS
+from lenet5.data.datasets import load_mnist
+from lenet5.imaging.inputs import to_input
+from lenet5.networks.registry import NETWORKS
+from lenet5.training.epoch import TrainingStep, train_epoch
+from lenet5.training.epoch_plan import EpochPlan, TrainingPool
+from lenet5.training.optimizers import make_optimizer
+from lenet5.training.recipes import RECIPES
+from model import build
 
 SEEDS = (0, 1, 2)
 SETTINGS = {
@@ -61,8 +65,8 @@ def seconds_an_epoch(name: str, images: torch.Tensor, labels: torch.Tensor) -> f
     optimizer = make_optimizer(net, recipe["optimizer"], recipe["lr"])
     inputs = to_input(images, net.mean, net.std)
     start = time.perf_counter()
-    plan = EpochPlan(inputs, AUGMENTATIONS[recipe["augment"]], torch.Generator())
-    train_epoch(net, optimizer, inputs, labels, plan, recipe["batch_size"])
+    plan = EpochPlan(TrainingPool(inputs, labels), AUGMENTATIONS[recipe["augment"]], torch.Generator())
+    train_epoch(TrainingStep(net, optimizer), plan, recipe["batch_size"])
     return (time.perf_counter() - start) * 55_000 / len(images)
 
 
@@ -76,13 +80,14 @@ def measure_times() -> dict[str, list[float]]:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table", "--time")
     results = load("architectures")
     done = {(row["setting"], row["seed"]) for row in results["rows"]}
     wanted = [(setting, seed) for seed in SEEDS for setting in SETTINGS if (setting, seed) not in done]
-    if "--time" in sys.argv:
+    if "--time" in given:
         results["seconds_an_epoch"] = measure_times()
         save("architectures", results)
-    elif "--table" not in sys.argv:
+    elif "--table" not in given:
         two_at_a_time("architectures", results, measure, wanted)
     times = results.get("seconds_an_epoch", {})
     for setting in SETTINGS:

@@ -13,6 +13,7 @@ Fashion-MNIST, training images), by the limits that 99 % of the held-out images 
 What counts is the epoch that train.py keeps.
 """
 
+import argparse
 import io
 import sys
 import time
@@ -24,21 +25,20 @@ import torch
 from anybody import MADE_UP, as_in_mnist, in_eight, made_up
 from common import ROOT, held_out, load, median_and_range, run_training, save, two_at_a_time
 
-from answers import rejection_limits
-from dataset import (
-    AUGMENTATIONS,
-    in_few_pixels,
-    load_dataset,
-    load_font_digits,
-)
-from epoch import EpochPlan, train_epoch
-from evaluate import evaluate
-from files import write_file
-from inference import FONTS, ImageClassifier
-from nondigits import load_letters
-from recipes import RECIPES
-from run import Run
-from train import Data, loss_of_run
+from lenet5.data.augmentation import AUGMENTATIONS, low_resolution
+from lenet5.data.datasets import load_dataset
+from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.evaluation.confidence import rejection_limits
+from lenet5.evaluation.metrics import evaluate
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.tasks import FONTS
+from lenet5.runtime.atomic_files import write_file
+from lenet5.training.checkpoint import Run
+from lenet5.training.epoch import train_epoch
+from lenet5.training.epoch_end import training_step
+from lenet5.training.epoch_plan import EpochPlan
+from lenet5.training.recipes import RECIPES, Settings
+from lenet5.training.training_pool import Data
 
 TURNS = 5  # after one to warm up
 FOLDER = ROOT / "benchmarks" / "work"
@@ -92,7 +92,7 @@ def accuracies(weights: Path) -> dict:
     return {
         "mnist": accuracy(images, labels),
         "eight": accuracy(in_eight(images), labels),
-        "few": accuracy(in_few_pixels(images, seed=999_999), labels),
+        "few": accuracy(low_resolution(images, seed=999_999), labels),
         "fonts": accuracy(*load_font_digits(VALIDATION, held_out=True)),
         "accepted": {
             name: float(limits.kept(classifier.logits(pictures)).mean())
@@ -115,17 +115,14 @@ def measure(idea: str) -> dict:
 
 def prepare(recipe: str):
     """A function that trains a new network for one epoch of a recipe and gives the seconds it took."""
-    settings = RECIPES["default"] | RECIPES[recipe] | {"recipe": recipe, "data_dir": ROOT / "data"}
+    settings = Settings(**RECIPES[recipe] | {"recipe": recipe, "data_dir": ROOT / "data"})
     data = Data(settings, torch.device("cpu"))
 
     def epoch() -> float:
         run = Run(settings, None, torch.device("cpu"), data.classes)
-        average = (lambda: run.average.add(run.net)) if run.average else (lambda: None)
         start = time.perf_counter()
-        augmentation = AUGMENTATIONS[settings["augment"]]
-        plan = EpochPlan(data.shown[0], augmentation, run.generator, parts=data.parts)
-        parts = (run.net, run.optimizer, *data.shown, plan, settings["batch_size"])
-        train_epoch(*parts, loss=loss_of_run(run), after_step=average)
+        plan = EpochPlan(data.pool, AUGMENTATIONS[settings.augment], run.generator)
+        train_epoch(training_step(run), plan, settings.batch_size)
         return time.perf_counter() - start
 
     return epoch
@@ -146,17 +143,22 @@ def print_rows(rows: list[dict]) -> None:
 
 
 def main() -> int:
-    if "--weights" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--time", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--weights", nargs="+", metavar="FILE")
+    options = parser.parse_args()
+    if options.weights:
         make_validation_fonts()
-        for path in sys.argv[sys.argv.index("--weights") + 1 :]:
+        for path in options.weights:
             print_rows([{"idea": path[-32:], **accuracies(Path(path))}])
         return 0
     results = load("choose_anybody")
     done = {row["idea"] for row in results["rows"]}
-    if "--time" in sys.argv:
+    if options.time:
         results["seconds_an_epoch"] = measure_times()
         save("choose_anybody", results)
-    elif "--table" not in sys.argv:
+    elif not options.table:
         make_validation_fonts()
         wanted = [(idea,) for idea in IDEAS if idea not in done]
         two_at_a_time("choose_anybody", results, measure, wanted)

@@ -1,5 +1,6 @@
 """What the measurements share: the machine's description, result files, training runs."""
 
+import argparse
 import contextlib
 import csv
 import json
@@ -16,7 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
 
-from files import md5, write_file  # noqa: E402  (after the path is set)
+from lenet5.runtime.atomic_files import md5, write_file
+
+
+def flags(doc: str, *names: str) -> set[str]:
+    """Which of a script's switches were typed; `--help` prints its docstring."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
+    for name in names:
+        parser.add_argument(name, action="store_true", dest=name)
+    return {name for name, typed in vars(parser.parse_args()).items() if typed}
 
 
 def machine() -> dict:
@@ -109,7 +118,7 @@ def work_folder(name: str, seed: int, recipe: str) -> Path:
 
     Named after the recipe as it is now too, so that no run goes on with an older one.
     """
-    from recipes import RECIPES  # imports torch, which not every measurement needs here
+    from lenet5.training.recipes import RECIPES  # imports torch, which not every measurement needs here
 
     settings = RECIPES["default"] | RECIPES[recipe]
     return ROOT / "benchmarks" / "work" / f"{name}-{md5(json.dumps(settings).encode())[:8]}-seed{seed}"
@@ -136,7 +145,7 @@ def held_out(size: int = 5000, seed: int = 0):
 
     N×28×28 uint8 and N. What is chosen or fitted is chosen and fitted on them.
     """
-    from dataset import load_mnist, split
+    from lenet5.data.datasets import load_mnist, split
 
     mnist = load_mnist(ROOT / "data")
     _, held = split(mnist.train_labels, size, seed)
@@ -156,7 +165,7 @@ def spread(values: list[float]) -> str:
     return f"{100 * mean(values):.2f}{deviation} %"
 
 
-def print_settings(rows: list[dict], settings: list[dict], width: int) -> None:
+def print_settings(rows: list[dict], settings: list[dict], width: int = 58) -> None:
     """A line for each setting that was tried: accuracy and loss on held-out images, over the seeds."""
     for setting in settings:
         own = [row for row in rows if row["setting"] == setting]

@@ -9,15 +9,16 @@ A seed that is in the results already is not trained again.
 import re
 import sys
 
-from common import best_row, load, run_training, save, spread
+from common import best_row, flags, load, run_training, save, spread
 
 SEEDS = range(5)
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load("default_run")
     done = {row["seed"] for row in results["rows"]}
-    for seed in () if "--table" in sys.argv else SEEDS:
+    for seed in () if "--table" in given else SEEDS:
         if seed in done:
             continue
         rows, output = run_training(["--seed", str(seed)])

@@ -19,9 +19,9 @@ import numpy as np
 from common import ROOT, load, run_training, save, spread
 from PIL import Image, ImageDraw, ImageOps
 
-from dataset import load_mnist
-from evaluate import evaluate
-from inference import ImageClassifier
+from lenet5.data.datasets import load_mnist
+from lenet5.evaluation.metrics import evaluate
+from lenet5.reading.classifier import ImageClassifier
 
 WEIGHTS = ROOT / "pretrained" / "lenet5.pth"
 SEEDS = (0, 1, 2)

@@ -43,7 +43,8 @@ from damage import (
 )
 from PIL import Image, ImageOps, PngImagePlugin
 
-from files import UserError, md5
+from lenet5.runtime.atomic_files import md5
+from lenet5.runtime.errors import UserError
 
 LONGEST = 5.0  # seconds a case
 MOST_MEMORY = 1000.0  # megabytes above what the imports take
@@ -233,7 +234,9 @@ IDX_MEMBER = "package/data/train-images-idx3-ubyte"
 def weights_files() -> list[bytes]:
     import torch
 
-    from model import NETWORKS, build, to_bytes, weights_with_metadata
+    from lenet5.networks.registry import NETWORKS
+    from lenet5.networks.weights import to_bytes, weights_with_metadata
+    from model import build
 
     torch.manual_seed(0)
     more = {"temperature": 1.5, "reject_below": 0.4, "least_evidence": 0.1, "non_digits": True}
@@ -250,8 +253,11 @@ def onnx_files() -> list[bytes]:
     import numpy as np
     import torch
 
-    from model import NETWORKS, build, default_metadata
-    from onnx_graph import describe, onnx_model, quantised
+    from lenet5.export.onnx_graph import describe, onnx_model
+    from lenet5.export.quantization import quantised
+    from lenet5.networks.registry import NETWORKS
+    from lenet5.networks.weights import default_metadata
+    from model import build
 
     torch.manual_seed(0)
     more = {"temperature": 1.5, "reject_below": 0.4, "least_evidence": 0.1, "non_digits": True}
@@ -266,11 +272,11 @@ def new_run(folder: Path):
     """A run as train.py begins or resumes it."""
     import torch
 
-    from recipes import RECIPES
-    from run import Run
-    from sources import DIGITS
+    from lenet5.data.sources import DIGITS
+    from lenet5.training.checkpoint import Run
+    from lenet5.training.recipes import Settings
 
-    settings = RECIPES["default"] | {"recipe": "default", "average": 0.99}
+    settings = Settings(average=0.99)
     return Run(settings, folder, torch.device("cpu"), DIGITS)
 
 
@@ -278,15 +284,16 @@ def go_on(run) -> None:
     """One step, and what is written after an epoch."""
     import torch
 
-    from epoch import Tally
-    from run import best_network, metrics_csv
-    from train import epoch_line
+    from lenet5.training.checkpoint import best_network
+    from lenet5.training.epoch import RunningMetrics
+    from lenet5.training.progress import epoch_line
+    from lenet5.training.run_folder import metrics_csv
 
     run.net(torch.zeros(2, 1, 32, 32)).sum().backward()
     run.optimizer.step()
     run.average.add(run.net)
     if run.tally is not None:
-        Tally(run.device, run.tally)
+        RunningMetrics(run.device, run.tally)
     metrics_csv(run.history)
     for row in run.history:
         epoch_line(row, 10, 0)
@@ -297,8 +304,8 @@ def go_on(run) -> None:
 
 def checkpoints() -> list[bytes]:
     """After an epoch, and within the second."""
-    from model import weights_with_metadata
-    from run import COLUMNS
+    from lenet5.networks.weights import weights_with_metadata
+    from lenet5.training.run_folder import COLUMNS
 
     with tempfile.TemporaryDirectory() as folder:
         run = new_run(Path(folder))
@@ -315,7 +322,7 @@ def checkpoints() -> list[bytes]:
 
 
 def configs() -> list[bytes]:
-    from recipes import RECIPES
+    from lenet5.training.recipes import RECIPES
 
     found = []
     for name in ("default", "record", "1998", "anybody"):
@@ -325,7 +332,7 @@ def configs() -> list[bytes]:
 
 
 def metrics_files() -> list[bytes]:
-    from run import COLUMNS, metrics_csv
+    from lenet5.training.run_folder import COLUMNS, metrics_csv
 
     rows = [dict.fromkeys(COLUMNS, 0.5) | {"epoch": epoch} for epoch in (1, 2, 3)]
     unvalidated = [row | {"val_loss": None, "val_accuracy": None} for row in rows]
@@ -363,8 +370,8 @@ def check_result(result) -> None:
 
 
 def read_weights(path: Path) -> None:
-    from inference import ImageClassifier
-    from results import TableWriter
+    from lenet5.reading.classifier import ImageClassifier
+    from lenet5.reading.results import TableWriter
 
     result = ImageClassifier(path, device="cpu", reject=True).predict_batch([drawing(7)])[0]
     check_result(result)
@@ -373,19 +380,19 @@ def read_weights(path: Path) -> None:
 
 
 def read_idx(path: Path) -> None:
-    from sources import parse_idx
+    from lenet5.data.sources import parse_idx
 
     parse_idx(path.read_bytes())
 
 
 def read_compressed_idx(path: Path) -> None:
-    from sources import parse_idx, unzipped
+    from lenet5.data.sources import parse_idx, unzipped
 
     parse_idx(unzipped(path.read_bytes(), 10_000))
 
 
 def read_verified_idx(path: Path) -> None:
-    from sources import IdxFile, read_verified
+    from lenet5.data.sources import IdxFile, read_verified
 
     whole = idx_files()[0]
     name = path.with_name("train-images")
@@ -395,7 +402,7 @@ def read_verified_idx(path: Path) -> None:
 
 
 def read_archive(path: Path) -> None:
-    from sources import IdxFile, members
+    from lenet5.data.sources import IdxFile, members
 
     file = IdxFile("train-images-idx3-ubyte", len(idx_files()[0]), "")
     for _, content in members(path, {file: IDX_MEMBER}):
@@ -410,18 +417,21 @@ def read_checkpoint(path: Path) -> None:
 
 
 def read_config(path: Path) -> None:
-    from epoch import SCHEDULES
-    from model import NETWORKS
-    from recipes import RECIPES, settings_of
+    from lenet5.networks.registry import NETWORKS
+    from lenet5.training.recipes import RECIPES
+    from lenet5.training.schedules import SCHEDULES
+    from lenet5.training.settings import settings_of
 
     path.rename(path.parent / "config.json")
     settings = settings_of(path.parent, {})
-    NETWORKS[settings["arch"]], SCHEDULES[settings["scheduler"]]
-    assert all(settings[name] is not None for name, value in RECIPES["default"].items() if value)
+    NETWORKS[settings.arch], SCHEDULES[settings.scheduler]
+    assert all(
+        getattr(settings, name) is not None for name, value in RECIPES["default"].items() if value
+    )
 
 
 def read_history(path: Path) -> None:
-    from run import is_better, read_metrics
+    from lenet5.training.run_folder import is_better, read_metrics
 
     path.rename(path.parent / "metrics.csv")
     history = read_metrics(path.parent)
@@ -433,8 +443,7 @@ def read_history(path: Path) -> None:
 
 
 def read_fonts(path: Path) -> None:
-    from dataset import load_font_digits
-    from nondigits import load_letters
+    from lenet5.data.fonts import load_font_digits, load_letters
 
     _, labels = load_font_digits(path)
     assert ((labels >= 0) & (labels <= 9)).all()
@@ -507,7 +516,7 @@ def read_one(kind: str, data: bytes, noise) -> tuple[str, str]:
 def serve(connection, seed: int) -> None:
     """Read one case after the other as they are asked for; say how it went."""
     global CLASSIFIER
-    from inference import PRETRAINED, ImageClassifier
+    from lenet5.reading.classifier import PRETRAINED, ImageClassifier
 
     noise = tempfile.TemporaryFile("w+", errors="replace")
     for stream in (1, 2):  # where C libraries write
@@ -515,7 +524,7 @@ def serve(connection, seed: int) -> None:
     CLASSIFIER = ImageClassifier(PRETRAINED, device="cpu")
     CLASSIFIER.predict(drawing(3))
     Image.init()
-    for module in ("train", "nondigits"):
+    for module in ("train", "lenet5.data.non_digits"):
         __import__(module)
     resource.setrlimit(resource.RLIMIT_AS, (WHOLE_MEMORY, WHOLE_MEMORY))
     imported = megabytes("VmRSS")

@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --batch-size 512 --lr 0.012 --optimizer adam
     python benchmarks/gpu.py --table            # print what was measured
 
-The images lie on the card, and a step is recorded once (captured.py). What that and the
+The images lie on the card, and a step is recorded once (cuda_graph.py). What that and the
 first epochs of a process take (loading libraries, choosing kernels) is the warm-up and is
 told apart; then five networks are trained from the seeds 0 to 4, each evaluated after every
 epoch. Training is timed from its first step to its last, without the evaluations.
@@ -21,15 +21,16 @@ from statistics import mean, median
 from common import ROOT, load, machine, save, spread  # sets the path for what follows
 from side_by_side import time_to_accuracy
 
-from files import ArgumentParser, UserError, command_line, number
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError
 
 SEEDS = (0, 1, 2, 3, 4)
 EPOCHS = 10
 
 
 def make_parser() -> ArgumentParser:
-    from dataset import AUGMENTATIONS
-    from recipes import RECIPES
+    from lenet5.data.augmentation import AUGMENTATIONS
+    from lenet5.training.recipes import RECIPES
 
     default = RECIPES["default"]
     parser = ArgumentParser(prog="benchmarks/gpu.py", description=__doc__.partition("\n")[0])
@@ -49,12 +50,12 @@ class Training:
 
     def __init__(self, mnist, device, options):
         import torch
+        from cuda_graph import CudaGraphStep
 
-        from captured import CapturedSteps
-        from dataset import AUGMENTATIONS
-        from epoch import make_optimizer
+        from lenet5.data.augmentation import AUGMENTATIONS
+        from lenet5.imaging.inputs import to_input
+        from lenet5.training.optimizers import make_optimizer
         from model import LeNet5
-        from preprocess import to_input
 
         self.options, self.device = options, device
         self.net = LeNet5().to(device)
@@ -64,9 +65,7 @@ class Training:
         )
         self.labels, self.truth = mnist.train_labels.to(device), mnist.test_labels.to(device)
         self.optimizer = make_optimizer(self.net, options.optimizer, options.lr)
-        self.steps = CapturedSteps(
-            self.net, self.optimizer, self.inputs, self.labels, options.batch_size
-        )
+        self.training = CudaGraphStep(self.net, self.optimizer, options.batch_size)
         self.augmentation, self.generator = AUGMENTATIONS[options.augment], torch.Generator()
 
     def begin(self, seed: int) -> None:
@@ -84,8 +83,11 @@ class Training:
         """Seconds of training and the test accuracy after each epoch."""
         import torch
 
-        from epoch import SCHEDULES, EpochPlan, set_rate, train_epoch
-        from evaluate import evaluate
+        from lenet5.evaluation.metrics import evaluate
+        from lenet5.training.epoch import train_epoch
+        from lenet5.training.epoch_plan import EpochPlan, TrainingPool
+        from lenet5.training.optimizers import set_rate
+        from lenet5.training.schedules import SCHEDULES
 
         self.begin(seed)
         batch_size, schedule = self.options.batch_size, SCHEDULES["onecycle"]
@@ -99,18 +101,9 @@ class Training:
         for _ in range(epochs):
             torch.cuda.synchronize()
             start = time.perf_counter()
-            plan = EpochPlan(self.inputs, self.augmentation, self.generator)
-            self.steps.begin(plan)
-            train_epoch(
-                self.net,
-                self.optimizer,
-                self.inputs,
-                self.labels,
-                plan,
-                batch_size,
-                before_step=before_step,
-                learn=self.steps.learn,
-            )
+            plan = EpochPlan(TrainingPool(self.inputs, self.labels), self.augmentation, self.generator)
+            self.training.begin(plan)
+            train_epoch(self.training, plan, batch_size, before_step=before_step)
             torch.cuda.synchronize()
             seconds = time.perf_counter() - start
             rows.append(
@@ -130,7 +123,7 @@ def textbook_epoch() -> float:
 def measure(options) -> dict:
     import torch
 
-    from dataset import load_mnist
+    from lenet5.data.datasets import load_mnist
 
     if not torch.cuda.is_available():
         raise UserError("this machine has no CUDA device, and nothing is measured")

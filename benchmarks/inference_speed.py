@@ -75,8 +75,8 @@ OURS = """
 import contextlib, os, sys, time
 sys.path.insert(0, sys.argv[3])
 import inference
-from results import Report
-from workers import Preparation
+from lenet5.reading.results import Report
+from lenet5.reading.workers import Preparation
 flags = ["--files-from", sys.argv[1], "--format", "json", "--weights", sys.argv[4], "--device", "cpu"]
 arguments = inference.parse_arguments(flags)
 classifier = inference.classifier_of(arguments)
@@ -112,7 +112,7 @@ BESIDE = {
 
 def make_small(folder: Path) -> list[Path]:
     """MNIST's test images as PNGs."""
-    from dataset import load_mnist
+    from lenet5.data.datasets import load_mnist
 
     mnist, paths = load_mnist(ROOT / "data"), []
     for i, (image, label) in enumerate(zip(mnist.test_images, mnist.test_labels, strict=True)):

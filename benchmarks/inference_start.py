@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import ROOT, load, machine, median_and_range, save
+from common import ROOT, flags, load, machine, median_and_range, save
 
 TURNS, MEMORY_TURNS = 9, 15
 ONE = 300  # calls with one picture in a turn
@@ -30,8 +30,8 @@ WEIGHTS = ROOT / "pretrained" / "lenet5.pth"
 
 def export(path: Path) -> None:
     """Write what `python export.py --onnx` writes, without its look at the test images."""
-    from model import load_weights
-    from onnx_graph import onnx_model
+    from lenet5.export.onnx_graph import onnx_model
+    from lenet5.networks.weights import load_weights
 
     path.write_bytes(onnx_model(*load_weights(WEIGHTS)).SerializeToString(deterministic=True))
 
@@ -70,8 +70,8 @@ def measure_memory(exported: Path) -> list[dict]:
     """Pictures a second of each network, one by one and 10,000 at once, a row a turn."""
     import torch
 
-    from dataset import load_mnist
-    from inference import ImageClassifier
+    from lenet5.data.datasets import load_mnist
+    from lenet5.reading.classifier import ImageClassifier
     from model import count_multiply_adds
 
     images = load_mnist(ROOT / "data").test_images.numpy()
@@ -106,8 +106,9 @@ def measure() -> dict:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load(Path(__file__).stem)
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         results = measure()
         save(Path(__file__).stem, results)
     rows, memory = results["rows"], results["memory"]

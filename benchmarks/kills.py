@@ -30,14 +30,17 @@ import traceback
 from pathlib import Path
 
 import torch
-from common import ROOT, load, save
+from common import ROOT, flags, load, save
 from PIL import Image
 
-import epoch
-import files
 import generate_test_digits
 import inference
 import train
+from lenet5.networks.weights import load_weights
+from lenet5.reading.output_file import read_done
+from lenet5.runtime import atomic_files
+from lenet5.training import training_pool
+from lenet5.training.run_folder import read_metrics
 
 WEIGHTS = "lenet5_model.pth"
 PER_DIGIT = 20  # pictures
@@ -132,7 +135,7 @@ def child_training(folder: Path, flags: list[str], prepare=None) -> Child:
 
 
 def prepare_training(prepare) -> None:
-    train.SMALLEST_EPOCH = 1  # each picture once an epoch
+    training_pool.SMALLEST_EPOCH = 1  # each picture once an epoch
     count_steps()
     if prepare is not None:
         prepare()
@@ -144,13 +147,11 @@ def real_training(folder: Path, flags: list[str]) -> Real:
 
 def count_steps() -> None:
     """Tell the parent how many steps were begun."""
-    batch = epoch.EpochPlan.batch
 
-    def counted(plan, inputs, rows):
+    def count(step):
         steps.value += 1
-        return batch(plan, inputs, rows)
 
-    epoch.EpochPlan.batch = counted
+    train.on_step = count
 
 
 class Halves:
@@ -201,7 +202,7 @@ def before_operations(act) -> None:
 
     for name in ("mkdir", "fsync", "replace", "rename"):
         setattr(os, name, ticking(getattr(os, name)))
-    files.open = open_ticking
+    atomic_files.open = open_ticking
 
 
 # What a child calls before each operation, given its number.
@@ -226,7 +227,7 @@ def fail_from(chosen: int, code: int, number: int) -> None:
 
 def rows_of(folder: Path) -> list[dict]:
     """The metrics of a run but for the seconds, which are never the same."""
-    rows = train.read_metrics(folder) if (folder / "metrics.csv").exists() else []
+    rows = read_metrics(folder) if (folder / "metrics.csv").exists() else []
     return [{**row, "seconds": None} for row in rows]
 
 
@@ -277,7 +278,7 @@ def look(folder: Path, reference: Reference) -> dict:
     if (folder / "training_results.png").exists():
         Image.open(folder / "training_results.png").load()
     if (folder / WEIGHTS).exists():
-        _, metadata = train.load_weights(folder / WEIGHTS)
+        _, metadata = load_weights(folder / WEIGHTS)
         row = reference.metrics[metadata["epoch"] - 1]
         assert metadata["test_accuracy"] == row["test_accuracy"]
     return kept
@@ -502,7 +503,7 @@ def check_line(folder: Path, *words: str) -> None:
 
 
 def set_the_clock() -> None:
-    train.time.strftime = lambda form: "20200101-000000"
+    time.strftime = lambda form: "20200101-000000"
 
 
 def at_the_same_time(reference: Reference, times: int) -> dict:
@@ -534,7 +535,7 @@ def read_pictures(folder: Path, format: str, prepare=None) -> Child:
 
 
 def readings(folder: Path, format: str) -> list[tuple]:
-    found = list(inference.read_done(str(folder / "out"), format))
+    found = list(read_done(str(folder / "out"), format))
     assert found[-1][1] == (folder / "out").stat().st_size
     return [(row["path"], str(row["prediction"])) for row, _ in found]
 
@@ -672,11 +673,12 @@ def print_table(rows: list[dict]) -> None:
 
 
 def main() -> int:
-    if "--short" in sys.argv:
+    given = flags(__doc__, "--short", "--table")
+    if "--short" in given:
         print_table(list(measure_little()))
         return 0
     results = load("kills")
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         for row in measure(done=len(results["rows"])):
             results["rows"].append(row)
             save("kills", results)

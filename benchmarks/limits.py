@@ -7,18 +7,21 @@ metadata. The same images are held out here, by the seed and the number in the
 metadata; the weights themselves stay as they are, to the bit.
 """
 
+import argparse
 import sys
 
 from common import held_out
 
-from answers import rejection_limits
-from files import say
-from inference import ImageClassifier
-from model import save_weights
+from lenet5.evaluation.confidence import rejection_limits
+from lenet5.networks.weights import save_weights
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.runtime.errors import say
 
 
 def main() -> int:
-    for path in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("weights", nargs="+")
+    for path in parser.parse_args().weights:
         classifier = ImageClassifier(path)
         metadata = classifier.metadata
         if not metadata["val_size"]:

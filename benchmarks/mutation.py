@@ -2,7 +2,7 @@
 
     $ pip install -r benchmarks/requirements.txt
     $ python benchmarks/mutation.py                 # the three files, about an hour
-    $ python benchmarks/mutation.py preprocess.py   # or one
+    $ python benchmarks/mutation.py lenet5/imaging/preprocess.py   # or one
 
 mutmut changes one thing at a time (a number, an operator, a name, an argument) and
 runs the tests that come by there. A mutant that no test notices has survived: either a
@@ -23,13 +23,9 @@ from common import ROOT, load, machine, save
 
 # The tests that each file is held to: its own, not all that happen to use it.
 TESTS = {
-    "preprocess.py": [
-        "tests/test_preprocess.py",
-        "tests/test_preprocess_by_hand.py",
-        "tests/test_properties.py",
-    ],
-    "model.py": ["tests/test_model.py", "tests/test_family.py", "tests/test_properties.py"],
-    "run.py": ["tests/test_run.py"],
+    "lenet5/imaging/preprocess.py": ["tests/imaging"],
+    "lenet5/networks/weights.py": ["tests/networks", "tests/imaging/test_properties.py"],
+    "lenet5/training/checkpoint.py": ["tests/training/test_checkpoint.py"],
 }
 SLOW = "not test_accuracy_on_mnist"  # ten thousand pictures for every mutant are too many
 CONFIG = """[mutmut]
@@ -54,7 +50,7 @@ timeout_constant=5
 
 def prepare(file: str) -> Path:
     """A copy of the tracked files with the settings for one of them."""
-    folder = ROOT / "benchmarks" / "work" / f"mutants-{file.removesuffix('.py')}"
+    folder = ROOT / "benchmarks" / "work" / f"mutants-{Path(file).stem}"
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
         if name.startswith("benchmarks/results/"):

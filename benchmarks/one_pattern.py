@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import load, median_and_range, save  # sets the path for what follows
+from common import flags, load, median_and_range, save  # sets the path for what follows
 
 REPEATS, PATTERNS = 7, 300
 
@@ -19,7 +19,8 @@ REPEATS, PATTERNS = 7, 300
 def measure() -> list[dict]:
     import torch
 
-    from lenet1998 import DiagonalLevenbergMarquardt, LeNet1998
+    from lenet5.networks.lenet1998 import LeNet1998
+    from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
 
     torch.set_num_threads(1)  # there is no work for two in one pattern
     torch.manual_seed(0)
@@ -50,8 +51,9 @@ def measure() -> list[dict]:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load(Path(__file__).stem)
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         results["rows"] = measure()
         save(Path(__file__).stem, results)
     by_hand, autograd = ([row[name] for row in results["rows"]] for name in ("by_hand", "autograd"))

@@ -11,7 +11,7 @@ import re
 import sys
 from statistics import mean
 
-from common import load, run_training, spread, two_at_a_time, work_folder
+from common import flags, load, run_training, spread, two_at_a_time, work_folder
 
 SEEDS = (0, 1, 2)
 PAPER = {"1998": 0.0095, "1998-distorted": 0.008}  # test errors, figure 9
@@ -31,10 +31,11 @@ def measure(recipe: str, seed: int) -> dict:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load("paper")
     done = {(row["recipe"], row["seed"]) for row in results["rows"]}
     wanted = [(recipe, seed) for seed in SEEDS for recipe in PAPER if (recipe, seed) not in done]
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         two_at_a_time("paper", results, measure, wanted)
     for recipe, error in PAPER.items():
         rows = [row for row in results["rows"] if row["recipe"] == recipe]

@@ -19,7 +19,7 @@ import numpy as np
 from common import ROOT, held_out, load, save
 from PIL import Image
 
-from inference import ImageClassifier
+from lenet5.reading.classifier import ImageClassifier
 
 PICTURES = 300  # of each trouble alone; three times as many with everything
 

@@ -12,13 +12,14 @@ once; the first row is the network as it is.
 import sys
 
 import torch
-from common import RESULTS, ROOT, load, run_training, spread, two_at_a_time, work_folder
+from common import RESULTS, ROOT, flags, load, run_training, spread, two_at_a_time, work_folder
 
-from dataset import load_mnist, warp
-from evaluate import compute_logits
-from model import load_weights
-from preprocess import to_input
-from recipes import RECIPES
+from lenet5.data.augmentation import warp
+from lenet5.data.datasets import load_mnist
+from lenet5.evaluation.metrics import compute_logits
+from lenet5.imaging.inputs import to_input
+from lenet5.networks.weights import load_weights
+from lenet5.training.recipes import RECIPES
 
 SEEDS = (0, 1, 2, 3, 4)
 SHIFT, SCALE = 2 / 32, 0.05  # one pixel of 32 where the image spans 2; 5 %
@@ -75,10 +76,11 @@ def print_table(results: dict) -> None:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load("record")
     results["rows"] = [row for row in results["rows"] if row["recipe"] == RECIPES["record"]]
     done = {row["seed"] for row in results["rows"]}
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         two_at_a_time("record", results, measure, [(seed,) for seed in SEEDS if seed not in done])
     if results["rows"]:
         print_table(results)

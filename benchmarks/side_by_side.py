@@ -4,7 +4,7 @@
     python benchmarks/side_by_side.py --rows training --only ours --minutes 8   # a part of it
     python benchmarks/side_by_side.py --quick      # does it run? in benchmarks/work/, no figures
     python benchmarks/side_by_side.py --table      # print what was measured
-    python benchmarks/side_by_side.py --write      # and put it into README.md
+    python benchmarks/side_by_side.py --write      # and put it into docs/results.md
 
 Each contestant is a script in contestants/ that can be run by itself, and a process of its
 own here; they take turns, with two threads each. Those of other libraries want what
@@ -45,9 +45,11 @@ from common import (  # sets the path for what follows
     save,
 )
 
-from dataset import load_mnist
-from files import ArgumentParser, UserError, command_line, number, say, write_file
-from recipes import RECIPES
+from lenet5.data.datasets import load_mnist
+from lenet5.runtime.atomic_files import write_file
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError, say
+from lenet5.training.recipes import RECIPES
 
 NAME = "side_by_side"
 THREADS = 2
@@ -561,7 +563,7 @@ def make_parser() -> ArgumentParser:
     add("--quick", action="store_true", help="try it out with little, in benchmarks/work/")
     add("--anew", action="store_true", help="forget first what was measured of --rows and --only")
     add("--table", action="store_true", help="measure nothing, print the tables")
-    add("--write", action="store_true", help="measure nothing, put the tables into README.md")
+    add("--write", action="store_true", help="measure nothing, put the tables into docs/results.md")
     return parser
 
 
@@ -598,7 +600,7 @@ def main(argv=None) -> int:
         failed = measure(wanted, results, effort, pythons, options.minutes)
     print(report(results))
     if options.write:
-        write_between(report(results), ROOT / "README.md")
+        write_between(report(results), ROOT / "docs" / "results.md")
     return 1 if failed else 0
 
 

@@ -8,7 +8,7 @@ it: the whole network's step of 256 images and evaluation of 500, with it and
 with PyTorch's convolution and pooling in its place, taking turns; and the step once
 more in bfloat16 (`--precision`). The affine distortion of a batch and the pens of
 `--augment pens` are timed beside them, and so are the slices of
-`largest_of_neighbours` beside PyTorch's pooling.
+`neighbourhood_max` beside PyTorch's pooling.
 """
 
 import sys
@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from unittest import mock
 
-from common import load, median_and_range, save  # sets the path for what follows
+from common import flags, load, median_and_range, save  # sets the path for what follows
 
 REPEATS, STEPS = 7, 20
 
@@ -35,23 +35,31 @@ def measure() -> list[dict]:
     import torch
     import torch.nn.functional as F
 
-    import model
-    from dataset import AUGMENTATIONS, largest_of_neighbours, random_maps, random_pens, redraw, warp
-    from epoch import backpropagate
+    from lenet5.data.augmentation import (
+        AUGMENTATIONS,
+        neighbourhood_max,
+        random_strokes,
+        random_warps,
+        vary_strokes,
+        warp,
+    )
+    from lenet5.networks import fast_forward
+    from lenet5.training.epoch import backpropagate
+    from model import LeNet5
 
     torch.manual_seed(0)
-    net = model.LeNet5()
+    net = LeNet5()
     inputs, labels = torch.randn(256, 1, 32, 32), torch.randint(10, (256,))
     many = torch.randn(500, 1, 32, 32)
-    maps = random_maps(256, AUGMENTATIONS["affine"], 32, torch.Generator())
-    pens = random_pens(256, AUGMENTATIONS["pens"], torch.Generator())
+    maps = random_warps(256, AUGMENTATIONS["affine"], 32, torch.Generator())
+    pens = random_strokes(256, AUGMENTATIONS["pens"], torch.Generator())
 
     def step(precision=torch.float32):
         backpropagate(net, inputs, labels, F.cross_entropy, precision)
 
     def evaluation():
         with torch.inference_mode():
-            net(many)
+            fast_forward.forward(net, many)
 
     def plain(convolution, x):
         return F.max_pool2d(convolution(x), 2)
@@ -61,10 +69,10 @@ def measure() -> list[dict]:
         row = {"step": milliseconds(step), "evaluation": milliseconds(evaluation)}
         row["rounded_step"] = milliseconds(lambda: step(torch.bfloat16))
         row["distortion"] = milliseconds(lambda: warp(inputs, maps))
-        row["pens"] = milliseconds(lambda: redraw(inputs, pens))
-        row["neighbours"] = milliseconds(lambda: largest_of_neighbours(inputs))
+        row["pens"] = milliseconds(lambda: vary_strokes(inputs, pens))
+        row["neighbours"] = milliseconds(lambda: neighbourhood_max(inputs))
         row["pooled"] = milliseconds(lambda: F.max_pool2d(inputs, 3, stride=1, padding=1))
-        with mock.patch.object(model, "convolve_and_pool", plain):
+        with mock.patch.object(fast_forward, "convolve_and_pool", plain):
             row["plain_step"] = milliseconds(step)
             row["plain_evaluation"] = milliseconds(evaluation)
             row["plain_rounded_step"] = milliseconds(lambda: step(torch.bfloat16))
@@ -73,8 +81,9 @@ def measure() -> list[dict]:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load(Path(__file__).stem)
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         results["rows"] = measure()
         save(Path(__file__).stem, results)
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import load, run_training, save
+from common import flags, load, run_training, save
 
 SEEDS = (0, 1)
 LENGTHS = {"20 steps": ["--max-steps", "20"], "an epoch": ["--max-steps", "215"]}
@@ -44,8 +44,9 @@ def compare(length: str, seed: int) -> list[dict]:
 
 
 def main() -> int:
+    given = flags(__doc__, "--table")
     results = load("threads")
-    if "--table" not in sys.argv:
+    if "--table" not in given:
         results["rows"] = []
         for length in LENGTHS:
             for seed in SEEDS:

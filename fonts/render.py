@@ -21,16 +21,12 @@ from PIL import ImageFont
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from files import ArgumentParser, UserError, command_line, reason, say, write_file  # noqa: E402  (after the path is set)
-from generate_test_digits import (  # noqa: E402
-    MISSING,
-    OVERSAMPLING,
-    draw_digit,
-    draw_glyph,
-    is_symbol_font,
-    load_face,
-)
-from preprocess import mnist_like  # noqa: E402
+from generate_test_digits import OVERSAMPLING, draw_digit, draw_glyph
+from lenet5.data.font_faces import MISSING, load_text_face
+from lenet5.imaging.preprocess import mnist_like
+from lenet5.runtime.atomic_files import write_file
+from lenet5.runtime.cli import ArgumentParser, command_line
+from lenet5.runtime.errors import UserError, reason, say
 
 PACKAGES = Path(__file__).with_name("packages.txt")  # a name a line
 SIZE = 96  # pixels, the side of the sheet that a digit is drawn on
@@ -79,10 +75,9 @@ def faces_in(folder: Path) -> dict:
         if path.suffix.lower() not in (".ttf", ".otf"):
             continue
         try:
-            face = load_face(path)
-            if not is_symbol_font(str(path)):
-                faces.setdefault(f"{face.family} {face.style}", face)
-        except (UserError, RuntimeError) as error:  # RuntimeError: of matplotlib's reader
+            face = load_text_face(path)
+            faces.setdefault(f"{face.family} {face.style}", face)
+        except UserError as error:
             say(f"left out: {error}")
     return faces
 

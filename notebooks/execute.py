@@ -12,16 +12,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
+sys.path.insert(0, str(ROOT))
 
-from files import (  # noqa: E402  (after the path is set)
-    ArgumentParser,
-    UserError,
-    check_writable,
-    command_line,
-    reason,
-    write_file,
-)
+from lenet5.runtime.atomic_files import check_writable, write_file
+from lenet5.runtime.cli import ArgumentParser, command_line
+from lenet5.runtime.errors import UserError, reason
 
 NOTEBOOK = ROOT / "notebooks" / "lenet5.ipynb"
 LONGEST_CELL = 1800  # seconds, for whoever trains longer

@@ -1,4 +1,4 @@
-"""A real browser with the drawing page in it, for its tests and benchmarks/page.py."""
+"""A real browser with the drawing page in it, for its tests and benchmarks/page_frames.py."""
 
 import base64
 import contextlib

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset import load_mnist
-from model import load_weights
+from lenet5.data.datasets import load_mnist
+from lenet5.networks.weights import load_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PRETRAINED = ROOT / "pretrained" / "lenet5.pth"
@@ -83,10 +83,10 @@ def browser():
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
-    import page
+    from lenet5.export import html_page
 
     path = tmp_path_factory.mktemp("page") / "digit_reader.html"
-    page.write(path, PRETRAINED)
+    html_page.write(path, PRETRAINED)
     return path
 
 

@@ -32,14 +32,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-import epoch
 import generate_test_digits
 import inference
 import train
-from dataset import warp
-from inference import ImageClassifier
-from run import first_weights
+from lenet5.networks.weights import load_weights, save_weights
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.output_file import read_done
+from lenet5.runtime.atomic_files import lock
+from lenet5.training import epoch
+from lenet5.training.checkpoint import first_weights
+from lenet5.training.run_folder import read_metrics
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 DIGITS = ROOT / "test_digits"
@@ -102,7 +106,7 @@ def test_a_signal_while_a_file_is_read_is_not_taken_for_damage(
 ):
     assert train.main(SHORT) == 0
     (run,) = os.listdir("runs")
-    monkeypatch.setattr(train.torch, "load", lambda *a, **k: os.kill(os.getpid(), number))
+    monkeypatch.setattr(torch, "load", lambda *a, **k: os.kill(os.getpid(), number))
     capsys.readouterr()
     assert train.main(["--resume", run]) == status
     assert lines(capsys.readouterr().err) == ["stopped at once; nothing was to be saved yet"]
@@ -110,15 +114,7 @@ def test_a_signal_while_a_file_is_read_is_not_taken_for_damage(
 
 def at_step(monkeypatch, step, act):
     """Call `act` in the `step`th step of a training."""
-    calls = []
-
-    def warp_and_act(images, maps):
-        calls.append(1)
-        if len(calls) == step:
-            act()
-        return warp(images, maps)
-
-    monkeypatch.setattr(epoch, "warp", warp_and_act)
+    monkeypatch.setattr(train, "on_step", lambda number: act() if number == step else None)
 
 
 @pytest.mark.slow
@@ -145,7 +141,7 @@ def test_a_signal_after_the_training_says_that_it_is_finished(pictures, monkeypa
     assert train.main(SHORT) == 130
     (line,) = lines(capsys.readouterr().err)
     assert line == "stopped at once; the run is finished and its outputs are written"
-    train.load_weights("lenet5_model.pth")
+    load_weights("lenet5_model.pth")
 
 
 @pytest.mark.parametrize(("number", "status", "word"), SIGNALS)
@@ -166,9 +162,9 @@ def test_a_signal_while_pictures_are_read_says_how_to_go_on(
         assert inference.main(flags) == status
     hint = "the same command goes on after the results in out"
     assert capsys.readouterr().err == f"{word}; {hint}\n"
-    assert len(list(inference.read_done("out", "json"))) == 4  # two whole batches
+    assert len(list(read_done("out", "json"))) == 4  # two whole batches
     assert inference.main(flags) == 0
-    assert len(list(inference.read_done("out", "json"))) == 10
+    assert len(list(read_done("out", "json"))) == 10
 
 
 # ------------------------------------------------------------ a full disk
@@ -193,7 +189,7 @@ def test_a_disk_that_gets_full_while_pictures_are_read(workdir):
     done = subprocess.run(command, **limited, capture_output=True, text=True)
     assert done.returncode == 1
     assert_one_error_line(done.stderr, "cannot write out: File too large")
-    assert 0 < len(list(inference.read_done("out", "json"))) < 10
+    assert 0 < len(list(read_done("out", "json"))) < 10
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in Path("out").read_text().splitlines()]
@@ -249,7 +245,7 @@ def test_a_run_on_a_full_disk_cannot_start(pictures, monkeypatch, capsys):
     def no_room(path, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("files.write_new", no_room)
+    monkeypatch.setattr("lenet5.runtime.atomic_files.write_new", no_room)
     assert train.main(SHORT) == 2
     assert_one_error_line(capsys.readouterr().err, "cannot make the folder runs/", "the disk is full")
     assert os.listdir("runs") == []
@@ -265,7 +261,7 @@ def test_output_on_a_full_disk_keeps_the_run(pictures, monkeypatch, capsys):
     assert train.main(SHORT) == 1
     (run,) = os.listdir("runs")
     assert_one_error_line(capsys.readouterr().err, "the disk is full", f"--resume runs/{run}")
-    train.load_weights("lenet5_model.pth")
+    load_weights("lenet5_model.pth")
 
 
 # ------------------------------------------------------------ two at the same time
@@ -275,7 +271,7 @@ def test_output_on_a_full_disk_keeps_the_run(pictures, monkeypatch, capsys):
 def test_two_processes_do_not_write_one_file_of_results(workdir):
     flags = [str(DIGITS), "--weights", str(PRETRAINED), "--output", "out"]
     with open("out", "ab") as file:
-        inference.lock(file, "out")
+        lock(file, "out")
         done = run_script("inference.py", *flags, cwd=workdir)
         assert done.returncode == 2
         assert_one_error_line(done.stderr, "another process is writing out")
@@ -322,15 +318,15 @@ def test_the_step_at_which_a_loss_is_no_longer_finite_is_named(pictures, monkeyp
         return net
 
     net = None
-    monkeypatch.setattr("run.first_weights", remember)
+    monkeypatch.setattr("lenet5.training.checkpoint.first_weights", remember)
     at_step(monkeypatch, 104, spoil)
     flags = [*SHORT[:-4], "--epochs", "3", "--device", "cpu"]
     assert train.main(flags) == 1
-    (row,) = train.read_metrics(Path("runs", *os.listdir("runs")))
+    (row,) = read_metrics(Path("runs", *os.listdir("runs")))
     assert_one_error_line(
         capsys.readouterr().err, "in epoch 2, step 4;", "the weights of epoch 1 are kept", "smaller --lr"
     )
-    _, metadata = train.load_weights("lenet5_model.pth")
+    _, metadata = load_weights("lenet5_model.pth")
     assert metadata["test_accuracy"] == row["test_accuracy"]
 
 
@@ -350,9 +346,9 @@ def test_weights_that_the_last_step_spoiled_are_not_kept(pictures, monkeypatch, 
 
 
 def test_first_weights_that_are_not_finite_are_refused(pictures, capsys):
-    net, _ = train.load_weights(PRETRAINED)
+    net, _ = load_weights(PRETRAINED)
     net.f6.bias.data[3] = float("nan")
-    train.save_weights("nan.pth", net)
+    save_weights("nan.pth", net)
     assert train.main([*SHORT, "--init-from", "nan.pth"]) == 2
     assert_one_error_line(capsys.readouterr().err, "nan.pth: f6.bias holds a value that is not a finite")
     with pytest.raises(SystemExit, match="2"):  # of argparse

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from files import UserError
+from lenet5.runtime.errors import UserError
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))

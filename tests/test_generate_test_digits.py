@@ -9,18 +9,11 @@ import pytest
 from PIL import Image
 
 import generate_test_digits
-from files import UserError
-from generate_test_digits import (
-    STYLES,
-    by_name,
-    default_face,
-    draw_digit,
-    installed_faces,
-    load_face,
-    main,
-    thinned,
-)
-from preprocess import mnist_like
+from generate_test_digits import STYLES, default_face, draw_digit, main
+from lenet5.data.drawing_styles import thinned
+from lenet5.data.font_faces import by_name, installed_faces, load_face
+from lenet5.imaging.preprocess import mnist_like
+from lenet5.runtime.errors import UserError
 from tests.conftest import ROOT, assert_one_error_line, run_script
 
 TRACKED = ROOT / "test_digits"

@@ -20,7 +20,8 @@ import execute
 NOTEBOOK = "notebooks/lenet5.ipynb"
 FIGURES = {  # in each cell that shows any
     "load": 1, "window": 1, "convolution": 1, "pooling": 1, "bitmaps": 1, "f6": 2, "train": 1,
-    "kernels": 3, "states": 5, "answers": 1, "mistakes": 1, "photograph": 1, "pen": 1, "refuse": 2,
+    "batch": 1, "kernels": 3, "states": 1, "mistakes": 1, "predictions": 1, "photograph": 1, "pen": 1,
+    "refuse": 2,
 }  # fmt: skip
 SILENT = {"setup", "imports"}
 
@@ -28,7 +29,8 @@ SILENT = {"setup", "imports"}
 @pytest.fixture
 def project(workdir, monkeypatch, mnist):
     """What the tour needs of the project, in a folder of its own, without a network."""
-    for path in (*ROOT.glob("*.py"), *(ROOT / "pretrained").glob("lenet5*.pth")):
+    package = (ROOT / "lenet5").rglob("*.py")
+    for path in (*ROOT.glob("*.py"), *package, *(ROOT / "pretrained").glob("lenet5*.pth")):
         name = workdir / "project" / path.relative_to(ROOT)
         name.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, name)

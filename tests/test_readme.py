@@ -1,8 +1,8 @@
-"""Every command in the README is carried out, those that take long with a short setting.
+"""Every command in the README and in docs/ is parsed, and in the slow tier carried out.
 
 A command is a line of an indented block that begins with `python`, perhaps after `$`.
 They are run in their order, in one folder that looks like the project's, by each
-script's own `main`, in this process.
+script's own `main`, in this process; those that take long have a short setting.
 """
 
 import importlib
@@ -15,9 +15,11 @@ import sys
 import pytest
 
 import generate_test_digits
+from docs import make_flags
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What stands for something in the README, and what it is here. Thirty drawn digits take the
 # place of MNIST where a whole data set is looked at, which is no other code.
 PLACES = {
@@ -27,6 +29,7 @@ PLACES = {
     "postcode.png": "test_digits/digit_3.png",
     "scans/": "own",
 }
+DOCUMENTED = ("train", "inference", "read_number", "export", "generate_test_digits")
 OPTIONAL = re.compile(r"\[.*?\]|\.\.\.")
 # Behind the README's own words, so that they win where both set something.
 SHORT = {
@@ -41,9 +44,10 @@ ELSEWHERE = {
 }
 
 
-def commands() -> list[str]:
-    """The commands of the README's blocks, without what stands behind a #."""
-    found = re.findall(r"^    (?:\$ )?((?:pip|python) .*)$", README, re.MULTILINE)
+def commands(page) -> list[str]:
+    """The python commands of a page's indented blocks, without what stands behind a #."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^ {4,}(?:\$ )?((?:pip|python) .*)$", text, re.MULTILINE)
     parts = [part.strip() for line in found for part in line.partition("  #")[0].split("&&")]
     return list(dict.fromkeys(part for part in parts if part.startswith("python ")))
 
@@ -70,15 +74,19 @@ def words_of(command: str) -> list[str]:
     return words + [word for flag, more in SHORTER.items() if flag in words for word in more]
 
 
+def is_carried_out(command: str) -> bool:
+    """Whether a command is one of a script here that takes little time with a short setting."""
+    words = shlex.split(command)
+    return command not in ELSEWHERE and not words[1].startswith(("-", "benchmarks/"))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_every_command_of_the_readme_works(project, capfd):
-    listed = commands()
+@pytest.mark.timeout(900)
+def test_every_command_works(project, capfd):
+    listed = dict.fromkeys(command for page in PAGES for command in commands(page))
     assert len(listed) > 20
     assert set(ELSEWHERE) <= set(listed)
-    for command in listed:
-        if command in ELSEWHERE:
-            continue
+    for command in filter(is_carried_out, listed):
         script, *flags = words_of(command)
         if script.startswith("examples/"):
             done = subprocess.run([sys.executable, script, *flags], timeout=60, check=False)
@@ -88,21 +96,49 @@ def test_every_command_of_the_readme_works(project, capfd):
         assert status == 0, f"{command}: {capfd.readouterr().err}"
 
 
-def test_every_script_that_the_readme_names_is_there():
-    for script in set(re.findall(r"python\s+((?:\w+/)?\w+\.py)", README)):
-        assert (ROOT / script).is_file(), script
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_script_and_flag_of_a_command_exists(page):
+    for command in commands(page):
+        words = OPTIONAL.sub("", command).split()
+        if not words[1].endswith(".py"):
+            continue
+        assert (ROOT / words[1]).is_file(), command
+        source = (ROOT / words[1]).read_text(encoding="utf-8")
+        known = set(re.findall(r"--[a-z][a-z0-9-]+", source + flags_of(words[1])))
+        assert {word for word in words if word.startswith("--")} <= known, command
 
 
-def test_every_picture_that_the_readme_shows_is_there():
-    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
-    assert len(pictures) > 8
-    for picture in pictures:
-        assert (ROOT / picture).is_file(), picture
+def flags_of(script: str) -> str:
+    """The table of a documented script's flags, from its parser; empty for other scripts."""
+    return make_flags.table(script[:-3]) if script[:-3] in DOCUMENTED else ""
 
 
-def test_every_flag_has_a_row_in_the_readme(capsys):
-    for script in ("train", "inference"):
-        with pytest.raises(SystemExit):
-            importlib.import_module(script).main(["--help"])
-        for flag in re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out):
-            assert re.search(rf"`{flag}\b", README) or flag in ("--help",), f"{script}.py {flag}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_linked_file_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_named_in_code_marks_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:lenet5|tests|benchmarks)/[\w/]+\.\w+)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 260
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "<!-- flags of" in page.read_text("utf-8")])
+def test_tables_of_flags_are_up_to_date(page):
+    text = page.read_text(encoding="utf-8")
+    assert make_flags.with_tables(text) == text, "python docs/make_flags.py writes them anew"
+
+
+def test_every_documented_script_has_its_table():
+    marked = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for script in DOCUMENTED:
+        assert f"<!-- flags of {script}: begin -->" in marked

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from files import UserError
+from lenet5.runtime.errors import UserError
 from tests.conftest import ROOT
 
 sys.path.append(str(ROOT / "benchmarks" / "contestants"))
@@ -121,7 +121,7 @@ def test_the_report_goes_between_its_marks_and_nowhere_else(tmp_path):
 
 def test_readme_has_a_place_for_the_tables(tmp_path):
     page = tmp_path / "README.md"
-    page.write_bytes((ROOT / "README.md").read_bytes())
+    page.write_bytes((ROOT / "docs" / "results.md").read_bytes())
     side_by_side.write_between("tables", page)
     assert f"{side_by_side.BEGIN}\ntables\n{side_by_side.END}" in page.read_text(encoding="utf-8")
 

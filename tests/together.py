@@ -15,14 +15,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts are modules of no package
 
-import epoch
-import evaluate
 import inference
-import processes
-import run
 import train
-from dataset import AUGMENTATIONS
-from files import UserError
+from lenet5.data.augmentation import AUGMENTATIONS
+from lenet5.evaluation import metrics
+from lenet5.reading import classifier as classifier_module
+from lenet5.runtime import distributed
+from lenet5.runtime.errors import UserError
+from lenet5.training import checkpoint, distillation, ema, epoch, epoch_plan, losses, training_pool
 from model import LeNet5, build
 from tests.conftest import ROOT, first_of
 
@@ -34,7 +34,7 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs of a network, and their labels, of which some are of no class."""
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(count, 1, 32, 32, generator=generator)
-    return inputs, torch.randint(epoch.NO_CLASS, 10, (count,), generator=generator)
+    return inputs, torch.randint(losses.IGNORE_INDEX, 10, (count,), generator=generator)
 
 
 def learned(
@@ -44,23 +44,16 @@ def learned(
     torch.manual_seed(0)
     net, other = LeNet5(), build("lenet5-tanh")
     inputs, labels = noise(count)
-    augmentation, lesson = AUGMENTATIONS["affine"], None
+    augmentation, targets = AUGMENTATIONS["affine"], None
     if teacher:
-        lesson = epoch.Lessons(other, inputs, augmentation, seed=3).of_epoch(1)
+        targets = distillation.SoftTargets(other, inputs, augmentation, seed=3).of_epoch(1)
         labels = labels.clamp(min=0)
-    plan = epoch.EpochPlan(inputs, augmentation, torch.Generator().manual_seed(5), lesson)
-    average = epoch.Average(net, 0.9)
-    _, tally = epoch.train_epoch(
-        net,
-        torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9),
-        inputs,
-        labels,
-        plan,
-        batch_size,
-        loss=loss,
-        after_step=lambda: average.add(net),
-        precision=precision,
-    )
+    pool = epoch_plan.TrainingPool(inputs, labels)
+    plan = epoch_plan.EpochPlan(pool, augmentation, torch.Generator().manual_seed(5), targets)
+    average = ema.EMA(net, 0.9)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    training = epoch.TrainingStep(net, optimizer, loss, precision, lambda: average.add(net))
+    _, tally = epoch.train_epoch(training, plan, batch_size)
     states = {"net": net.state_dict(), "average": average.net.state_dict()}
     return states | {"tally": tally.values, "order": plan.order}
 
@@ -70,18 +63,18 @@ def parts() -> dict:
     torch.manual_seed(0)
     net = LeNet5()
     found = {
-        "share": [processes.share(10, 10 + length) for length in range(8)],
-        "first": processes.from_first(lambda: processes.here.rank + 7),
-        "all": processes.of_all(processes.here.rank),
-        "largest": processes.largest(-processes.here.rank),
-        "known classes": learned(IMAGES, BATCH, epoch.outlier_exposure(0.1)),
-        "a process without images": learned(FEW, SMALL_BATCH, epoch.outlier_exposure()),
-        "rounded": learned(IMAGES, BATCH, epoch.outlier_exposure(), precision=torch.bfloat16),
-        "a teacher": learned(IMAGES, BATCH, epoch.soft_cross_entropy(2.0), teacher=True),
+        "share": [distributed.shard(10, 10 + length) for length in range(8)],
+        "first": distributed.broadcast(lambda: distributed.here.rank + 7),
+        "all": distributed.all_gather(distributed.here.rank),
+        "largest": distributed.all_max(-distributed.here.rank),
+        "known classes": learned(IMAGES, BATCH, losses.outlier_exposure(0.1)),
+        "a process without images": learned(FEW, SMALL_BATCH, losses.outlier_exposure()),
+        "rounded": learned(IMAGES, BATCH, losses.outlier_exposure(), precision=torch.bfloat16),
+        "a teacher": learned(IMAGES, BATCH, losses.soft_cross_entropy(2.0), teacher=True),
     }
     for count in (1, 2, 500, 501):
         inputs, labels = noise(count)
-        result = evaluate.evaluate(net, inputs, labels.clamp(min=0), together=True)
+        result = metrics.evaluate(net, inputs, labels.clamp(min=0), together=True)
         found[f"evaluation of {count}"] = {"logits": result.logits, "accuracy": result.accuracy}
     return found
 
@@ -89,11 +82,11 @@ def parts() -> dict:
 @functools.cache  # each run asks for them
 def few_images(name, folder):
     """The first images of MNIST; only the first process may ask for them."""
-    assert processes.is_first()
+    assert distributed.is_first()
     return first_of(load_dataset(name, folder), 12_000, 2_000)
 
 
-load_dataset = train.load_dataset
+load_dataset = training_pool.load_dataset
 TRAINING = ["--data-dir", str(ROOT / "data"), "--device", "cpu"]
 STEPS = [*TRAINING, "--max-steps", "20"]
 EPOCH = [*TRAINING, "--val-size", "2000", "--epochs", "1"]  # of 40 steps
@@ -103,34 +96,31 @@ READING = [*DIGITS, "--device", "cpu", "--batch-size", "2"]  # eleven: with two 
 
 def with_signal(flags: list[str]) -> int:
     """The status of a run whose last process alone gets SIGTERM in its fifth step."""
-    calls, warp = [], epoch.warp
 
-    def warp_and_stop(images, maps):
-        calls.append(1)
-        if len(calls) == 5 and processes.here.rank == processes.count() - 1:
+    def stop(step):
+        if step == 5 and distributed.here.rank == distributed.count() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return warp(images, maps)
 
-    epoch.warp = warp_and_stop
+    on_step, train.on_step = train.on_step, stop
     try:
         return train.main([*flags, "--output", "stopped.pth"])
     finally:
-        epoch.warp = warp
+        train.on_step = on_step
 
 
 def reading(flags: list[str]) -> dict:
     """The status of inference.py, and the names of the files that this process has read."""
-    names, predict = [], inference.ImageClassifier.predict_batch
+    names, predict = [], classifier_module.ImageClassifier.predict_batch
 
     def predict_and_tell(classifier, paths, *prepared):
         names.extend(os.path.basename(path) for path in paths)
         return predict(classifier, paths, *prepared)
 
-    inference.ImageClassifier.predict_batch = predict_and_tell
+    classifier_module.ImageClassifier.predict_batch = predict_and_tell
     try:
         return {"status": inference.main(flags), "names": names}
     finally:
-        inference.ImageClassifier.predict_batch = predict
+        classifier_module.ImageClassifier.predict_batch = predict
 
 
 def whole_scripts() -> dict:
@@ -149,11 +139,11 @@ def fail_alone() -> int:
     """The status of a run that only this process cannot begin; the others find it gone."""
 
     def no_weights(settings, classes):
-        if not processes.is_first():
+        if not distributed.is_first():
             raise UserError("its disk is gone")
         return first_weights(settings, classes)
 
-    first_weights, run.first_weights = run.first_weights, no_weights
+    first_weights, checkpoint.first_weights = checkpoint.first_weights, no_weights
     return train.main(STEPS)
 
 
@@ -164,14 +154,14 @@ def main() -> int:
     own = folder / f"{count}-processes"  # a digit alone would tell what pictures in it are of
     os.makedirs(own, exist_ok=True)
     os.chdir(own)
-    train.load_dataset = few_images
+    training_pool.load_dataset = few_images
     found = {}
 
     def tell(argv) -> int:
         found.update(parts())
         return 0
 
-    assert processes.as_one(tell)() == 0
+    assert distributed.under_torchrun(tell)() == 0
     if count == "2":
         found |= whole_scripts()
     torch.save(found, folder / f"{count}-{rank}.pth")

@@ -25,8 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the scripts are modules of no package
 
+from lenet5.training.recipes import RECIPES
 from model import LeNet5
-from recipes import RECIPES
 
 IMAGES, SIDE, STEPS = 60_000, 2048, 20
 

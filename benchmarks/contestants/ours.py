@@ -24,8 +24,9 @@ from contest import clocked, make_parser, report, show
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the scripts are modules of no package
 
 import train
-from evaluate import evaluate
-from preprocess import to_input
+from lenet5.evaluation.metrics import evaluate
+from lenet5.imaging.inputs import to_input
+from lenet5.training import epoch_end, training_pool
 
 FLAGS = ("--val-size", "0", "--device", "cpu")
 
@@ -44,7 +45,7 @@ def with_copies(images, options):
 def run(options, flags: list[str]) -> list[dict]:
     """A run of train.py in the current folder; a dict an epoch, as `contest.compete` gives."""
     epochs, loaded = [], {}
-    load_dataset, finish_epoch = train.load_dataset, train.finish_epoch
+    load_dataset, finish_epoch = training_pool.load_dataset, epoch_end.finish_epoch
 
     def load(*arguments):
         loaded["images"] = with_copies(load_dataset(*arguments), options)
@@ -54,19 +55,19 @@ def run(options, flags: list[str]) -> list[dict]:
         tally.result()  # on a device that computes on its own, this waits for it
         seconds = time.perf_counter() - started
         finish_epoch(run, data, epoch, tally, started)
-        images, net = loaded["images"], run.judged
+        images, net = loaded["images"], run.eval_net
         evaluation_seconds, _ = clocked(
             lambda: evaluate(net, to_input(images.test_images, net.mean, net.std), images.test_labels)
         )
         row = {"seconds": seconds, "accuracy": run.history[-1]["test_accuracy"]}
-        row["is_whole"] = run.step_in_epoch == run.steps_per_epoch(data.parts)
+        row["is_whole"] = run.step_in_epoch == run.steps_per_epoch(data.pool.epoch_size)
         epochs.append(row | {"evaluation_seconds": evaluation_seconds})
         show(options, epoch, epochs[-1])
 
     settings = {"--data-dir": options.data, "--seed": options.seed, "--epochs": options.epochs}
     words = [str(word) for setting in settings.items() for word in setting]
     with (
-        mock.patch.object(train, "load_dataset", load),
+        mock.patch.object(training_pool, "load_dataset", load),
         mock.patch.object(train, "finish_epoch", finish_and_note),
         contextlib.redirect_stdout(io.StringIO() if options.json else sys.stderr),
     ):

@@ -1,0 +1,352 @@
+"""How whole numbers are read: by the network over the strip, by the graph of segments, by both.
+
+    python benchmarks/number_accuracy.py            # strings of MNIST's test digits
+    python benchmarks/number_accuracy.py --choose   # the same of held-out training digits
+    python benchmarks/number_accuracy.py --windows  # one run over the strip beside window by window
+    python benchmarks/number_accuracy.py --speed    # pictures a second
+    python benchmarks/number_accuracy.py --strange  # blank, noise, letters: what is read in them
+    python benchmarks/number_accuracy.py --fonts    # numbers in fonts that nobody has learned
+    python benchmarks/number_accuracy.py --pages    # sheets with several numbers on several lines
+    python benchmarks/number_accuracy.py --table    # print what was measured
+
+(The file is not called numbers.py, since Python's own module of that name would then
+not be found by what is imported beside it.) The numbers are made as `strings.py` tells,
+with slant, size, base line and noise; what was learned from and chosen by are training
+images alone. A number counts as right if all its digits are, in order and without others.
+"""
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from statistics import mean
+
+import cv2
+import numpy as np
+import torch
+from common import ROOT, held_out, load, median_and_range, save, spread
+from photographs import lighting
+
+from lenet5.data.datasets import load_mnist
+from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.reading.tasks import FONTS
+from lenet5.whole_numbers.decoding import best_path, likeliest
+from lenet5.whole_numbers.number_reader import NumberReader
+from lenet5.whole_numbers.segmentation import graphs_of, read_graph
+from lenet5.whole_numbers.space_displacement import STRIDE, WINDOW, row_of_answers, strip_input
+from lenet5.whole_numbers.strip_reader import StripReader
+from lenet5.whole_numbers.strips import numbers_in
+from lenet5.whole_numbers.synthetic_numbers import PLAIN, make_strings
+
+LENGTHS, SPACINGS, SEEDS = (1, 3, 5, 10), (20, 5, 0, -2, -4), (0, 1, 2)
+STRINGS = 200  # of each length and spacing, for each seed
+TURNS = 5
+STRANGE = 500  # pictures of each kind
+FONT_SPACING = 3  # pixels, about as in print
+PAGES = 100
+
+
+def share(found: list[str], truth: list[str]) -> float:
+    return mean(a == b for a, b in zip(found, truth, strict=True))
+
+
+def read_each_way(reader: NumberReader, pictures: list[np.ndarray]) -> dict[str, list[str]]:
+    """What each way of reading says of each picture, through the same strips."""
+    strips = [[strip.picture for strip in numbers_in(picture)] for picture in pictures]
+    flat = [strip for found in strips for strip in found]
+    with torch.inference_mode():
+        rows = reader.reader.shares(flat)
+    logs = [torch.from_numpy(row).clamp(min=1e-30).log()[None] for row in rows]
+    ways = {
+        "best path": [best_path(row)[0] for row in logs],
+        "prefix search": [likeliest(row)[0].text for row in logs],
+        "graph": ["".join(map(str, read_graph(g)[0])) for g in graphs_of(flat, reader.digits.logits)],
+        "both": [reading.text for reading in reader.reader.read(flat)],
+    }
+    found = {}
+    for name, texts in ways.items():
+        rest = iter(texts)
+        found[name] = [" ".join(filter(None, (next(rest) for _ in own))) for own in strips]
+    return found
+
+
+def accuracy(reader: NumberReader, images, labels, seeds=SEEDS, lengths=LENGTHS, strings=STRINGS):
+    """Rows of length, spacing, seed and each way's share of numbers right."""
+    for length in lengths:
+        for spacing in SPACINGS if length > 1 else (0,):
+            for seed in seeds:
+                made = make_strings(
+                    images, labels, strings, 1000 + seed, lengths=(length, length), spacing=spacing
+                )
+                found = read_each_way(reader, made.strips())
+                row = {name: share(texts, made.texts()) for name, texts in found.items()}
+                yield {"length": length, "spacing": spacing, "seed": seed, "strings": strings, **row}
+
+
+# What may be chosen: names in the modules that read, with other values than they have there.
+BEFORE = {
+    "lenet5.whole_numbers.strip_reader.WEIGHT": 1.0,
+    "lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.0,
+}  # where the choosing began
+SETTINGS = (
+    {},
+    {"reader.moved": (0,)},
+    {"lenet5.whole_numbers.strip_reader.WEIGHT": 0.7},
+    {"lenet5.whole_numbers.strip_reader.WEIGHT": 0.5},
+    {"lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.5},
+    {"lenet5.whole_numbers.strip_reader.PER_DIGIT": 1.0},
+    {
+        "lenet5.whole_numbers.strip_reader.WEIGHT": 0.7,
+        "lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.5,
+    },  # as it is now
+    {
+        "lenet5.whole_numbers.strip_reader.WEIGHT": 0.5,
+        "lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.5,
+    },
+    {"lenet5.whole_numbers.strip_reader.CANDIDATES": 10},
+    {"lenet5.whole_numbers.strip_reader.FLOOR": -5.0},
+    {"lenet5.whole_numbers.strip_reader.AGREED": -0.3},
+)
+
+
+def put(reader: StripReader, name: str, value):
+    """Give a constant of a module, or of the reader, another value; the one that it had."""
+    owner, constant = name.split(".")
+    owner = reader if owner == "reader" else sys.modules[owner]
+    before = getattr(owner, constant)
+    setattr(owner, constant, value)
+    return before
+
+
+def choose(reader: NumberReader, images, labels) -> None:
+    """The share of numbers of five held-out digits right by both readers together, by spacing."""
+    print("".join(f"{spacing:8}" for spacing in SPACINGS))
+    for setting in SETTINGS:
+        chosen = {**BEFORE, **setting}
+        now = {name: put(reader.reader, name, value) for name, value in chosen.items()}
+        shares = []
+        for spacing in SPACINGS:
+            made = make_strings(images, labels, 2 * STRINGS, 1, lengths=(5, 5), spacing=spacing)
+            readings = reader.reader.read(made.strips())
+            shares.append(share([reading.text for reading in readings], made.texts()))
+        for name, value in now.items():
+            put(reader.reader, name, value)
+        print("".join(f"{100 * value:6.2f} %" for value in shares), setting or "as it was", flush=True)
+
+
+def measure_windows(reader: NumberReader, images, labels) -> dict:
+    """One run over strips of five digits beside a run over each of their windows."""
+    net = reader.reader.nets[0][0]
+    strings = make_strings(images, labels, 50, 0, lengths=(5, 5), spacing=5)
+    inputs = strip_input(strings.pictures, net.mean, net.std)
+    windows = inputs.unfold(3, WINDOW, STRIDE).transpose(2, 3).transpose(1, 2)
+    windows = windows.reshape(-1, 1, WINDOW, WINDOW)
+    ratios, differences = [], []
+    with torch.inference_mode():
+        for _ in range(TURNS + 1):
+            start = time.perf_counter()
+            whole = row_of_answers(net, inputs)
+            middle = time.perf_counter()
+            one_by_one = torch.cat([net(part) for part in windows.split(500)])
+            ratios.append((time.perf_counter() - middle) / (middle - start))
+            differences.append((whole.flatten(0, 1) - one_by_one).abs().max().item())
+    print(f"times as fast: {median_and_range(ratios[1:])}; difference {max(differences):.1e}")
+    return {"times_as_fast": ratios[1:], "largest_difference": max(differences), "strips": len(inputs)}
+
+
+def time_reading(seed: int) -> tuple[float, float]:
+    """Seconds, by the clock and of the processor, for 200 pictures of five digits in this process."""
+    torch.set_num_threads(1)
+    mnist = load_mnist(ROOT / "data")
+    reader = NumberReader(device="cpu")
+    images, labels = mnist.test_images, mnist.test_labels
+    pictures = make_strings(images, labels, 220, seed, lengths=(5, 5), spacing=5).strips()
+    reader.predict_batch(pictures[:20])
+    start, worked = time.perf_counter(), time.process_time()
+    reader.predict_batch(pictures[20:])
+    return time.perf_counter() - start, time.process_time() - worked
+
+
+def measure_speed() -> dict:
+    """Pictures a second, by two processes with a thread each."""
+    with ProcessPoolExecutor(2) as pool:
+        turns = [list(pool.map(time_reading, (turn, turn + 100))) for turn in range(TURNS)]
+    by_clock = [sum(200 / clock for clock, _ in pair) for pair in turns]
+    by_work = [sum(200 / worked for _, worked in pair) for pair in turns]
+    print(f"pictures a second, two processes: {median_and_range(by_clock)}")
+    print(f"with two cores to themselves, by the processor's time: {median_and_range(by_work)}")
+    return {"by_clock": by_clock, "by_work": by_work, "load": os.getloadavg()}
+
+
+def strange_pictures(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
+    """Pictures without a digit: plain paper, grain, and letters in unseen fonts in rows."""
+    letters = load_letters(FONTS, held_out=True)
+    nothing = torch.full((len(letters),), -1)
+    words = make_strings(letters, nothing, STRANGE, 5)
+    sizes = rng.integers(32, 300, (2 * STRANGE, 2))
+    return {
+        "blank": [np.full(size, rng.integers(0, 256), np.uint8) for size in sizes[:STRANGE]],
+        "noise": [
+            np.clip(rng.normal(rng.integers(60, 200), rng.uniform(2, 60), size), 0, 255).astype(np.uint8)
+            for size in sizes[STRANGE:]
+        ],
+        "letters": words.strips(),
+    }
+
+
+def measure_rejection(reader: NumberReader, images, labels) -> list[dict]:
+    """For each spacing the share of numbers of five digits answered, and that of these right."""
+    rows = []
+    for spacing in SPACINGS:
+        made = make_strings(images, labels, STRINGS, 1000, lengths=(5, 5), spacing=spacing)
+        found = [result.prediction for result in reader.predict_batch(made.strips())]
+        answered = [(a, b) for a, b in zip(found, made.texts(), strict=True) if a is not None]
+        right = mean(a == b for a, b in answered) if answered else None
+        rows.append({"spacing": spacing, "answered": len(answered) / len(found), "right": right})
+        print(rows[-1])
+    return rows
+
+
+def measure_strange(reader: NumberReader) -> dict:
+    rows = {}
+    for name, pictures in strange_pictures(np.random.default_rng(0)).items():
+        found = reader.predict_batch(pictures)
+        read = mean(bool(result.numbers) for result in found)
+        answered = mean(result.prediction is not None for result in found)
+        rows[name] = {"read": read, "answered": answered, "pictures": len(found)}
+        print(f"{name:8} {100 * read:6.2f} % read, {100 * answered:6.2f} % with --reject")
+    return rows
+
+
+def measure_fonts(reader: NumberReader) -> dict:
+    """Numbers of five digits, each in one of the faces kept for evaluation; mean of three seeds."""
+    images, labels = load_font_digits(FONTS, held_out=True)
+    faces = len(images) // 10
+    right = []
+    for seed in SEEDS:
+        found = []
+        for face in range(faces):
+            own = np.s_[10 * face : 10 * face + 10]
+            made = make_strings(
+                images[own], labels[own], 2, 1000 * seed + face, lengths=(5, 5), spacing=FONT_SPACING
+            )
+            answers = [result.prediction for result in reader.predict_batch(made.strips())]
+            found += [a == b for a, b in zip(answers, made.texts(), strict=True)]
+        right.append(mean(found))
+    print(f"{faces} faces, {2 * faces} numbers a seed: {spread(right)} right")
+    return {"faces": faces, "numbers": 2 * faces, "right": right}
+
+
+def page_of(images, labels, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
+    """A sheet with two to five lines of one to three numbers, H×W uint8, and these in order.
+
+    A hand as large all over the sheet, dark ink on paper in uneven light and grain, the
+    sheet turned by up to two degrees.
+    """
+    zoom = rng.uniform(1.0, 2.5)
+    gap = int(rng.integers(1, 6))
+    sheet, texts, y = np.zeros((700, 900), np.float32), [], int(rng.integers(20, 50))
+    for _ in range(rng.integers(2, 6)):
+        made = make_strings(
+            images,
+            labels,
+            int(rng.integers(1, 4)),
+            int(rng.integers(1 << 30)),
+            lengths=(1, 6),
+            spacing=gap,
+            style=PLAIN._replace(noise=0.0),
+        )
+        x = int(rng.integers(20, 60))
+        for strip, text in zip(made.strips(), made.texts(), strict=True):
+            strip = cv2.resize(strip, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+            if x + strip.shape[1] > sheet.shape[1] - 20 or y + strip.shape[0] > sheet.shape[0] - 20:
+                break
+            sheet[y : y + strip.shape[0], x : x + strip.shape[1]] = strip.clip(0, 255)
+            texts.append(text)
+            x += strip.shape[1] + int(rng.uniform(36, 80) * zoom)
+        y += int(rng.uniform(36, 60) * zoom)
+    height = max(80, np.flatnonzero(sheet.any(axis=1))[-1] + 30)
+    turn = cv2.getRotationMatrix2D((450, height / 2), rng.uniform(-2, 2), 1.0)
+    ink = cv2.warpAffine(sheet[:height], turn, (900, int(height)))
+    paper = rng.uniform(180, 250)
+    light = paper * lighting(ink.shape, rng, light=True, shadow=False)
+    page = light * (1 - ink / 255 * rng.uniform(0.6, 0.9)) + rng.normal(0, rng.uniform(0, 5), ink.shape)
+    return page.clip(0, 255).round().astype(np.uint8), texts
+
+
+def measure_pages(reader: NumberReader, images, labels) -> dict:
+    """How many sheets have their numbers found in order, and how many of these are right."""
+    rng = np.random.default_rng(0)
+    whole = found = right = total = 0
+    for _ in range(PAGES):
+        page, texts = page_of(images, labels, rng)
+        answers = [number["text"] for number in reader.predict_batch([page])[0].numbers]
+        total += len(texts)
+        if len(answers) == len(texts):
+            found += 1
+            right += sum(a == b for a, b in zip(answers, texts, strict=True))
+        whole += answers == texts
+    rows = {"pages": PAGES, "numbers": total, "all_found": found, "all_right": whole, "right": right}
+    print(", ".join(f"{name} {value:,}" for name, value in rows.items()))
+    return rows
+
+
+WAYS = ("best path", "prefix search", "graph", "both")
+
+
+def print_table(rows: list[dict]) -> None:
+    """The mean of the seeds for each length and spacing, as the README has it."""
+    print("| length | spacing | networks, likeliest row | networks, prefix search | graph | both |")
+    print("|---|---|---|---|---|---|")
+    for length in LENGTHS:
+        for spacing in SPACINGS:
+            own = [row for row in rows if (row["length"], row["spacing"]) == (length, spacing)]
+            if own:
+                shown = " | ".join(f"{100 * mean(row[way] for row in own):.2f} %" for way in WAYS)
+                print(f"| {length} | {'' if length == 1 else spacing} | {shown} |")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for flag in ("choose", "windows", "speed", "strange", "fonts", "pages", "table"):
+        parser.add_argument(f"--{flag}", action="store_true")
+    parser.add_argument("--weights", action="append", help="a network of numbers, or several (all)")
+    arguments = parser.parse_args()
+    results = load("whole_numbers")
+    if arguments.table:
+        print_table(results["rows"])
+        return 0
+    if arguments.speed:
+        results["speed"] = measure_speed()
+        save("whole_numbers", results)
+        return 0
+    torch.set_num_threads(1)
+    reader = NumberReader(arguments.weights, device="cpu", reject=True)
+    if arguments.choose:
+        choose(reader, *held_out())
+        return 0
+    mnist = load_mnist(ROOT / "data")
+    test = mnist.test_images, mnist.test_labels
+    if arguments.windows:
+        results["windows"] = measure_windows(reader, *held_out())
+    elif arguments.strange:
+        results["strange"] = measure_strange(reader)
+        results["rejection"] = measure_rejection(reader, *test)
+    elif arguments.fonts:
+        results["fonts"] = measure_fonts(reader)
+    elif arguments.pages:
+        results["pages"] = measure_pages(reader, *test)
+    else:
+        name = "rows of one network" if arguments.weights else "rows"
+        results[name] = []
+        for row in accuracy(reader, *test):
+            results[name].append(row)
+            save("whole_numbers", results)
+        print_table(results[name])
+    save("whole_numbers", results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

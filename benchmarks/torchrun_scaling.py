@@ -1,0 +1,74 @@
+"""What a second process does for the time of an epoch, beside one process and a second thread.
+
+    python benchmarks/torchrun_scaling.py            # five minutes on two idle cores
+    python benchmarks/torchrun_scaling.py --table    # print what was measured
+
+The default recipe for two epochs, of which the first warms up: with one process of one
+thread, with two of one thread each (`torchrun --nproc-per-node=2`), and as `python
+train.py` starts on two cores, with one process of two threads. They take turns. An epoch
+is what metrics.csv calls one, with its evaluation; the whole run has the start of the
+processes and the summary in it.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+from common import flags, load, median_and_range, run_training, save
+
+REPEATS = 5
+FLAGS = ["--epochs", "2", "--device", "cpu"]
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+# By what the table calls them: the threads of a process, and what starts train.py.
+SETTINGS = {
+    "1 process, 1 thread": ("1", (sys.executable,)),
+    "2 processes, 1 thread each": ("1", TORCHRUN),
+    "1 process, 2 threads": ("2", (sys.executable,)),
+}
+
+
+def measure(name: str) -> dict:
+    """Seconds of the second epoch and of the whole run, and the test accuracy after it."""
+    threads, start = SETTINGS[name]
+    os.environ["OMP_NUM_THREADS"] = threads
+    began = time.perf_counter()
+    rows, _ = run_training(FLAGS, start=start)
+    seconds = time.perf_counter() - began
+    row = {"setting": name, "epoch": rows[-1]["seconds"], "run": seconds}
+    return row | {"test_accuracy": rows[-1]["test_accuracy"]}
+
+
+def main() -> int:
+    given = flags(__doc__, "--table")
+    results = load(Path(__file__).stem)
+    if "--table" not in given:
+        results["rows"] = []
+        for turn in range(REPEATS + 1):
+            for name in SETTINGS:
+                row = measure(name)
+                if turn:  # the first turn brings the programs and the data into memory
+                    results["rows"].append(row)
+                    save(Path(__file__).stem, results)
+    first = next(iter(SETTINGS))
+    values = {
+        name: {
+            kind: [r[kind] for r in results["rows"] if r["setting"] == name] for kind in ("epoch", "run")
+        }
+        for name in SETTINGS
+    }
+    print("| | seconds an epoch | times as fast | seconds of a run of two epochs | test accuracy |")
+    print("|---|---|---|---|---|")
+    for name, own in values.items():
+        ratios = [a / b for a, b in zip(values[first]["epoch"], own["epoch"], strict=True)]
+        accuracy = median(r["test_accuracy"] for r in results["rows"] if r["setting"] == name)
+        print(
+            f"| {name} | {median_and_range(own['epoch'])} | {median_and_range(ratios)} "
+            f"| {median(own['run']):.1f} | {100 * accuracy:.2f} % |"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Data sets, folders of pictures, fonts, augmentation, made-up pictures."""

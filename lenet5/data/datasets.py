@@ -1,0 +1,156 @@
+"""Data sets as uint8 tensors, and stratified splits.
+
+    >>> from lenet5.data.datasets import load_dataset
+    >>> mnist = load_dataset("mnist", "data")
+    >>> mnist.train_images.shape, mnist.train_images.dtype
+    (torch.Size([60000, 28, 28]), torch.uint8)
+
+A data set is MNIST or Fashion-MNIST (`sources.py`), one of torchvision's, or a folder of pictures.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from lenet5.data.sources import IDX_SETS, ImageSet, load_idx_set
+from lenet5.imaging.preprocess import attempt, mnist_like
+from lenet5.runtime.errors import UserError, reason, say
+
+# By --dataset name: torchvision's class and its further arguments.
+TORCHVISION_SETS = {"kmnist": ("KMNIST",), "qmnist": ("QMNIST",), "emnist-digits": ("EMNIST", "digits")}
+DATASETS = (*IDX_SETS, *TORCHVISION_SETS)
+TEST_SHARE = 5  # of a folder without a test set of its own, every fifth picture
+
+
+def load_mnist(folder="data") -> ImageSet:
+    """MNIST's 60,000 training and 10,000 test images: `load_idx_set`."""
+    return load_idx_set("mnist", folder)
+
+
+def load_dataset(name: str, folder="data") -> ImageSet:
+    """A data set by its `--dataset` name: a published one, or a folder of pictures.
+
+    `folder` keeps the published ones. Raises UserError if it cannot be loaded.
+    """
+    if name in IDX_SETS:
+        return load_idx_set(name, folder)
+    if name in TORCHVISION_SETS:
+        return load_from_torchvision(name, folder)
+    check_dataset(name)
+    return load_folder(name)
+
+
+def check_dataset(name: str) -> None:
+    """Raise UserError if `--dataset` names neither a known data set nor a folder."""
+    if name not in DATASETS and not os.path.isdir(name):
+        known = ", ".join(DATASETS)
+        raise UserError(
+            f"--dataset: {name} is no folder of pictures, nor a data set known here ({known})"
+        )
+
+
+def load_from_torchvision(name: str, folder) -> ImageSet:
+    """A data set that torchvision fetches and reads: `kmnist`, `qmnist` or `emnist-digits`."""
+    kind, *more = TORCHVISION_SETS[name]
+    try:
+        from torchvision import datasets
+
+        make = getattr(datasets, kind)
+        parts = [make(folder, *more, train=train, download=True) for train in (True, False)]
+    except Exception as error:  # torchvision raises many kinds, of the network and for damaged files
+        place = Path(folder) / kind / "raw"
+        raise UserError(
+            f"{name} could not be downloaded by torchvision: {reason(error)}. "
+            f"To go on by hand, put its original files into {place} and run the command again"
+        ) from error
+    images = [part.data for part in parts]
+    if name == "emnist-digits":  # its pictures lie on their side
+        images = [pictures.transpose(1, 2).contiguous() for pictures in images]
+    # QMNIST's targets have the class first, then the writer and more.
+    labels = [part.targets.reshape(len(part.targets), -1)[:, 0].long() for part in parts]
+    classes = parts[0].classes if name == "kmnist" else IDX_SETS["mnist"][2]
+    return ImageSet(images[0], labels[0], images[1], labels[1], list(classes))
+
+
+def load_folder(folder) -> ImageSet:
+    """A folder with one sub-folder of pictures for each class, pre-processed to 28×28.
+
+    Sub-folders `train` and `test` may hold the classes; otherwise every fifth picture of a
+    class is for testing. Unreadable pictures are named and left out. Raises UserError for
+    fewer than two classes or an empty class.
+    """
+    for names in (("train", "test"), ("training", "testing")):
+        parts = [Path(folder, part) for part in names]
+        if not all(part.is_dir() for part in parts):
+            continue
+        (*train, classes), (*test, others) = (read_classes(part) for part in parts)
+        if classes != others:
+            raise UserError(f"{folder}: train has the classes {classes}, test has {others}")
+        return ImageSet(*train, *test, classes)
+    images, labels, classes = read_classes(folder)
+    if labels.bincount().min() < 2:
+        raise UserError(f"{folder}: every class needs two pictures at least, one of them to test with")
+    train, test = split(labels, max(len(classes), len(labels) // TEST_SHARE), seed=0, of_each=1)
+    return ImageSet(images[train], labels[train], images[test], labels[test], classes)
+
+
+def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """N×28×28 uint8 pictures in a folder's sub-folders, their N class indices, and the classes."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    classes = sorted(names, key=lambda name: (len(name), name) if name.isdigit() else (1 << 30, name))
+    if len(classes) < 2:
+        raise UserError(f"{folder} needs a sub-folder for each class, two at least, such as 0 to 9")
+    extensions = frozenset(Image.registered_extensions())
+    paths = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted(Path(folder, name).iterdir())
+        if path.suffix.lower() in extensions
+    ]
+    images, labels = [], []
+    for path, label in tqdm(paths, desc="pictures", leave=False, disable=None):
+        picture, error = attempt(mnist_like, path)
+        if error is not None:
+            say(f"left out: {path}: {error}")
+            continue
+        images.append(picture)
+        labels.append(label)
+    empty = sorted(set(range(len(classes))) - set(labels))
+    if empty:
+        raise UserError(
+            f"{Path(folder, classes[empty[0]])} is no class: it has no picture that can be read"
+        )
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels), classes
+
+
+def split(
+    labels: torch.Tensor, size: int, seed: int, of_each: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the images to train on and of `size` images held out, both sorted.
+
+    Stratified and seeded. With `of_each`, either side has at least so many images of each
+    class that has enough; then `size` is approximate. Raises UserError if `size` leaves
+    nothing to train on.
+    """
+    count = len(labels)
+    if not 0 <= size < count:
+        raise UserError(f"cannot hold out {size:,} of {count:,} images")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(count, generator=generator)
+    shares = torch.bincount(labels) * (size / count)
+    quota = shares.floor().long()
+    # The largest remainder method.
+    missing = size - int(quota.sum())
+    quota[(shares - quota).argsort(descending=True, stable=True)[:missing]] += 1
+    if of_each:
+        counts = torch.bincount(labels)
+        quota = torch.minimum(quota.clamp(min=of_each), (counts - of_each).clamp(min=0))
+    held_out = torch.zeros(count, dtype=torch.bool)
+    for label, number in enumerate(quota.tolist()):
+        held_out[order[labels[order] == label][:number]] = True
+    return (~held_out).nonzero().squeeze(1), held_out.nonzero().squeeze(1)

@@ -1,0 +1,1 @@
+"""Metrics, confidence and rejection, figures, introspection."""

@@ -1,0 +1,76 @@
+"""Figures of reading: a picture's way to the network, the digits of a number."""
+
+from __future__ import annotations
+
+from matplotlib.patches import Rectangle
+
+from lenet5.evaluation.figures import (
+    ORANGE,
+    SKY,
+    WIDTH,
+    answer_bars,
+    new_figure,
+    plain,
+    save,
+    short,
+    show_gray,
+)
+
+
+def trace(steps, probabilities, classes, path, refused: bool = False) -> None:
+    """Each step of the pre-processing (`preprocess.Steps`), and the answer."""
+    figure = new_figure(WIDTH, 2.7)
+    *panels, answer = figure.subplots(1, 5)
+    shown = (
+        (steps.picture, "the picture", 255),
+        (steps.everything, f"all {'dark' if steps.dark else 'bright'} ink, in even light", None),
+        (steps.ink, "the digit's ink", None),
+        (steps.digit, "centred as in MNIST", 255),
+    )
+    for axes, (pixels, title, white) in zip(panels, shown, strict=True):
+        show_gray(axes, pixels, white or max(1, pixels.max()))
+        axes.set_title(f"{title}\n{pixels.shape[1]}×{pixels.shape[0]}", fontsize=10)
+    verdict = "refused" if refused else f"read as {plain(classes[int(probabilities.argmax())])}"
+    answer_bars(answer, classes, probabilities, verdict)
+    save(figure, path)
+
+
+def numbers(
+    found: list[tuple], titles: list[str], classes: list[str], stride: int, path, heading
+) -> None:
+    """Each number's strip with its digits' boxes, above the windows' probabilities and the best path.
+
+    `found`: for each number its H×W strip, T×classes probabilities, boxes (x, y, width,
+    height), digits, and the window of each digit. Windows are `stride` pixels apart.
+    """
+    rows = len(found)
+    figure = new_figure(WIDTH, 0.5 + 2.4 * rows)
+    figure.suptitle(plain(heading), fontsize=11)
+    panels = figure.subplots(2 * rows, 1, height_ratios=[1, 1.6] * rows, squeeze=False).reshape(-1, 2)
+    widest = max(160, *(strip.shape[1] for strip, *_ in found))  # one scale for all
+    for (picture, scores), title, number in zip(panels, titles, found, strict=True):
+        strip, probabilities, boxes, digits, windows = number
+        show_boxes(picture, strip, boxes, digits)
+        picture.set_title(plain(title), fontsize=10)
+        # A window's column is as wide as the stride, so it stands below its place in the strip.
+        across = (-stride / 2, stride * (len(probabilities) - 0.5))
+        style = {"cmap": "Blues", "vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
+        scores.imshow(probabilities.T, extent=(*across, len(classes) - 0.5, -0.5), **style)
+        places = [stride * window for window in windows]
+        scores.plot(places, digits, color=ORANGE, marker="o", fillstyle="none")
+        scores.set_yticks(range(len(classes)), [short(name, 8) for name in classes], fontsize=6)
+        picture.set_xlim(0, widest)
+        scores.set_xlim(0, widest)
+    panels[-1][1].set_xlabel("pixel of the strip: the middle of each window")
+    save(figure, path)
+
+
+def show_boxes(axes, strip, boxes, digits) -> None:
+    """An H×W strip with a box around each digit that has a size."""
+    extent = (0, strip.shape[1], strip.shape[0], 0)
+    axes.imshow(strip, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+    for (x, y, w, h), digit in zip(boxes, digits, strict=True):
+        if w and h:
+            axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=ORANGE))
+        axes.annotate(str(digit), (x + w / 2, 1), color=SKY, ha="center", va="top", fontsize=8)
+    axes.set(xticks=[], yticks=[])

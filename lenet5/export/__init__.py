@@ -1,0 +1,1 @@
+"""ONNX, int8, pruning, NumPy, the page."""

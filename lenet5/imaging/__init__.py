@@ -1,0 +1,1 @@
+"""Opening any picture, finding its ink, centring: to 28×28 as MNIST has them."""

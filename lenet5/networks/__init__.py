@@ -1,0 +1,1 @@
+"""The paper's network, the teacher, a faster forward, weights on disk, operations."""

@@ -1,0 +1,33 @@
+"""The networks of model.py, for the package: no other module of it imports model."""
+
+from model import (
+    FAMILY,
+    INITIALISATIONS,
+    NAMES,
+    LeNet5,
+    LeNet5Conv,
+    LeNet5Padded,
+    LeNet5Tanh,
+    LeNetGAP,
+    build,
+    count_multiply_adds,
+    count_parameters,
+    init_he,
+    network_class,
+)
+
+__all__ = [
+    "FAMILY",
+    "INITIALISATIONS",
+    "NAMES",
+    "LeNet5",
+    "LeNet5Conv",
+    "LeNet5Padded",
+    "LeNet5Tanh",
+    "LeNetGAP",
+    "build",
+    "count_multiply_adds",
+    "count_parameters",
+    "init_he",
+    "network_class",
+]

@@ -1,0 +1,45 @@
+"""Devices and the precision of products."""
+
+import warnings
+
+import torch
+
+from lenet5.runtime.errors import UserError
+
+# What `--precision` names, beside "auto".
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device for a name: auto takes CUDA, else MPS, else the CPU.
+
+    Raises UserError for a device that this machine lacks.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns about drivers that nobody asked for
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next((kind for kind, found in there.items() if found), "cpu"))
+    if name not in there:
+        raise UserError(f"no device is called {name!r}; there are: auto, cpu, cuda, mps")
+    if not there[name]:
+        raise UserError(f"this machine has no {name} device; --device auto takes what is there")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """What `epoch.backpropagate` rounds to: auto takes bfloat16 on x86 CPUs that multiply it.
+
+    Raises UserError for a device that has no bfloat16.
+    """
+    if name == "auto":
+        # Older versions of PyTorch do not tell.
+        abilities = getattr(torch.cpu, "get_capabilities", dict)()
+        is_able = any(abilities.get(ability) for ability in ("avx512_bf16", "amx_bf16"))
+        name = "bfloat16" if device.type == "cpu" and is_able else "float32"
+    has_it = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
+    if name == "bfloat16" and not has_it:
+        raise UserError(f"--precision bfloat16 cannot be had on {device.type} here: leave it out")
+    return PRECISIONS[name]

@@ -1,0 +1,1 @@
+"""The classifier, its two back ends, results, many pictures at once."""

@@ -1,0 +1,229 @@
+"""Read digits from pictures with a trained network."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lenet5.evaluation.confidence import kl_from_uniform, limits_of
+from lenet5.imaging.mnist_format import SIDE
+from lenet5.imaging.opening import PictureError
+from lenet5.imaging.preprocess import Steps, all_mnist_like, attempt, steps
+from lenet5.reading.onnx_backend import ExportedNetwork, is_exported
+from lenet5.reading.results import Result
+from lenet5.runtime.errors import UserError, say
+from lenet5.runtime.project_files import project_file
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from lenet5.reading.torch_backend import TrainedNetwork
+
+
+WEIGHTS = "lenet5_model.pth"
+PRETRAINED = project_file("pretrained/lenet5.pth")
+
+
+class ImageClassifier:
+    """Reads pictures with the network of a weights file.
+
+        classifier = ImageClassifier("lenet5_model.pth")
+        classifier.predict("digit.png")                  # 7
+        classifier.predict_batch(["a.png", "b.jpg"])     # two Results
+
+    weights  a .pth file, or an exported .onnx file, which needs no PyTorch; by default
+             lenet5_model.pth, else the pretrained weights
+    device   "auto", "cpu", "cuda" or "mps"
+    arch     the network's name, for weights without metadata
+    invert   "auto", "yes" (dark ink) or "no" (bright ink)
+    top_k    number of classes in `Result.top`
+    reject   refuse blank, unsure and non-digit pictures, with limits that accept 99 % of the
+             validation images
+
+    Raises UserError for unusable weights and a missing device.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | None = None,
+        *,
+        device: str = "auto",
+        arch: str | None = None,
+        invert: str = "auto",
+        top_k: int = 3,
+        reject: bool = False,
+    ):
+        if invert not in ("auto", "yes", "no"):
+            raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
+        self.network = open_network(weights, arch, device)
+        self.weights, self.metadata = self.network.path, self.network.metadata
+        names = self.metadata["classes"]
+        self.classes = [int(n) if n.isascii() and n.isdigit() and str(int(n)) == n else n for n in names]
+        self.invert, self.top_k = invert, min(top_k, len(self.classes))
+        self.temperature = self.metadata.get("temperature", 1.0)
+        self.reject, self.limits = reject, limits_of(self.metadata)
+
+    @property
+    def name(self) -> str:
+        """The network's name, and the file's name if it differs."""
+        file, arch = os.path.basename(self.weights), str(self.network.arch)
+        return arch if file == f"{arch}.pth" else f"{arch} ({file})"
+
+    @property
+    def trained(self) -> TrainedNetwork:
+        """The network in PyTorch. Raises UserError for an exported one, which hides its layers."""
+        if isinstance(self.network, ExportedNetwork):
+            raise UserError(
+                f"{self.weights} does not show its layers, which are wanted here: "
+                "take the .pth that it was made from"
+            )
+        return self.network
+
+    @property
+    def net(self) -> nn.Module:
+        """The PyTorch module."""
+        return self.trained.net
+
+    @property
+    def device(self) -> torch.device:
+        """The device of `net`."""
+        return self.trained.device
+
+    def predict(self, picture) -> int | str | None:
+        """The class of a path, PIL image or array; None if `reject` refuses it.
+
+        Raises PictureError for an unreadable picture.
+        """
+        return only_prediction(self.predict_batch([picture]))
+
+    def predict_batch(self, pictures: Iterable, prepared: list[tuple] | None = None) -> list[Result]:
+        """A Result for each path, PIL image or array; unreadable ones have their `error` set.
+
+        `prepared` is `all_mnist_like(pictures)`, if another process has computed it.
+        """
+        pictures = list(pictures)
+        if prepared is None:
+            prepared = all_mnist_like(pictures, self.invert)
+        results = [self.result_of(picture) for picture in pictures]
+        for result, (image, error) in zip(results, prepared, strict=True):
+            result.image, result.error = image, error
+        return self.read(results)
+
+    def read(self, results: list[Result]) -> list[Result]:
+        """The same Results with the network's answers for their images."""
+        readable = [(result, result.image) for result in results if result.image is not None]
+        if not readable:
+            return results
+        logits = self.logits(np.stack([image for _, image in readable]))
+        answers = zip(readable, self.network.softmax(logits), kl_from_uniform(logits), strict=True)
+        for (result, image), probabilities, divergence in answers:
+            self.decide(result, probabilities)
+            if self.reject:
+                result.reason = self.doubt(image, float(probabilities.max()), divergence)
+                result.prediction = result.prediction if result.reason is None else None
+        return results
+
+    def prepare(self, picture) -> Result:
+        """A Result with the 28×28 image, or with the error."""
+        return self.prepare_in_steps(picture)[0]
+
+    def prepare_in_steps(self, picture) -> tuple[Result, Steps | None]:
+        """The same Result, and each step of the pre-processing, or None."""
+        result = self.result_of(picture)
+        found, result.error = attempt(steps, picture, self.invert)
+        result.image = None if found is None else found.digit
+        return result, found
+
+    def result_of(self, picture) -> Result:
+        """A Result with the path and the label alone."""
+        path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+        return Result(path=path, label=None if path is None else self.label_of(path))
+
+    def inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """N×1×32×32 inputs of `net`, on its device, from N×28×28 uint8 images."""
+        return self.trained.inputs(images)
+
+    def logits(self, images: np.ndarray | torch.Tensor) -> Any:
+        """N×classes calibrated logits of N×28×28 uint8 images as in MNIST.
+
+        PyTorch's network gives a tensor, an exported one an array. Raises ValueError for other
+        images, UserError for logits that are not finite.
+        """
+        check_pictures(images)
+        logits = self.network.logits(images) / self.temperature
+        if not np.isfinite(np.asarray(logits)).all():
+            raise UserError("the network's answers are not finite numbers: train its weights anew")
+        return logits
+
+    def probabilities(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
+        """N×classes calibrated probabilities of N×28×28 uint8 images as in MNIST.
+
+        classifier.probabilities(image[None])[0]  # of one image in memory
+        """
+        return self.network.softmax(self.logits(images))
+
+    def decide(self, result: Result, probabilities: np.ndarray) -> None:
+        """Set the Result's fields that follow from its probabilities."""
+        order = np.argsort(-probabilities, kind="stable")[: self.top_k]
+        result.probabilities = probabilities
+        result.top = [(self.classes[i], float(probabilities[i])) for i in order]
+        result.prediction, result.confidence = result.top[0]
+
+    def doubt(self, image: np.ndarray, confidence: float, divergence: float) -> str | None:
+        """The reason to refuse an answer, or None."""
+        if not image.any():
+            return "blank: there is no ink in the picture"
+        little = f"evidence {divergence:.2f}, which is below {self.limits.evidence:.2f}"
+        has_little = divergence < self.limits.evidence
+        # Only a network that was trained with non-digits can name them.
+        if has_little and self.metadata.get("non_digits") is True:
+            return f"not a digit: {little}"
+        if confidence < self.limits.confidence:
+            return f"unsure: {confidence:.3f} sure, which is below {self.limits.confidence:.3f}"
+        return f"unsure: {little}" if has_little else None
+
+    def label_of(self, path: str) -> int | str | None:
+        """The true class if the name (digit_N….png) or the parent folder is one, else None."""
+        name = re.match(r"digit_(\d)(?!\d)", os.path.basename(path))
+        label = name[1] if name else os.path.basename(os.path.dirname(os.path.abspath(path)))
+        return next((c for c in self.classes if str(c) == label), None)
+
+
+def open_network(
+    weights: str | os.PathLike | None, arch: str | None, device: str
+) -> TrainedNetwork | ExportedNetwork:
+    """The network of a file (None: the default weights) with its back end."""
+    if weights and is_exported(weights):
+        return ExportedNetwork(weights, arch, device)
+    from lenet5.reading.torch_backend import TrainedNetwork  # imports PyTorch
+
+    return TrainedNetwork(weights or default_weights(), arch, device)
+
+
+def check_pictures(images: np.ndarray | torch.Tensor) -> None:
+    """Raise ValueError unless images are N×28×28 uint8."""
+    is_bytes = str(images.dtype) in ("uint8", "torch.uint8")
+    if not is_bytes or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
+        raise ValueError(f"N×28×28 uint8 are wanted, not {tuple(images.shape)} of {images.dtype}")
+
+
+def only_prediction(results: list[Result]):
+    """The prediction of the only Result. Raises PictureError if it has an error."""
+    (result,) = results
+    if result.error is not None:
+        name = f"{result.path}: " if result.path else ""
+        raise PictureError(f"{name}{result.error}")
+    return result.prediction
+
+
+def default_weights() -> str:
+    """lenet5_model.pth if it exists, else the pretrained weights, which stderr then names."""
+    if os.path.exists(WEIGHTS):
+        return WEIGHTS
+    say(f"no {WEIGHTS} here (python train.py makes it); using {PRETRAINED}")
+    return str(PRETRAINED)

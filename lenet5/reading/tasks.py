@@ -1,0 +1,284 @@
+"""The tasks of inference.py beside reading: explain, maps, filters, evaluate, embedding, robustness."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lenet5.data.picture_files import find_pictures
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.results import WRITERS, Result
+from lenet5.runtime.errors import UserError, one_line, partly_done, say
+from lenet5.runtime.project_files import project_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from lenet5.evaluation.metrics import Evaluation
+
+
+FONTS = project_file("fonts/digits.npz")
+
+
+def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """N×28×28 uint8 images, their N class indices, and the number of unusable pictures.
+
+    `source` is a data set's name (its test images), fonts (the families held out of training)
+    or a folder of pictures whose names or folders tell their labels.
+    """
+    from lenet5.data.datasets import DATASETS, load_dataset
+    from lenet5.data.fonts import load_font_digits
+
+    if source not in (*DATASETS, "fonts"):
+        return labelled_folder(source, classifier)
+    classes: list = list(range(10))
+    if source == "fonts":
+        images, labels = load_font_digits(FONTS, held_out=True)
+    else:
+        found = load_dataset(source, "data")
+        images, labels, classes = found.test_images, found.test_labels, found.classes
+    if [str(name) for name in classifier.classes] != [str(name) for name in classes]:
+        count = len(classifier.classes)
+        raise UserError(f"the weights know {count} classes that are not those of {source}")
+    return images, labels, 0
+
+
+def labelled_folder(folder: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """The same for a folder; a line on stderr names each unusable picture."""
+    import torch
+
+    images, labels, unusable = [], [], 0
+    for path in find_pictures([folder]):
+        result = classifier.prepare(path)
+        if result.error is None and result.label is None:
+            result.error = "neither its name nor its folder tells what it is"
+        if result.image is None or result.error is not None:
+            say(f"left out: {path}: {result.error}")
+            unusable += 1
+            continue
+        images.append(result.image)
+        labels.append(classifier.classes.index(result.label))
+    if not images:
+        raise UserError(
+            f"nothing in {folder} can be evaluated: it needs pictures such as digit_7.png or 7/a.png",
+            status=1,
+        )
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels), unusable
+
+
+def evaluation_of(classifier: ImageClassifier, images: torch.Tensor, labels: torch.Tensor) -> Evaluation:
+    """The evaluation of a network on N×28×28 uint8 images with N labels, uncalibrated."""
+    import torch
+
+    from lenet5.evaluation.metrics import evaluate_logits, loss_function
+    from lenet5.networks.registry import NETWORKS
+
+    logits = torch.as_tensor(classifier.network.logits(images))
+    return evaluate_logits(logits, labels, loss_function(NETWORKS.get(str(classifier.network.arch))))
+
+
+def evaluate_set(classifier: ImageClassifier, arguments) -> int:
+    """Print the metrics of a labelled set, and draw them with --plot."""
+    from lenet5.evaluation.metrics import metrics_dict, metrics_table
+
+    images, labels, unusable = evaluation_set(arguments.evaluate, classifier)
+    result = evaluation_of(classifier, images, labels)
+    if arguments.format == "json":
+        print(json.dumps(metrics_dict(result, classifier.temperature)))
+    else:
+        print("\n".join(metrics_table(result, classifier.classes, classifier.temperature)))
+    calibrated = result.at_temperature(classifier.temperature)
+    if classifier.reject:
+        accepted = classifier.limits.kept(calibrated.logits)
+        accepted &= images.numpy().any(axis=(1, 2))  # blank pictures are refused
+        right = result.correct.numpy()[accepted]
+        share = f", of which {right.mean():.2%} right" if len(right) else ""
+        say(f"answered with --reject: {accepted.mean():.2%}{share}")
+    if arguments.plot:
+        from lenet5.evaluation import evaluation_figures
+
+        with drawing(arguments.plot):
+            evaluation_figures.evaluation(calibrated, images, classifier.classes, arguments.plot)
+    return 1 if unusable else 0
+
+
+@contextlib.contextmanager
+def drawing(path: str, after_results: bool = True):
+    """Say where the figure is; an error has status 1 if the results were printed before, else 2."""
+    with partly_done() if after_results else contextlib.nullcontext():
+        yield
+    say(f"drawn: {path}")
+
+
+def explain(classifier: ImageClassifier, arguments) -> int:
+    """Read one picture, print the result, and draw the steps of its pre-processing."""
+    from lenet5.evaluation import reading_figures
+
+    result, found = classifier.prepare_in_steps(arguments.explain)
+    write_one(classifier, result, arguments.format)
+    if result.probabilities is None:
+        return 1
+    with drawing(arguments.plot):
+        refused = result.prediction is None
+        reading_figures.trace(found, result.probabilities, classifier.classes, arguments.plot, refused)
+    return 0
+
+
+def write_one(classifier: ImageClassifier, result: Result, format: str) -> None:
+    """Read one prepared picture and print the result."""
+    writer: Any = WRITERS[format](sys.stdout)
+    writer.write(classifier.read([result]))
+
+
+def draw_maps(classifier: ImageClassifier, arguments) -> int:
+    """Read one picture, print the result, and draw the feature maps of each layer."""
+    import torch
+
+    from lenet5.evaluation import network_figures
+    from lenet5.evaluation.introspection import stages
+    from lenet5.networks.operations import feature_maps, operations
+
+    net = classifier.net
+    result = classifier.prepare(arguments.maps)
+    write_one(classifier, result, arguments.format)
+    if result.probabilities is None:
+        return 1
+    states = feature_maps(net, classifier.inputs(torch.from_numpy(result.image)[None]))
+    does = {"input": ""} | stages(net)
+    layers = [(name, does[name], state[0]) for name, state in states.items() if name != "output"]
+    best = int(result.probabilities.argmax())
+    last = operations(net)[-1]
+    bitmap = None if last.weight is None or last.kind != "distance" else last.weight[best]
+    verdict = "refused" if result.prediction is None else f"read as {one_line(classifier.classes[best])}"
+    title = f"What each layer of {classifier.name} makes of {os.path.basename(arguments.maps)}"
+    with drawing(arguments.plot):
+        answer = (classifier.classes, result.probabilities, verdict)
+        network_figures.maps(layers, answer, arguments.plot, title, bitmap)
+    return 0
+
+
+def draw_filters(classifier: ImageClassifier, arguments) -> int:
+    """Draw the kernels of C1 and C3."""
+    from lenet5.evaluation import network_figures
+    from lenet5.evaluation.introspection import kernels
+
+    layers = kernels(classifier.net)
+    with drawing(arguments.plot, after_results=False):
+        title = f"What {classifier.name} has learned to look for"
+        network_figures.filters(layers, arguments.plot, title)
+    return 0
+
+
+def draw_embedding(classifier: ImageClassifier, arguments) -> int:
+    """Draw F6 of a labelled set in two dimensions."""
+    from lenet5.evaluation import evaluation_figures
+    from lenet5.evaluation.introspection import features, plane, stages
+
+    net, source = classifier.net, arguments.embedding
+    images, labels, unusable = evaluation_set(source, classifier)
+    if len(labels.unique()) < 2:
+        raise UserError(f"{source} has pictures of one class; --embedding needs two", status=1)
+    predictions = classifier.logits(images).argmax(dim=1)
+    points = plane(features(net, classifier.inputs(images)), labels)
+    what = "F6 of {}" if "F6" in stages(net) else "What the outputs of {} read,"
+    title = f"{what.format(classifier.name)} for the {len(labels):,} pictures of {source}"
+    with drawing(arguments.plot, after_results=False):
+        evaluation_figures.embedding(
+            points, labels, predictions, classifier.classes, arguments.plot, title
+        )
+    return 1 if unusable else 0
+
+
+def draw_robustness(classifier: ImageClassifier, arguments) -> int:
+    """Print and draw the accuracy on a labelled set under rotation, shift, scale and noise."""
+    from lenet5.evaluation import evaluation_figures
+
+    classifiers = [classifier]
+    for weights in arguments.beside or []:
+        classifiers.append(ImageClassifier(weights, device=arguments.device, arch=arguments.arch))
+        if classifiers[-1].classes != classifier.classes:
+            raise UserError(f"{weights} knows other classes than {classifier.weights}")
+    for each in classifiers:
+        each.trained  # noqa: B018  raises for an exported network before the set is read
+    images, labels, unusable = evaluation_set(arguments.robustness, classifier)
+    curves = robustness_curves(classifiers, images, labels)
+    if arguments.format == "json":
+        print(json.dumps(curves))
+    else:
+        print_robustness(curves)
+    title = f"The {len(labels):,} pictures of {arguments.robustness}, disturbed after they were centred"
+    with drawing(arguments.plot):
+        evaluation_figures.robustness(curves, disturbed_examples(images[:1]), arguments.plot, title)
+    return 1 if unusable else 0
+
+
+def robustness_curves(classifiers: list[ImageClassifier], images, labels) -> dict[str, dict]:
+    """Network → disturbance → [(amount, accuracy), …]."""
+    from lenet5.evaluation.robustness import robustness
+
+    curves: dict[str, dict] = {}
+    for each in classifiers:
+        each.logits(images[:1])  # raises for logits that are not finite
+        name = each.weights if each.name in curves else each.name
+        mean, std = each.metadata["mean"], each.metadata["std"]
+        curves[name] = robustness(each.net, each.inputs(images), labels.to(each.device), mean, std)
+    return curves
+
+
+def disturbed_examples(image: torch.Tensor) -> dict[str, list[np.ndarray]]:
+    """A 1×28×28 uint8 image under the amounts of each disturbance that the figure shows."""
+    from lenet5.evaluation.robustness import DISTURBANCES, disturbed
+    from lenet5.imaging.inputs import to_input
+
+    inputs = to_input(image, 0.0, 1.0)
+    return {
+        kind: [disturbed(inputs, kind, amount, 0.0, 1.0)[0, 0].numpy() for amount in what.shown]
+        for kind, what in DISTURBANCES.items()
+    }
+
+
+def print_robustness(curves: dict[str, dict]) -> None:
+    """A table for each disturbance: a row for each amount, a column for each network."""
+    names = [one_line(name) for name in curves]
+    for kind, amounts in next(iter(curves.values())).items():
+        print(f"{kind:>9}  " + "  ".join(f"{name:>9}" for name in names))
+        for i, (amount, _) in enumerate(amounts):
+            shares = (f"{100 * measured[kind][i][1]:.2f} %" for measured in curves.values())
+            cells = (f"{share:>{max(9, len(name))}}" for share, name in zip(shares, names, strict=True))
+            print(f"{amount:>9}  " + "  ".join(cells))
+
+
+# Task → its function, what it is for, and the figure's name without --plot.
+TASKS = {
+    "explain": (explain, "one picture", "steps.png"),
+    "maps": (draw_maps, "one picture", "maps.png"),
+    "filters": (draw_filters, "the network", "filters.png"),
+    "evaluate": (evaluate_set, "one set", None),
+    "embedding": (draw_embedding, "one set", "embedding.png"),
+    "robustness": (draw_robustness, "one set", "robustness.png"),
+}
+
+
+def check_task(arguments) -> None:
+    """Set `arguments.task` and the figure's name. Raises UserError for flags that do not go together."""
+    given = [name for name in TASKS if getattr(arguments, name) is not None]
+    task = arguments.task = given[0] if given else None
+    if arguments.beside and task != "robustness":
+        raise UserError("--beside is for --robustness: other weights to compare with")
+    if task is None:
+        return
+    _, kind, figure = TASKS[task]
+    if len(given) > 1:
+        raise UserError(f"--{given[0]} and --{given[1]} are two things to do: leave one out")
+    if any((arguments.paths, arguments.files_from, arguments.output)):
+        raise UserError(f"--{task} is for {kind} alone, without other paths and without --output")
+    if task in ("filters", "embedding") and arguments.format != "table":
+        raise UserError(f"--{task} draws a figure and prints nothing: leave --format out")
+    if task in ("evaluate", "robustness") and arguments.format == "csv":
+        raise UserError(f"--{task} prints a table, or one object with --format json")
+    arguments.plot = arguments.plot or figure

@@ -1,0 +1,57 @@
+"""A trained network as `inference.py` asks it: 28×28 pictures to logits, by PyTorch.
+
+    >>> import numpy as np
+    >>> from lenet5.reading.torch_backend import TrainedNetwork
+    >>> network = TrainedNetwork("pretrained/lenet5.pth")
+    >>> network.logits(np.zeros((1, 28, 28), np.uint8)).shape
+    torch.Size([1, 10])
+
+`exported.py` has the same for a network that was exported, without PyTorch.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+
+from lenet5.evaluation.metrics import compute_logits
+from lenet5.imaging.inputs import Inputs, to_input
+from lenet5.networks.devices import pick_device
+from lenet5.networks.weights import load_weights
+from lenet5.runtime import distributed
+
+# Pictures at a time: few enough to stay in the cache together with the inputs that they become.
+BATCH_SIZE = 250
+
+
+class TrainedNetwork:
+    """The network `net` of a weights file on a device, with its `metadata` (`model.load_weights`).
+
+    Raises UserError for weights that cannot be used and a device that is not there.
+    """
+
+    def __init__(self, path, arch: str | None = None, device: str = "auto"):
+        self.path = os.fspath(path)
+        self.device = distributed.own_device(pick_device(device))
+        self.net, self.metadata = load_weights(self.path, arch)
+        self.net.to(self.device)
+        self.arch = self.net.arch
+
+    def inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """The network's N×1×32×32 inputs of N×28×28 uint8 pictures, on its device."""
+        return to_input(images.to(self.device), self.metadata["mean"], self.metadata["std"])
+
+    def logits(self, images: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """N×classes float32 logits on the CPU of N×28×28 uint8 pictures."""
+        if isinstance(images, np.ndarray):
+            # PyTorch has no tensors that must not be written to, or that are read backwards.
+            images = torch.from_numpy(np.require(images, requirements="CW"))
+        inputs = Inputs(images.to(self.device), self.metadata["mean"], self.metadata["std"])
+        return compute_logits(self.net, inputs, BATCH_SIZE)
+
+    @staticmethod
+    def softmax(logits: torch.Tensor) -> np.ndarray:
+        """N×classes probabilities of its logits."""
+        return logits.softmax(dim=1).numpy()

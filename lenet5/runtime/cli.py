@@ -1,0 +1,79 @@
+"""Command lines: one-line errors, exit statuses, checked numbers."""
+
+import argparse
+import contextlib
+import functools
+import math
+import os
+import sys
+
+from lenet5.runtime.errors import Stopped, UserError, partly_done, say, user_error
+from lenet5.runtime.signals import end_quietly, handling_signals, stop
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argparse parser whose error is one line, with exit status 2."""
+
+    def error(self, message):
+        say(f"{self.prog}: error: {message} (see python {self.prog} --help)")
+        raise SystemExit(2)
+
+
+def number(kind, low, high=math.inf):
+    """An argparse `type` that takes an int or a float within [low, high]."""
+
+    def convert(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            wanted = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+        if not low <= value <= high:  # also catches nan
+            span = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {span}")
+        return value
+
+    return convert
+
+
+def command_line(main):
+    """Decorate a script's `main(argv=None) -> int` so that no error shows a traceback.
+
+    A UserError becomes one line on stderr and its exit status; Ctrl-C becomes
+    130 and SIGTERM 143; a reader that went away (`| head`) ends the script
+    quietly with 1. `main` imports what is slow to import itself, in `with quiet_imports():`.
+    """
+    if main.__module__ == "__main__":  # a program, which also ends quietly before and after main()
+        end_quietly()
+
+    @functools.wraps(main)
+    def guarded(argv=None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            # A name that the terminal's encoding lacks is shown escaped, not a crash.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            with handling_signals(stop):
+                status = main(argv)
+                with partly_done():
+                    sys.stdout.flush()
+            return status
+        except UserError as error:
+            say(f"error: {error}")
+            return error.status
+        except Stopped as stopped:
+            say(stopped)
+            return stopped.status
+        except BrokenPipeError:
+            # Nobody reads on: give the interpreter a stdout that it can flush at exit.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as error:
+            say(f"error: {user_error(error)}")
+            return 2
+        except MemoryError:
+            say("error: this machine has not enough memory for that")
+            return 2
+
+    return guarded

@@ -1,0 +1,1 @@
+"""Recipes, epochs, optimisers, schedules, losses, checkpoints, run folders."""

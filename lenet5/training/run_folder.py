@@ -1,0 +1,170 @@
+"""The folder of a run: config.json, metrics.csv."""
+
+import csv
+import io
+import json
+import os
+import platform
+import reprlib
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import NoneType
+
+import torch
+
+from lenet5.data.fonts import LARGEST_FONTS
+from lenet5.networks.weights import LARGEST_WEIGHTS
+from lenet5.runtime import distributed
+from lenet5.runtime.atomic_files import make_folder, make_folder_with, md5, read_file, read_json
+from lenet5.runtime.errors import UserError, reason, say
+from lenet5.training.recipes import Settings
+from lenet5.training.settings import flag, fonts_file, precision_of, teacher_file
+from lenet5.training.training_pool import Data
+
+RUNS = "runs"
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "lr",
+    "seconds",
+)
+
+
+def run_folder(name: str) -> Path:
+    """The folder of a run given by its folder or its name. Raises UserError if it is no run."""
+    for folder in (Path(name), Path(RUNS, name)):
+        if (folder / "config.json").is_file():
+            return folder
+    raise UserError(f"{name} is no run: no config.json in it, nor in {Path(RUNS, name)}")
+
+
+def is_better(row: dict, best: dict | None) -> bool:
+    """Whether an epoch's weights are to be kept: by validation accuracy, then validation loss.
+
+    Without validation images the last epoch's are. The test set decides nothing.
+    """
+    if best is None or row["val_accuracy"] is None:
+        return True
+    return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
+
+
+def as_published(history: list[dict]) -> list[dict]:
+    """The history as metrics.csv and the event file tell it: seconds to a thousandth."""
+    return [{**row, "seconds": round(row["seconds"], 3)} for row in history]
+
+
+def csv_text(rows: list[dict], columns) -> str:
+    """Rows as CSV below a line of column names; None is left empty."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def metrics_csv(history: list[dict]) -> str:
+    """A row an epoch; accuracies from 0 to 1."""
+    return csv_text(as_published(history), COLUMNS)
+
+
+def check_history(history: list[dict]) -> None:
+    """Raise ValueError unless these are the figures of epochs 1, 2, 3 and so on."""
+    for epoch, row in enumerate(history, 1):
+        if row.keys() != set(COLUMNS) or not all(
+            type(v) in (int, float, NoneType) for v in row.values()
+        ):
+            raise ValueError(f"row {epoch} has other columns than numbers of an epoch")
+        if row["epoch"] != epoch:
+            raise ValueError(f"row {epoch} is of epoch {row['epoch']}")
+        unmeasured = {name for name, value in row.items() if value is None}
+        if unmeasured not in (set(), {"val_loss", "val_accuracy"}):
+            raise ValueError(f"epoch {epoch} has no {min(unmeasured)}")
+        if unmeasured != {name for name, value in history[0].items() if value is None}:
+            raise ValueError(f"epoch {epoch} has other figures than the first")
+        for name in row.keys() - unmeasured:
+            most = sys.float_info.max
+            low, high = (0, 1) if name.endswith("accuracy") else (-most, most)
+            if not low <= row[name] <= high:  # also nan
+                raise ValueError(f"the {name} of epoch {epoch} cannot be {row[name]}")
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """The rows of a run's metrics.csv as numbers, None where a field is empty."""
+    path = folder / "metrics.csv"
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_file(path, 1 << 26).decode())))
+        history = [{c: float(row[c]) if row[c] else None for c in COLUMNS} for row in rows]
+        check_history(history)
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not a metrics file: {reason(error)}") from error
+    if not history:
+        raise UserError(f"{path} has no epochs in it")
+    return history
+
+
+def new_folder(settings: Settings, device: torch.device, data: Data) -> Path:
+    """A folder of its own for a run, also for two that start in the same second.
+
+    It is there with its config.json or not at all, so that every run can be resumed.
+    """
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.arch}-seed{settings.seed}"
+    redraw_elsewhere = settings.dry_run and os.path.exists(settings.plot)
+    make_folder(RUNS)
+    for i in range(1, 1000):
+        folder = Path(RUNS, name if i == 1 else f"{name}-{i}")
+        if redraw_elsewhere:
+            settings.plot = str(folder / "training_results.png")
+        if make_folder_with(folder, "config.json", config_json(settings, device, data)):
+            return folder
+    raise UserError(f"there are a thousand runs called {name} already")
+
+
+def conditions(settings: Settings, device: torch.device, data: Data) -> dict:
+    """What a run's numbers depend on beside its settings."""
+    teacher, fonts, start = teacher_file(settings), fonts_file(settings), settings.init_from
+    return {
+        "device_used": str(device),
+        "precision_used": str(precision_of(settings, device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "processes": distributed.count(),
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
+        "machine": platform.platform(),
+        "teacher_md5": teacher and md5(read_file(teacher, LARGEST_WEIGHTS)),
+        "fonts_md5": fonts and md5(read_file(fonts, LARGEST_FONTS)),
+        "init_from_md5": start and md5(read_file(start, LARGEST_WEIGHTS)),
+        "dataset_md5": data.md5,
+    }
+
+
+def config_json(settings: Settings, device: torch.device, data: Data) -> bytes:
+    config = asdict(settings) | conditions(settings, device, data)
+    return (json.dumps(config, indent=2) + "\n").encode()
+
+
+def compare_conditions(settings: Settings, folder: Path, device: torch.device, data: Data) -> None:
+    """Say where a run that is resumed goes on under other conditions than it began.
+
+    Raises UserError if its teacher, its fonts, its first weights or its own
+    pictures are others now: with another split, what was learned would be tested.
+    """
+    older = {"processes": 1, "precision_used": "float32"}  # of runs whose config.json does not tell
+    config = older | read_json(folder / "config.json")
+    for name, now in conditions(settings, device, data).items():
+        before = config.get(name)
+        if name.endswith("_md5") and name in config and before != now:
+            kind = name.removesuffix("_md5")
+            raise UserError(
+                f"{flag(kind)} {getattr(settings, kind)} is not that with which {folder} began"
+            )
+        if before != now:
+            say(
+                f"{name.replace('_', ' ')}: {now}, and the run began with {reprlib.repr(before)}; "
+                "it will not be the same to the bit"
+            )

@@ -1,0 +1,1 @@
+"""Numbers of any length: lines and strips, the space displacement network, decoding."""

@@ -1,0 +1,218 @@
+"""Read whole numbers from pictures."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from lenet5.networks.definition import LeNet5Conv
+from lenet5.networks.devices import pick_device
+from lenet5.networks.weights import load_weights
+from lenet5.reading.classifier import PRETRAINED as DIGIT_WEIGHTS
+from lenet5.reading.classifier import ImageClassifier, only_prediction
+from lenet5.reading.results import CsvWriter, JsonWriter, Result, TableWriter
+from lenet5.runtime.errors import UserError, one_line
+from lenet5.runtime.project_files import project_file
+from lenet5.whole_numbers.space_displacement import CLASSES, STRIDE
+from lenet5.whole_numbers.strip_reader import Reading, StripReader
+from lenet5.whole_numbers.strips import Strip, all_numbers_in
+
+# Two trainings, which together read better than either (benchmarks/number_accuracy.py).
+WEIGHTS = [project_file(f"pretrained/{name}.pth") for name in ("lenet5-numbers", "lenet5-numbers-2")]
+UNNAMED = [str(i) for i in range(len(CLASSES))]  # of weights that do not say what they are of
+REJECT_BELOW = 0.3  # confidence; chosen on held-out digits and on letters of the fonts to be learned
+MOST_DRAWN = 8  # numbers in the figure of --plot
+
+
+@dataclass
+class NumberResult(Result):
+    """What was read from one picture; `error` is set where nothing could be.
+
+    `prediction` is a string of digits, several numbers in reading order with a space
+    between; None if there is no number in the picture, if it could not be read or if the
+    answer was refused (`reason` says why). `confidence` is that of the least sure number.
+    `numbers` has for each its text, confidence, box [x, y, width, height] in pixels of
+    the picture, and digits, each with digit, confidence and box; with `top_k` above one
+    also `top`, the likeliest readings, each with its share of all that were tried.
+    """
+
+    numbers: list[dict] | None = None
+    seen: list[tuple[Strip, Reading]] = field(default_factory=list, repr=False)
+    # fmt: off
+    fields: ClassVar[tuple[str, ...]] = ("path", "prediction", "confidence", "numbers",
+                                         "label", "correct", "error")
+    # fmt: on
+
+
+class NumberReader:
+    """Reads the numbers in pictures.
+
+        reader = NumberReader()
+        reader.predict("postcode.png")               # "90210"
+        reader.predict_batch(["a.png", "b.jpg"])     # two NumberResults
+
+    `weights`: one or more files with a network of numbers; `digit_weights`: the network of
+    single digits; default: those in pretrained/. `arch`: for weights without metadata.
+    `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many readings of each number to
+    name. `reject`: whether to refuse unsure numbers.
+
+    Raises UserError for unusable weights or devices.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | list | None = None,
+        *,
+        digit_weights: str | os.PathLike | None = None,
+        device: str = "auto",
+        arch: str | None = None,
+        invert: str = "auto",
+        top_k: int = 1,
+        reject: bool = False,
+    ):
+        self.digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device, invert=invert)
+        if self.digits.classes != list(range(10)):
+            raise UserError(f"{self.digits.weights} does not read the ten digits")
+        device, nets, limits = pick_device(device), [], []
+        files = [weights] if isinstance(weights, str | os.PathLike) else weights or WEIGHTS
+        for file in files:
+            net, metadata = load_weights(os.fspath(file), arch)
+            if not isinstance(net, LeNet5Conv) or metadata["classes"] not in (CLASSES, UNNAMED):
+                raise UserError(
+                    f"{file} does not read whole numbers; "
+                    "python -m lenet5.whole_numbers.train makes weights that do"
+                )
+            nets.append((net.to(device).eval(), metadata["mean"], metadata["std"]))
+            limits.append(metadata.get("reject_below", REJECT_BELOW))
+        self.reader = StripReader(nets, self.logits_of_digits, device, top_k)
+        self.invert, self.reject, self.reject_below = invert, reject, max(limits)
+
+    def logits_of_digits(self, images: torch.Tensor) -> torch.Tensor:
+        """N×10 calibrated logits of N×28×28 uint8 pictures, whichever kind of network reads them."""
+        return torch.as_tensor(self.digits.logits(images))
+
+    def predict(self, picture) -> str | None:
+        """The numbers in one picture: a path, a PIL image or an array.
+
+        Raises PictureError if it cannot be read; None if there is none, or if `reject`
+        refuses it.
+        """
+        return only_prediction(self.predict_batch([picture]))
+
+    def predict_batch(
+        self, pictures: Iterable, prepared: list[tuple] | None = None
+    ) -> list[NumberResult]:
+        """One NumberResult for each path, PIL image or array, in their order.
+
+        A picture that cannot be read has its `error` set, and the others are read. `prepared`
+        is what `all_numbers_in` gives of them, where another process has called it.
+        """
+        pictures = list(pictures)
+        if prepared is None:
+            prepared = all_numbers_in(pictures, self.invert)
+        strips = [strip for found, _ in prepared for strip in found or ()]
+        readings = iter(self.reader.read([strip.picture for strip in strips]))
+        results = []
+        for picture, (found, error) in zip(pictures, prepared, strict=True):
+            path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+            label = None if path is None else label_of(path)
+            results.append(NumberResult(path=path, label=label, error=error))
+            if error is None:
+                self.decide(results[-1], [(strip, next(readings)) for strip in found])
+        return results
+
+    def decide(self, result: NumberResult, seen: list[tuple[Strip, Reading]]) -> None:
+        """Fill in what was read on a picture's strips."""
+        result.seen = [(strip, reading) for strip, reading in seen if reading.digits]
+        result.numbers = [as_number(strip, reading) for strip, reading in result.seen]
+        if not result.numbers:
+            result.reason = f"no number: {'no digit in the ink' if seen else 'there is no ink'}"
+            result.confidence = 0.0
+            return
+        result.prediction = " ".join(number["text"] for number in result.numbers)
+        result.confidence = min(number["confidence"] for number in result.numbers)
+        if self.reject and result.confidence < self.reject_below:
+            result.prediction = None
+            below = f"which is below {self.reject_below:.3f}"
+            result.reason = f"unsure: {result.confidence:.3f} sure, {below}"
+
+
+def as_number(strip: Strip, reading: Reading) -> dict:
+    """A number as it stands in a result, its boxes in pixels of the picture."""
+    number = {
+        "text": reading.text,
+        "confidence": reading.confidence,
+        "box": strip.box,
+        "digits": [
+            {"digit": digit, "confidence": confidence, "box": strip.in_picture(box)}
+            for digit, confidence, box in zip(
+                reading.digits, reading.confidences, reading.boxes, strict=True
+            )
+        ],
+    }
+    if reading.choices:
+        number["top"] = [list(choice) for choice in reading.choices]
+    return number
+
+
+def label_of(path: str) -> str | None:
+    """The true number where a name tells it: number_90210….png, or digit_7….png."""
+    name = re.match(r"number_(\d+)|digit_(\d)(?!\d)", os.path.basename(path))
+    return None if name is None else name[1] or name[2]
+
+
+class NumberTable(TableWriter):
+    """A table with what was read, how sure that is, and the least sure digit."""
+
+    heading = "sure      least sure digit  read"
+
+    @staticmethod
+    def verdict(result: NumberResult) -> str:
+        if result.error is not None:
+            return f"  -                         not read: {one_line(result.error)}"
+        digits = [digit for number in result.numbers for digit in number["digits"]]
+        least = min(digits, key=lambda digit: digit["confidence"], default=None)
+        doubt = "" if least is None else f"{least['digit']} ({100 * least['confidence']:.2f} %)"
+        mark = {True: " ✓", False: f" ✗ is {result.label}", None: ""}[result.correct]
+        answer = "?" if result.prediction is None else result.prediction
+        note = "" if result.reason is None else f" {result.reason.split(':')[0]}"
+        return f"{100 * result.confidence:6.2f} %  {doubt:16}  {answer}{mark}{note}"
+
+
+class NumberCsv(CsvWriter):
+    """The fields of the JSON objects and the reason; `numbers` is written as JSON."""
+
+    kind = NumberResult
+
+
+WRITERS = {"table": NumberTable, "json": JsonWriter, "csv": NumberCsv}
+
+
+class NumberKeeper:
+    """The numbers that one figure shows: the first ones."""
+
+    def __init__(self):
+        self.kept: list[tuple[NumberResult, Strip, Reading]] = []
+        self.seen = 0
+
+    def add(self, results: list[NumberResult]) -> None:
+        for result in results:
+            self.seen += len(result.seen)
+            for strip, reading in result.seen[: MOST_DRAWN - len(self.kept)]:
+                self.kept.append((result, strip, reading))
+
+    def draw(self, path: str) -> None:
+        """Each number's strip with its digits' boxes, the scores along it and the chosen path."""
+        from lenet5.evaluation import reading_figures
+
+        numbers, titles = [], []
+        for result, strip, reading in self.kept:
+            drawn = (reading.shares, reading.boxes, reading.digits, reading.windows)
+            numbers.append((strip.picture, *drawn))
+            name = "" if result.path is None else f"{os.path.basename(result.path)}: "
+            titles.append(f"{name}{reading.text}, {100 * reading.confidence:.1f} %")
+        heading = f"{len(numbers):,} of {self.seen:,} numbers"
+        reading_figures.numbers(numbers, titles, CLASSES, STRIDE, path, heading)

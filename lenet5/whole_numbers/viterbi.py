@@ -1,0 +1,25 @@
+"""The Viterbi algorithm: the best path through a graph."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+def viterbi(
+    last: int, edges: Sequence[tuple[int, int]], scores: Iterable[float]
+) -> tuple[list[int], float]:
+    """The edges (by index) of the path with the largest sum from node 0 to node `last`, and that sum.
+
+    Edges are in topological order: each comes after those that lead to its first node. Of
+    paths with equal sums the one whose edges come first wins. ([], -inf) if there is no path.
+    """
+    best, came_by = [-np.inf] * (last + 1), [-1] * (last + 1)
+    best[0] = 0.0
+    for i, ((begin, end), score) in enumerate(zip(edges, scores, strict=True)):
+        if best[begin] + score > best[end]:
+            best[end], came_by[end] = best[begin] + score, i
+    path, node = [], last
+    while node > 0 and came_by[node] >= 0:
+        path.append(came_by[node])
+        node = edges[came_by[node]][0]
+    return path[::-1], best[last]

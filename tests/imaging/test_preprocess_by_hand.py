@@ -1,0 +1,343 @@
+"""Each step of the pre-processing on pictures so small that a person can work out what is right."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lenet5.imaging import opening
+from lenet5.imaging.centring import bounding_box, centre_digit, put_in_middle
+from lenet5.imaging.inputs import to_pixels
+from lenet5.imaging.opening import (
+    PictureError,
+    from_array,
+    in_plain_mode,
+    is_deep,
+    of_moderate_size,
+    open_picture,
+    stretch,
+    to_gray,
+    upright,
+    without_transparency,
+)
+from lenet5.imaging.preprocess import (
+    find_ink,
+    reduced,
+    steps,
+)
+
+
+def gray(*rows, dtype=np.uint8) -> np.ndarray:
+    return np.array(rows, dtype)
+
+
+def picture(values, mode=None) -> Image.Image:
+    image = Image.fromarray(np.asarray(values, np.uint8))
+    return image if mode is None else image.convert(mode)
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO"])
+@pytest.mark.parametrize("size", [(4096, 2048), (2048, 4096)])
+def test_a_photograph_is_decoded_with_no_less_than_1024_pixels_a_side(tmp_path, form, size):
+    sheet = Image.new("L", size, 99)
+    more = {"save_all": True, "append_images": [sheet]} if form == "MPO" else {}
+    sheet.save(tmp_path / "photo.jpg", form, **more)
+    photo = open_picture(tmp_path / "photo.jpg")
+    assert (photo.format, photo.size) == (form, (size[0] // 2, size[1] // 2))
+
+
+def test_a_size_that_is_just_decoded(tmp_path, monkeypatch):
+    monkeypatch.setitem(opening.MOST_DECODED, "PNG", 20)
+    Image.new("L", (5, 4)).save(tmp_path / "few.png")
+    assert open_picture(tmp_path / "few.png").size == (5, 4)
+    Image.new("L", (7, 3)).save(tmp_path / "many.png")
+    words = "7×3 pixels are more than are decoded of PNG here: save it as PNG"
+    with pytest.raises(PictureError, match=f"^{words}$"):
+        open_picture(tmp_path / "many.png")
+
+
+# ---------------------------------------------------------------- arrays
+
+
+@pytest.mark.parametrize(
+    ("shape", "mode"),
+    [
+        ((5, 4), "L"),
+        ((5, 4, 1), "L"),
+        ((1, 5, 4), "L"),
+        ((1, 1, 5, 4), "L"),
+        ((5, 4, 3), "RGB"),
+        ((5, 4, 4), "RGBA"),
+        ((1, 5, 4, 3), "RGB"),
+    ],
+)
+def test_shapes_of_arrays(shape, mode):
+    image = from_array(np.zeros(shape, np.uint8))
+    assert (image.size, image.mode) == ((4, 5), mode)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 5, 6), (5, 4, 2), (5, 4, 5), (2, 5, 4, 3), (1, 1, 5)])
+def test_shapes_that_are_no_pictures(shape):
+    words = f"an array of shape {shape} is no picture"
+    with pytest.raises(PictureError, match=f"^{re.escape(words)}$"):
+        from_array(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.zeros((0, 5)), "the array is empty"),
+        (np.array([["a", "b"]]), "an array of <U1 is no picture"),
+        (np.zeros((2, 2), complex), "an array of complex128 is no picture"),
+        (np.array([[0.5, np.nan]]), "the array holds values that are not finite numbers"),
+        (np.array([[0.5, np.inf]]), "the array holds values that are not finite numbers"),
+    ],
+)
+def test_values_that_are_no_pictures(values, words):
+    with pytest.raises(PictureError, match=f"^{re.escape(words)}$"):
+        from_array(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([[False, True]], [0, 255]),
+        ([[0, 1]], [0, 1]),  # whole numbers are levels as they are
+        ([[0, 100]], [0, 100]),
+        ([[100, 255]], [100, 255]),
+        ([[1, 200]], [1, 200]),
+        ([[0.0, 1.0]], [0, 255]),
+        ([[0.2, 0.6]], [51, 153]),  # a share of white
+        ([[0.0, 1.5]], [0, 2]),  # no share any more; 1.5 is rounded to the even number
+        ([[0.0, 200.4]], [0, 200]),
+        ([[-0.5, 0.0, 0.5]], [0, 128, 255]),
+        ([[-5, 0, 5]], [0, 128, 255]),
+        ([[0, 64, 256]], [0, 64, 255]),
+        ([[-1, 254]], [0, 255]),
+    ],
+)
+def test_values_of_arrays(values, levels):
+    assert np.asarray(from_array(values)).ravel().tolist() == levels
+
+
+def test_stretching_values_of_any_range():
+    values = np.array([np.nan, -np.inf, np.inf, 10.0, 20.0])
+    assert stretch(values).tolist() == [0, 0, 0, 127.5, 255]
+    assert stretch(np.array([-10.0, 0.0, 30.0])).tolist() == [0, 63.75, 255]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a division by zero
+        assert stretch(np.array([7.0, 7.0])).tolist() == [0, 0]
+
+
+# ---------------------------------------------------------------- modes
+
+
+@pytest.mark.parametrize(
+    ("mode", "after", "plain"),
+    [
+        ("1", "L", "L"),
+        ("L", "L", "L"),
+        ("LA", "L", "RGBA"),
+        ("P", "RGB", "RGB"),
+        ("RGB", "RGB", "RGB"),
+        ("RGBA", "L", "RGBA"),
+        ("CMYK", "RGB", "RGB"),
+        ("YCbCr", "RGB", "RGB"),
+        ("HSV", "RGB", "RGB"),
+        ("LAB", "L", "L"),
+        ("I", "L", "F"),
+        ("F", "L", "F"),
+        ("I;16", "L", "F"),
+        ("I;16B", "L", "F"),
+    ],
+)
+def test_modes_one_by_one(mode, after, plain):
+    image = Image.new(mode, (3, 2))
+    assert upright(image).mode == after
+    assert in_plain_mode(image).mode == plain
+    assert is_deep(image) == (plain == "F")
+
+
+def test_a_level_of_a_gray_picture_that_stands_for_nothing():
+    image = picture([[9] * 5 + [200] * 5] * 2)
+    image.info["transparency"] = 9
+    assert np.asarray(to_gray(image)).tolist() == [[0] * 5 + [255] * 5] * 2  # the opaque are the ink
+
+
+def test_more_pixels_than_are_worked_with_are_averaged(monkeypatch):
+    monkeypatch.setattr(opening, "MOST_PIXELS", 24)
+    image = picture([[10, 20, 30, 40] * 2, [20, 30, 40, 50] * 2] * 3)  # 48 pixels
+    assert np.asarray(of_moderate_size(image)).tolist() == [[20, 40, 20, 40]] * 3
+    monkeypatch.setattr(opening, "MOST_PIXELS", 48)
+    assert of_moderate_size(image) is image
+
+
+# ---------------------------------------------------------------- transparency
+
+
+def see_through(levels, opacity) -> np.ndarray:
+    bands = [picture([levels]), picture([opacity])]
+    return np.asarray(without_transparency(Image.merge("LA", bands))).ravel().tolist()
+
+
+def test_a_drawing_of_one_level_is_its_opacity():
+    assert see_through([0, 0, 255, 255], [255, 200, 0, 100]) == [255, 200, 0, 100]
+    assert see_through([7, 0, 0, 0], [255, 0, 0, 0]) == [255, 0, 0, 0]  # even of one pixel
+
+
+def test_opaque_is_what_is_more_than_half_so():
+    """If 127 were, there would be two levels; if 128 were not, there would be nothing."""
+    assert see_through([200, 100], [128, 127]) == [128, 127]
+
+
+def test_levels_that_differ_by_an_eighth_are_a_picture():
+    assert see_through([31, 0, 0, 0], [255, 255, 255, 0]) == [255, 255, 255, 0]
+    assert see_through([32, 0, 0, 9], [255, 255, 255, 0]) == [32, 0, 0, 0]
+
+
+def test_a_picture_that_is_opaque_everywhere_stays():
+    assert see_through([50, 50, 50, 50], [255, 255, 255, 255]) == [50, 50, 50, 50]
+
+
+def test_a_picture_goes_on_in_the_level_that_most_of_it_has():
+    shown = [255] * 6 + [100] * 4
+    assert see_through([*shown, 0], [255] * 10 + [0]) == [*shown, 255]
+    shown = [255] * 4 + [100] * 6
+    assert see_through([*shown, 0], [255] * 10 + [0]) == [*shown, 100]
+    assert see_through([*shown, 0], [255] * 10 + [51]) == [*shown, 80]  # a fifth of its own level
+
+
+def test_a_picture_in_which_nothing_can_be_seen_is_black():
+    image = Image.merge("LA", [Image.new("L", (3, 2), 200), Image.new("L", (3, 2), 127)])
+    shown = without_transparency(image)
+    assert (shown.mode, shown.size) == ("L", (3, 2))
+    assert not np.asarray(shown).any()
+
+
+# ---------------------------------------------------------------- the ink of a small picture
+
+
+@pytest.mark.parametrize(("side", "paper"), [(12, 0), (19, 0), (20, 255)])
+def test_ink_along_the_border_of_a_tiny_picture_is_not_its_paper(side, paper):
+    """The corners are of paper; from 20 pixels on a digit is not drawn so that it fills the border."""
+    levels = np.zeros((side, side), np.uint8)
+    levels[1:-1, [0, -1]] = levels[[0, -1], 1:-1] = 255
+    assert find_ink(levels).paper == paper
+
+
+def test_ink_is_on_the_side_with_more_energy():
+    levels = np.full((30, 30), 100, np.uint8)
+    levels[5:9, 5:9], levels[20:24, 20:24] = 150, 50
+    assert not find_ink(levels).dark  # as much on both
+    levels[12, 12] = 99
+    found = find_ink(levels)
+    assert found.dark
+    assert (found.amount[5, 5], found.amount[20, 20], found.amount.dtype) == (0, 50, np.float32)
+
+
+def test_ink_is_where_invert_says():
+    levels = np.full((30, 30), 100, np.uint8)
+    levels[5:9, 5:9], levels[20:24, 20:24] = 220, 50
+    for invert, dark, energy in (("yes", True, 50 * 16), ("no", False, 120 * 16), ("auto", False, 1920)):
+        found = find_ink(levels, invert)
+        assert found.dark is dark
+        assert found.amount.sum() == energy
+
+
+@pytest.mark.parametrize(("contrast", "found"), [(7, False), (8, True)])
+def test_less_than_eight_levels_are_no_ink(contrast, found):
+    levels = np.full((30, 30), 100, np.uint8)
+    levels[10:20, 10:20] = 100 + contrast
+    assert bool(find_ink(levels).amount.any()) == found
+
+
+# ---------------------------------------------------------------- two levels, and ink at the border
+
+
+# ---------------------------------------------------------------- 28×28
+
+
+def block(height, width, side=100, level=200) -> np.ndarray:
+    amount = np.zeros((side, side), np.float32)
+    amount[5 : 5 + height, 7 : 7 + width] = level
+    return amount
+
+
+def box_of(digit) -> tuple:
+    left, top, right, bottom = bounding_box(digit.astype(np.float32))
+    return right - left, bottom - top
+
+
+def test_no_ink_is_28_times_28_zeros():
+    blank = centre_digit(np.zeros((9, 9), np.float32))
+    assert (blank.shape, blank.dtype, blank.any()) == ((28, 28), np.uint8, False)
+
+
+@pytest.mark.parametrize(("height", "width"), [(80, 1), (80, 2), (1, 80)])
+def test_the_thinnest_stroke_is_a_pixel_wide(height, width):
+    across = 1 if height > width else 20
+    assert box_of(centre_digit(block(height, width))) == (across, 21 - across)
+
+
+def test_even_ink_is_as_strong_as_mnists():
+    """No filter makes the edge of a stroke stronger than the stroke (as a bicubic one does)."""
+    for level in (40, 200):
+        assert centre_digit(block(80, 60, level=level)).max() == 253
+
+
+def test_the_strongest_ink_is_as_strong_as_mnists_and_faint_ink_stays_faint():
+    """Though nine parts in ten have 0.4 of the strength: what has less than half does not count."""
+    amount = block(80, 60, level=80)
+    amount[5:11, 7:67] = 200
+    digit = centre_digit(amount)
+    assert digit.max() == 253
+    assert 90 < digit[14, 14] < 120
+
+
+def test_a_digit_is_moved_by_whole_pixels_and_its_box_stays_inside():
+    for (row, column), place in [
+        ((0, 0), (6, 6)),  # the centre of mass would be at 14 + 2; the box of 24 has no room
+        ((23, 23), (21, 21)),
+        ((0, 23), (6, 21)),
+        ((12, 11), (14, 14)),
+    ]:
+        digit = np.zeros((24, 24), np.float32)
+        digit[row, column] = 100.4
+        assert np.argwhere(put_in_middle(digit)).tolist() == [list(place)]
+        assert put_in_middle(digit).max() == 100
+
+
+# ---------------------------------------------------------------- all steps
+
+
+def test_the_steps_of_a_picture():
+    levels = np.full((40, 30), 250, np.uint8)
+    levels[10:30, 12:16] = 20
+    found = steps(levels)
+    assert np.array_equal(found.picture, levels)
+    for ink in (found.everything, found.ink):
+        assert np.array_equal(ink, np.float32(250) - levels)
+    assert found.dark is True
+    assert box_of(found.digit) == (4, 20)
+    assert steps(255 - levels).dark is False
+
+
+def test_a_picture_without_pixels():
+    with pytest.raises(PictureError, match=r"^the picture has no pixels$"):
+        steps(Image.new("L", (0, 5)))
+
+
+def test_a_picture_is_reduced_to_256_pixels_a_side():
+    for size, smaller in [((256, 256), (256, 256)), ((257, 99), (129, 50)), ((512, 30), (256, 15))]:
+        assert reduced(Image.new("L", size)).size == smaller
+
+
+def test_inputs_back_to_pixels_stay_between_black_and_white():
+    inputs = torch.tensor([-9.0, 0.0, 1.0, 9.0]).view(1, 1, 2, 2)
+    assert to_pixels(inputs, 0.5, 0.25).tolist() == [[[0, 0.5], [0.75, 1]]]

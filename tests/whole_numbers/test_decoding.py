@@ -1,0 +1,124 @@
+"""Decoders adjacent all rows of answers, tried one by one."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from lenet5.whole_numbers.decoding import align, best_path, likeliest, probability_of, search, spelled_at
+from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
+
+WINDOWS = 4  # 11^4 rows are few enough to try them all
+
+
+def random_shares(seed: int) -> np.ndarray:
+    """Probabilities of "between" and three digits; the others have none."""
+    rng = np.random.default_rng(seed)
+    shares = np.zeros((WINDOWS, 11))
+    shares[:, [1, 2, 7, BLANK]] = rng.dirichlet([0.7] * 4, WINDOWS)
+    return shares
+
+
+def spell(row) -> tuple[int, ...]:
+    return tuple(c for c, before in zip(row, (BLANK, *row), strict=False) if c not in (before, BLANK))
+
+
+def by_hand(shares: np.ndarray, adjacent: float) -> dict[tuple, float]:
+    """The probability of each number: the sum over all rows that spell it."""
+    found: dict[tuple, float] = {}
+    for row in itertools.product((1, 2, 7, BLANK), repeat=WINDOWS):
+        share = float(np.prod(shares[range(WINDOWS), row]))
+        for a, b in itertools.pairwise(row):
+            if BLANK not in (a, b) and a != b:
+                share *= adjacent
+        found[spell(row)] = found.get(spell(row), 0.0) + share
+    return found
+
+
+@pytest.mark.parametrize("adjacent", [1.0, 0.1])
+@pytest.mark.parametrize("seed", range(8))
+def test_search_finds_the_likeliest_number_and_its_probability(seed, adjacent):
+    shares = random_shares(seed)
+    truth = by_hand(shares, adjacent)
+    digits, probability = search(shares, beam=1000, adjacent=adjacent)[0]
+    # What is fainter than a thousandth is not tried.
+    assert probability == pytest.approx(truth[tuple(digits)], abs=5e-3)
+    assert probability >= max(truth.values()) - 5e-3
+
+
+@pytest.mark.parametrize("adjacent", [1.0, 0.1])
+def test_probability_of_a_number_is_the_sum_over_its_rows(adjacent):
+    shares = random_shares(20)
+    for digits, probability in by_hand(shares, adjacent).items():
+        assert probability_of(shares, list(digits), adjacent) == pytest.approx(probability, abs=1e-12)
+    assert probability_of(shares, [1, 2, 1, 2, 1]) == 0  # more digits than windows
+
+
+@pytest.mark.parametrize("digits", [(1,), (1, 2), (7, 7), (2, 1, 7), (2, 2)])
+def test_align_is_on_the_likeliest_row_that_spells_the_number(digits):
+    for seed in range(20):
+        shares = random_shares(seed)
+        rows = [
+            r for r in itertools.product((*set(digits), BLANK), repeat=WINDOWS) if spell(r) == digits
+        ]
+        best = max(rows, key=lambda row: float(np.prod(shares[range(WINDOWS), row])))
+        windows = align(shares, list(digits))
+        assert windows == sorted(windows)
+        assert [best[w] for w in windows] == list(digits)
+
+
+def row_of(text: str, sure: float = 0.97) -> torch.Tensor:
+    """Logits of one number whose windows say these characters; "_" is "between"."""
+    shares = torch.full((1, len(text), 11), (1 - sure) / 10)
+    for i, c in enumerate(text):
+        shares[0, i, BLANK if c == "_" else int(c)] = sure
+    return shares.log()
+
+
+def test_repeats_are_one_digit_unless_something_is_between():
+    assert best_path(row_of("_11__1_22_")) == ["112"]
+    assert best_path(row_of("____")) == [""]
+    (found,) = likeliest(row_of("_11__1_22_"))
+    assert found.text == "112"
+    first, second, third = found.windows  # of two that are as sure, either
+    assert first in (1, 2)
+    assert second == 5
+    assert third in (7, 8)
+    assert found.middles == [STRIDE * w for w in (first, 5, third)]
+    (nothing,) = likeliest(row_of("____"))
+    assert (nothing.text, nothing.confidences) == ("", [])
+    assert nothing.confidence > 0.8  # 0.97^4 = 0.885
+
+
+def test_a_digit_that_two_windows_leave_to_each_other_is_read():
+    # Each of two windows says 5 with 0.45 and "between" with 0.55: none of them says it, but
+    # 1 - 0.55^2 = 0.70 that one of them does.
+    shares = np.zeros((3, 11))
+    shares[:, BLANK] = [1, 0.55, 0.55]
+    shares[1:, 5] = 0.45
+    logits = torch.from_numpy(np.maximum(shares, 1e-12)).log()[None]
+    assert best_path(logits) == [""]
+    (found,) = likeliest(logits)
+    assert found.text == "5"
+    assert found.confidence == pytest.approx(1 - 0.55**2, abs=1e-6)
+    assert found.confidences[0] == pytest.approx(1 - 0.55**2, abs=1e-6)
+
+
+def test_two_digits_in_neighbouring_windows_are_unlikely():
+    # 3 or 8 in one place: seen as 3 by one window and as 8 by the next.
+    shares = np.full((5, 11), 1e-6)
+    shares[[0, 1, 4], BLANK] = 1
+    shares[2, [3, 8, BLANK]] = 0.6, 0.3, 0.1
+    shares[3, [3, 8, BLANK]] = 0.3, 0.6, 0.1
+    shares /= shares.sum(axis=1, keepdims=True)
+    assert search(shares, adjacent=1.0)[0][0] == [3, 8]
+    assert len(search(shares, adjacent=0.1)[0][0]) == 1
+
+
+def test_confidence_of_a_digit_is_not_its_neighbours():
+    shares = row_of("_1_1_", 0.9).softmax(dim=2)[0].double().numpy()
+    found = spelled_at(shares, [1, 1], 0.5)
+    # Each counts one window of "between" adjacent its own, which says 1 with 0.01.
+    assert found.confidences == pytest.approx([1 - 0.1 * 0.99**1, 1 - 0.1 * 0.99], abs=0.011)
+    assert found.confidence == 0.5

@@ -1,0 +1,163 @@
+"""Lines of text: what is a number, in which order, and how it comes to its strip."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from generate_test_digits import default_face
+from lenet5.imaging.centring import bounding_box
+from lenet5.imaging.mnist_format import DIGIT_SIDE
+from lenet5.whole_numbers.strips import (
+    HIGHEST,
+    components,
+    digit_height,
+    find_numbers,
+    group_lines,
+    numbers_in,
+    oriented,
+    split_line,
+)
+
+
+def boxes_from(*boxes):
+    """N+1×5: the paper's, and those given as x, y, width, height."""
+    return np.array([(0, 0, 999, 999, 900_000), *((*box, box[2] * box[3]) for box in boxes)])
+
+
+def test_lines_go_from_top_to_bottom_and_numbers_from_left_to_right():
+    # Two lines; the first has a gap of 60, three times the height.
+    boxes = boxes_from(
+        (100, 50, 10, 20), (10, 52, 10, 20), (25, 48, 10, 20), (15, 5, 10, 20), (30, 4, 9, 20)
+    )
+    assert group_lines(boxes, [1, 2, 3, 4, 5]) == [[4, 5], [2, 3, 1]]
+    assert split_line(boxes, [2, 3, 1], 30) == [[2, 3], [1]]
+    assert find_numbers(boxes) == [[4, 5], [2, 3], [1]]
+
+
+def test_a_space_in_print_begins_a_new_number_but_wide_spacing_does_not():
+    # Digits 4 apart and a gap of 14, with a height of 20; then all of them 18 apart.
+    printed = boxes_from(*((x, 5, 10, 20) for x in (0, 14, 28, 52, 66)))
+    assert find_numbers(printed) == [[1, 2, 3], [4, 5]]
+    spaced = boxes_from(*((28 * i, 5, 10, 20) for i in range(5)))
+    assert find_numbers(spaced) == [[1, 2, 3, 4, 5]]
+
+
+def test_a_line_may_rise():
+    # Each box 6 pixels higher than the last: the first and the last share no row.
+    boxes = boxes_from(*((20 * i, 60 - 6 * i, 10, 20) for i in range(6)))
+    assert find_numbers(boxes) == [[1, 2, 3, 4, 5, 6]]
+
+
+def test_a_digit_in_two_small_pieces_leaves_no_gap():
+    # Digits 20 high and 4 apart; the third is in two pieces of 9 rows each, without which the
+    # gap is 22, more than a space in print.
+    boxes = boxes_from(*((x, 5, 10, 20) for x in (0, 14, 46, 60, 74)), (29, 5, 9, 9), (28, 16, 10, 9))
+    assert [sorted(number) for number in find_numbers(boxes)] == [[1, 2, 3, 4, 5, 6, 7]]
+
+
+def test_digits_that_touch_on_a_rising_line_are_not_as_high_as_their_box():
+    # Five digits of 20×14, each 3 pixels higher than the last: their box is 32 high. A part
+    # of a third of it has three of them at most, 26 high together.
+    labels = np.zeros((60, 100), np.int32)
+    for n in range(5):
+        labels[25 - 3 * n : 45 - 3 * n, 10 + 14 * n : 24 + 14 * n] = 1
+    boxes = np.array([(0, 0, 100, 60, 4600), (10, 13, 70, 32, 1400)])
+    assert 20 <= digit_height(labels, boxes, [1]) <= 26
+    labels[:] = 0
+    labels[13:45, 10:24] = 1  # one digit that is as high as that
+    assert digit_height(labels, np.array([boxes[0], (10, 13, 14, 32, 448)]), [1]) == 32
+
+
+def test_small_ink_of_nearly_the_right_height_is_taken_as_it_is():
+    rng = np.random.default_rng(0)
+    picture = np.zeros((34, 60), np.uint8)  # too small for more than the ink itself
+    picture[7:25, 12:24] = rng.integers(120, 256, (18, 12))  # 18 high: no zoom
+    picture[7, 12] = picture[24, 23] = picture[7:25, 17] = 255
+    (strip,) = numbers_in(picture)
+    assert strip.scale == (1.0, 1.0)
+    _, _, width, height = strip.box
+    assert (width, height) == (12, 18)
+    inside = strip.picture[7 : 7 + height, 8 : 8 + width].astype(int)
+    # As strong as MNIST's: that scale alone may differ.
+    ratio = inside / picture[7:25, 12:24]
+    assert np.abs(ratio - np.median(ratio)).max() < 0.02 or inside.max() == 255
+    assert np.corrcoef(inside.ravel(), picture[7:25, 12:24].ravel())[0, 1] > 0.98
+
+
+def test_small_pieces_belong_to_the_number_beside_them_and_specks_to_none():
+    boxes = boxes_from((10, 10, 12, 20), (24, 12, 5, 6), (200, 100, 2, 2), (60, 10, 6, 6))
+    # The second is within a third of the height; the last is far from any number.
+    assert find_numbers(boxes) == [[1, 2]]
+
+
+def test_nothing_is_no_number():
+    assert find_numbers(boxes_from()) == []
+    labels, boxes = components(np.zeros((40, 60), np.float32))
+    assert not labels.any()
+    assert len(boxes) == 1
+    assert numbers_in(np.full((80, 200), 255, np.uint8)) == []
+
+
+def test_the_grain_of_the_paper_is_no_number():
+    grain = boxes_from((0, 0, 60, 200))
+    assert find_numbers(grain) == [[1]]
+    grain[0, 4] = 5_000  # of 17,000 pixels, 12,000 are one piece
+    assert find_numbers(grain) == []
+
+
+def page(size=(640, 400)) -> tuple[Image.Image, list[tuple[int, int, int, int]]]:
+    """Dark numbers on a bright sheet, and the boxes of their ink, in reading order."""
+    image = Image.new("L", size, 235)
+    boxes = []
+    font = ImageFont.truetype(default_face().path, 48)
+    for x, y, text in ((40, 30, "2718"), (380, 34, "36"), (50, 170, "90210"), (60, 300, "4")):
+        alone = Image.new("L", size, 0)
+        for sheet, ink in ((image, 30), (alone, 255)):
+            ImageDraw.Draw(sheet).text((x, y), text, fill=ink, font=font)
+        left, top, right, bottom = bounding_box(np.asarray(alone, np.float32))
+        boxes.append((left, top, right - left, bottom - top))
+    return image, boxes
+
+
+@pytest.mark.parametrize("invert", ["auto", "yes"])
+def test_numbers_of_a_page_are_found_in_order(invert):
+    image, truth = page()
+    found = numbers_in(image, invert)
+    assert len(found) == 4
+    # Ink ends a pixel or two earlier or later, as its soft edge is judged.
+    assert np.abs(np.array([strip.box for strip in found]) - truth).max() <= 2
+
+
+def test_bright_ink_is_found_too():
+    image, truth = page()
+    negative = Image.eval(image, lambda level: 255 - level)
+    for invert in ("auto", "no"):
+        assert len(numbers_in(negative, invert)) == len(truth)
+
+
+def test_strips_have_the_height_of_the_digits_that_were_learned():
+    image, _ = page()
+    for strip in numbers_in(image):
+        assert strip.picture.shape[0] == 32
+        rows = np.flatnonzero((strip.picture > 60).any(axis=1))
+        height = rows[-1] - rows[0] + 1
+        assert DIGIT_SIDE - 1 <= height <= HIGHEST
+        assert abs((rows[0] + rows[-1] + 1) / 2 - 16) <= 1  # in the middle
+        # Back to the picture: the strip's own ink is where its box says.
+        columns = np.flatnonzero((strip.picture > 60).any(axis=0))
+        box = (columns[0], rows[0], columns[-1] - columns[0] + 1, height)
+        assert np.abs(np.array(strip.in_picture(box)) - strip.box).max() <= 3
+
+
+def test_boxes_are_in_pixels_of_the_file_whatever_was_reduced(tmp_path):
+    image, truth = page()
+    large = image.resize((6 * 640, 6 * 400))  # decoded at a smaller size, then reduced
+    large.save(tmp_path / "large.jpg")
+    found = numbers_in(tmp_path / "large.jpg")
+    assert len(found) == 4
+    assert np.abs(np.array([strip.box for strip in found]) - 6 * np.array(truth)).max() <= 18
+
+
+def test_a_picture_that_lies_on_its_side_has_its_sides_exchanged():
+    assert oriented((400, 300), (75, 100)) == (300, 400)
+    assert oriented((400, 300), (100, 75)) == (400, 300)
