@@ -67,6 +67,7 @@ def test_an_interrupted_run_goes_on(name, done, total, loss, tmp_path):
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["record", "anybody"])
 def test_a_run_finds_the_teacher_and_the_fonts_from_any_folder(name, tmp_path):
     unpack("runs.tar.xz", tmp_path)

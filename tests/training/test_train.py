@@ -635,6 +635,7 @@ def test_a_device_that_is_not_there(workdir, capsys):
     assert_one_error_line(capsys.readouterr().err, "no cuda device")
 
 
+@pytest.mark.slow
 def test_in_a_pipe_there_is_no_progress_bar(workdir):
     done = run_script("train.py", *SHORT, "--max-steps", 3, cwd=workdir)
     assert done.returncode == 0
