@@ -11,9 +11,6 @@ in the page, and nothing that is drawn leaves it.
 import os
 import sys
 import threading
-import webbrowser
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, reason
@@ -22,11 +19,14 @@ from lenet5.runtime.signals import quiet_imports
 LOOPBACK = "127.0.0.1"
 
 
-def server_of(document: bytes, port: int) -> ThreadingHTTPServer:
-    """A server on the loopback address that answers / with the page; port 0 is any free one.
+def server_of(document: bytes, port: int):
+    """A ThreadingHTTPServer on the loopback address that answers / with the page; port 0: any.
 
     Raises UserError if the port is taken.
     """
+    with quiet_imports():
+        from http import HTTPStatus
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request, client_address):
@@ -67,6 +67,8 @@ def has_screen() -> bool:
 @command_line
 def main(argv=None) -> int:
     with quiet_imports():
+        import webbrowser
+
         from lenet5.export import html_page
         from lenet5.reading.classifier import default_weights
     parser = ArgumentParser(prog="draw.py", description="Open the drawing page from a local server.")

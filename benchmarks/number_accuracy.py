@@ -10,7 +10,7 @@
     python benchmarks/number_accuracy.py --table    # print what was measured
 
 (The file is not called numbers.py, since Python's own module of that name would then
-not be found by what is imported beside it.) The numbers are made as `strings.py` tells,
+not be found by what is imported beside it.) The numbers are made as `synthetic_numbers.py` tells,
 with slant, size, base line and noise; what was learned from and chosen by are training
 images alone. A number counts as right if all its digits are, in order and without others.
 """

@@ -4,7 +4,7 @@
     $ python examples/lenet5_numpy.py lenet5.npz test_digits/digit_7.png
     test_digits/digit_7.png 7
 
-It takes a picture as MNIST has them, a digit that fills the middle; others: preprocess.py.
+It takes a picture as MNIST has them, a digit that fills the middle; others: lenet5/imaging/.
 """
 
 import sys

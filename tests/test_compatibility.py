@@ -46,7 +46,11 @@ def exports(tmp_path_factory):
 # The mean loss of epoch 2 when the commit that made the run finished it.
 @pytest.mark.parametrize(
     ("name", "done", "total", "loss"),
-    [("default", 374, 498, 0.025991), ("quick", 469, 500, 0.502714), ("1998", 50, 100, 0.891269)],
+    [
+        ("default", 374, 498, 0.025991),
+        ("quick", 469, 500, 0.502714),
+        pytest.param("1998", 50, 100, 0.891269, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_run_goes_on(name, done, total, loss, tmp_path):
     unpack("runs.tar.xz", tmp_path)

@@ -1,4 +1,4 @@
-"""What `tests/test_processes.py` has several processes do, started once for all of its tests.
+"""What `tests/runtime/test_distributed.py` has several processes do, started once for all of its tests.
 
     torchrun --nproc-per-node=N tests/together.py FOLDER
 

@@ -51,7 +51,7 @@ class Augmentation(NamedTuple):
     coarse: float = 0.0  # share of the images that are seen in pixels of COARSE as many
 
 
-# Chosen on validation images: benchmarks/tune.py recipe, table in the README.
+# Chosen on validation images: benchmarks/tune.py recipe, table in docs/results.md.
 AUGMENTATIONS = {
     "none": None,
     "affine": Augmentation(rotation=8.0, shift=1.5, scale=0.08, shear=0.1),

@@ -2,7 +2,7 @@
 
 `write` makes it for `python export.py --html FILE`, `html` for `python draw.py`.
 The page's scripts in web/ do what preprocess.py, ink.py and layers.py do, and for whole
-numbers lines.py, displacement.py and decoding.py, with the same names; tests/test_page.py
+numbers strips.py, space_displacement.py and decoding.py, with the same names; tests/test_page.py
 and tests/test_page_numbers.py compare them picture by picture.
 
 Weights go in as text, 24 bits each, which moves no probability by 1e-5. Three networks

@@ -5,7 +5,7 @@
     >>> run_onnx(model, inputs).shape
     (10000, 10)
 
-The graph is built from the list of operations in `layers.py`, one node or a few for
+The graph is built from the list of operations in `lenet5/networks/operations.py`, one node or a few for
 each, so that its states have the names of the paper. What the weights say of
 themselves (network, mean, std, classes, temperature …) is in the file's metadata, text
 as it is and all else as JSON: enough to bring a picture to the input and to name the
@@ -63,7 +63,7 @@ class Graph:
 
 
 def add_operation(graph: Graph, operation: Operation, layer: str, name: str) -> None:
-    """What `layers.apply` does in a `layer`, as nodes of which the last has a `name`."""
+    """What `operations.apply` does in a `layer`, as nodes of which the last has a `name`."""
     kind, _, weight, bias, amount = operation
     inner = f"{layer}.{kind}"
 

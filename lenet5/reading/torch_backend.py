@@ -1,4 +1,4 @@
-"""A trained network as `inference.py` asks it: 28×28 pictures to logits, by PyTorch.
+"""The back end of PyTorch: 28×28 pictures to logits.
 
     >>> import numpy as np
     >>> from lenet5.reading.torch_backend import TrainedNetwork
@@ -6,7 +6,7 @@
     >>> network.logits(np.zeros((1, 28, 28), np.uint8)).shape
     torch.Size([1, 10])
 
-`exported.py` has the same for a network that was exported, without PyTorch.
+`onnx_backend.py` has the same for an exported network, without PyTorch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH_SIZE = 250
 
 
 class TrainedNetwork:
-    """The network `net` of a weights file on a device, with its `metadata` (`model.load_weights`).
+    """The network `net` of a weights file on a device, with its `metadata` (`load_weights`).
 
     Raises UserError for weights that cannot be used and a device that is not there.
     """

@@ -35,6 +35,7 @@ MOST = 16  # workers that are started unasked: the network of one process keeps 
 PATIENCE, WORTH = 0.5, 0.4
 PART = 32  # pictures that a worker is given at a time
 AHEAD = 64  # pictures for each worker that are prepared before their turn, and two batches at least
+WITHOUT = "--workers 0 does without"
 # There is a worker for each core, so the libraries in it use one thread.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
 
@@ -85,14 +86,14 @@ class Preparation:
     def start(self, count: int) -> None:
         """Start so many workers; a pool that there was finishes what it has, unless it is broken."""
         if self.pool is not None and all(future.exception() for future in self.first):
-            raise UserError("a worker process ended as it began; --workers 0 does without")
+            raise UserError(f"a worker process ended as it began; {WITHOUT}")
         self.count = count
         self.pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), begin)
         try:
             with handling_signals(signal.SIG_IGN):  # which they inherit until begin()
                 self.first = [self.submit([]) for _ in range(count)]
-        except OSError as error:
-            raise UserError(f"cannot start a worker process: {reason(error)}") from error
+        except (OSError, BrokenProcessPool) as error:  # the first may end before the last is asked
+            raise UserError(f"cannot start a worker process ({reason(error)}); {WITHOUT}") from error
 
     def submit(self, paths: list[str]) -> Future:
         return self.pool.submit(prepare, self.work, paths, self.invert)

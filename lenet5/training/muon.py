@@ -6,7 +6,7 @@ The gradient of a matrix has few large singular values and many small ones, so t
 steps learn a few directions and forget the rest. Muon ("momentum, orthogonalised": Jordan
 et al., "Muon: An optimizer for hidden layers in neural networks", 2024) sets all singular
 values of a step to about 1. In an epoch and a half of LeNet-5 that is worth half a point of
-accuracy over Adam (README.md, "In a hurry").
+accuracy over Adam (docs/training.md).
 """
 
 import torch

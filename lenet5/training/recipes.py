@@ -43,7 +43,7 @@ DEFAULTS = asdict(Settings())
 RECIPES = {"default": {name: value for name, value in DEFAULTS.items() if name != "recipe"}}
 RECIPES |= {
     # A constant rate of 0.001 ends lower and jumps by half a point from epoch to epoch:
-    # table in benchmarks/README.md.
+    # table in docs/experiments.md.
     "lenet-gap": {
         "arch": "lenet-gap",
         "epochs": 30,
@@ -52,7 +52,7 @@ RECIPES |= {
         "scheduler": "cosine",
         "augment": "none",
     },
-    # 99 % in seconds. Chosen on held-out images (benchmarks/choose_recipe.py --quick); holds out none.
+    # 99 % in seconds. Chosen on held-out images (benchmarks/tune.py quick); holds out none.
     "quick": {
         "epochs": 2,
         "max_steps": 352,  # an epoch and a half of MNIST
@@ -102,7 +102,7 @@ RECIPES |= {
         "few_pixels": True,
         "non_digits": True,
     },
-    # The best accuracy of lenet5: trials in benchmarks/README.md.
+    # The best accuracy of lenet5: trials in docs/experiments.md.
     "record": {
         "teacher": "pretrained/teacher.pth",
         "epochs": 100,

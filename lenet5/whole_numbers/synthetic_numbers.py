@@ -158,7 +158,7 @@ def written(glyphs, of_string: np.ndarray, count: int, style: Style, rng) -> np.
 def ink_boxes(pictures: np.ndarray) -> np.ndarray:
     """x, y, width, height of the ink in N×H×W uint8 pictures, N×4; 1×1 where there is none.
 
-    What counts as ink is what counts in `preprocess.bounding_box`.
+    What counts as ink is what counts in `centring.bounding_box`.
     """
     strongest = pictures.max(axis=(1, 2), keepdims=True)
     mask = pictures > BOX_LEVEL * strongest.astype(np.float32) + ROUNDING

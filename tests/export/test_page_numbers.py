@@ -1,6 +1,6 @@
 """The drawing page reads whole numbers in a real browser, as Python does.
 
-Its scripts are compared with lines.py, displacement.py and decoding.py. Nothing here depends
+Its scripts are compared with strips.py, space_displacement.py and decoding.py. Nothing here depends
 on what the shipped weights have learned.
 """
 

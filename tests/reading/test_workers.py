@@ -267,7 +267,7 @@ def test_a_worker_that_cannot_begin_is_one_line(workdir, capsys, started):
         assert inference.main([str(DIGITS), *READING, "--workers", "2"]) == 2
     finally:
         multiprocessing.set_executable(executable)
-    assert_one_error_line(capsys.readouterr().err, "as it began", "--workers 0")
+    assert_one_error_line(capsys.readouterr().err, "worker process", "--workers 0")
 
 
 @pytest.mark.slow

@@ -235,7 +235,7 @@ def assert_goes_on_to_the_bit(flags, stop_at):
 
 
 @pytest.mark.parametrize(
-    "stop_at", [40, *(pytest.param(step, marks=pytest.mark.slow) for step in (3, 39, 41, 79))]
+    "stop_at", [40, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 39, 41, 79))]
 )
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, stop_at):
     """Wherever the signal came: weights, figures, and the next random numbers."""

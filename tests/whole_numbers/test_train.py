@@ -1,4 +1,4 @@
-"""train_numbers.py: a short run, its history, and how it goes on."""
+"""lenet5.whole_numbers.train: a short run, its history, and how it goes on."""
 
 import csv
 from itertools import pairwise
