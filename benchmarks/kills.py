@@ -1,7 +1,7 @@
 """What is lost when something ends a script, and whether it goes on as if nothing had.
 
-    python benchmarks/kills.py            # two hours; goes on where it was stopped
-    python benchmarks/kills.py --short    # two minutes: a few of each, nothing is kept
+    python benchmarks/kills.py            # half an hour; goes on where it was stopped
+    python benchmarks/kills.py --short    # half a minute: a few of each, nothing is kept
     python benchmarks/kills.py --table    # print what was measured
 
 A small run of three epochs, twenty pictures a class, is ended at a random moment, or
@@ -10,8 +10,9 @@ its files has to be missing or one that the run wrote that nobody disturbed, and
 run, resumed and often killed again, has to end with the same weights and metrics.
 Whatever is not so ends this script with an AssertionError.
 
-Most runs show their pictures once an epoch, in a child process that waits for its parent
-when it has imported all; they need Linux or macOS. The others are `python train.py`.
+Most runs show their pictures once an epoch, in children of a fork server: a process without
+threads that has imported torch already; they need Linux or macOS. The others are
+`python train.py`.
 """
 
 import contextlib
@@ -53,10 +54,13 @@ ROOM = 2200  # KiB, a little less than a run needs
 AGAIN = 0.3  # how often a run that is resumed is killed again
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
-# A child starts afresh: one that is forked waits for ever for the locks of threads that it has not.
-spawn = multiprocessing.get_context("spawn")
-steps = spawn.Value("q", 0, lock=False)  # begun by the child, and read by us
-operations = spawn.Value("q", 0, lock=False)
+# A child that is forked waits for ever for locks of threads that it has not, so its parent is a
+# process of its own, which has one thread: it only imports, and OpenBLAS is told to start none.
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload(["train", "inference", "generate_test_digits"])
+steps = server.Value("q", 0, lock=False)  # begun by the child, and read by us
+operations = server.Value("q", 0, lock=False)
 
 
 def draw(folder: Path) -> None:
@@ -80,8 +84,8 @@ class Child:
 
     def __init__(self, folder: Path, main, flags: list[str], prepare=None):
         steps.value = operations.value = 0
-        ours, its = spawn.Pipe()
-        self.process = spawn.Process(
+        ours, its = server.Pipe()
+        self.process = server.Process(
             target=run_child, args=(folder, main, flags, prepare, its, (steps, operations))
         )
         self.process.start()
@@ -89,7 +93,8 @@ class Child:
         ours.recv()
 
     def send(self, number: int) -> None:
-        os.kill(self.process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and the fork server knows
+            os.kill(self.process.pid, number)
 
     def wait(self) -> int:
         """The exit status, -9 after a SIGKILL."""
@@ -102,6 +107,8 @@ def run_child(folder: Path, main, flags: list[str], prepare, parent, shared) -> 
     global steps, operations
     steps, operations = shared
     try:
+        if sys.platform == "linux":
+            assert len(os.listdir(f"/proc/{os.getppid()}/task")) == 1  # threads of the fork server
         os.chdir(folder)
         for stream, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)

@@ -14,16 +14,16 @@ from lenet5.networks.weights import load_weights
 ROOT = Path(__file__).resolve().parent.parent
 PRETRAINED = ROOT / "pretrained" / "lenet5.pth"
 
-# There is a worker for each core: one thread for each of them, and for the scripts that they start.
-if "PYTEST_XDIST_WORKER" in os.environ and "OMP_NUM_THREADS" not in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-
 SLOW_SECONDS = 300  # for a slow test; the limit of the others is in pyproject.toml
 SLOW_FIXTURES = {"browser", "several"}  # a browser, and runs with torchrun
 
 
 def pytest_configure(config):
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)  # a worker of pytest-xdist has one core
+    # Programs that a test starts take the machine's own number of threads, which wait asleep: awake,
+    # those of several programs keep each other waiting.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.fork = refuse_to_fork
 
 

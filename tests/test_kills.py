@@ -16,10 +16,10 @@ LITTLE = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(os.name != "posix", reason="ends its runs by signals")
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_whatever_ends_a_run_it_goes_on_as_if_nothing_had(workdir):
-    done = run_script("benchmarks/kills.py", "--short", cwd=workdir, timeout=850)
+    done = run_script("benchmarks/kills.py", "--short", cwd=workdir, timeout=580)
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
     tried = {row[0]: int(row[2]) for row in rows[2:]}

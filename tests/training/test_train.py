@@ -204,7 +204,6 @@ def test_what_is_written_is_what_evaluation_finds(workdir, mnist):
     assert float(metrics(runs()[0])[0]["test_accuracy"]) == pytest.approx(hits / 2_000, abs=6e-4)
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(workdir):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert main([*SHORT, "--max-steps", "8", "--seed", seed, "--output", name]) == 0
