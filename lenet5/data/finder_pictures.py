@@ -1,0 +1,419 @@
+"""Made-up pictures of digits, each with masks of its ink: what the finder learns from.
+
+    pictures, masks = make_pictures(pool, 32, (96, 96), seed=0)
+
+A glyph is a field of signed distances to its outline (Green, "Improved Alpha-Tested Magnification
+for Vector Textures and Special Effects", 2007), so that one glyph gives thin and broad strokes,
+outlines and sharp edges at any size. Backgrounds, lines, neighbours, light and camera are
+drawn for a whole batch at a time.
+"""
+
+import io
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from lenet5.data.skeletons import BOX, FIELD, skeleton_fields
+
+REACH = 10  # pixels of a field: distances are exact up to here
+CHUNK = 2000  # glyphs whose fields are made together
+
+
+class Pool(NamedTuple):
+    """Glyphs to draw: digits in the first places, then letters and scribbles."""
+
+    fields: torch.Tensor  # N×FIELD×FIELD float16, signed distances in pixels, below 0 inside
+    labels: torch.Tensor  # N: 0 to 9, -1 for what is no digit
+    is_skeleton: torch.Tensor  # N: a line without width, whose field is never below 0
+
+    def digits(self) -> torch.Tensor:
+        return (self.labels >= 0).nonzero()[:, 0]
+
+
+def make_pool(mnist, glyphs, letters, skeletons: int, seed: int) -> Pool:
+    """The pool of MNIST's digits, of glyphs in fonts with labels, of letters, and of skeletons.
+
+    `mnist` and `glyphs` are (N×H×W uint8, N labels), `letters` N×H×W uint8.
+    """
+    labels = np.random.default_rng(seed).integers(10, size=skeletons)
+    lines = torch.from_numpy(skeleton_fields(labels, seed)).half()
+    parts = [signed_distances(mnist[0]), signed_distances(glyphs[0]), lines, signed_distances(letters)]
+    names = [mnist[1], glyphs[1], torch.from_numpy(labels), torch.full((len(letters),), -1)]
+    drawn = [torch.full((len(part),), i == 2) for i, part in enumerate(parts)]
+    return Pool(torch.cat(parts), torch.cat(names), torch.cat(drawn))
+
+
+def signed_distances(images: torch.Tensor) -> torch.Tensor:
+    """N×FIELD×FIELD float16 fields of N×H×W uint8 glyphs, bright, whose box becomes BOX pixels."""
+    return torch.cat([chunk_of_distances(part) for part in images.split(CHUNK)])
+
+
+def chunk_of_distances(images: torch.Tensor) -> torch.Tensor:
+    bright = images.float() / 255
+    span = []
+    for axis in (1, 2):
+        on = (bright > 0.4).any(dim=axis).int()
+        low = on.argmax(dim=1)
+        span.append((low, on.shape[1] - on.flip(1).argmax(dim=1)))
+    (left, right), (top, bottom) = span
+    side = torch.maximum(right - left, bottom - top).clamp(min=1) * FIELD / BOX
+    rows = []
+    for low, high, total in ((left, right, images.shape[2]), (top, bottom, images.shape[1])):
+        rows.append(torch.stack([side / total, (low + high) / total - 1], dim=1))
+    zero = torch.zeros(len(images))
+    warps = torch.stack(
+        [
+            torch.stack([rows[0][:, 0], zero, rows[0][:, 1]], dim=1),
+            torch.stack([zero, rows[1][:, 0], rows[1][:, 1]], dim=1),
+        ],
+        dim=1,
+    )
+    grid = F.affine_grid(warps, (len(images), 1, FIELD, FIELD), align_corners=False)
+    bright = F.grid_sample(bright[:, None], grid, mode="bicubic", align_corners=False)[:, 0]
+    steep = (FIELD / BOX * images.shape[1] / FIELD) if images.shape[1] < FIELD else 1.0
+    steep = 2.0 if images.shape[1] < FIELD else 1.0
+    bright = ((bright - 0.45) * steep + 0.5).clamp(0, 1)
+    inside = bright > 0.5
+    distance = torch.where(inside, -distances_to(~inside), distances_to(inside))
+    edge = (bright > 0.02) & (bright < 0.98)
+    distance = torch.where(edge & (distance.abs() <= 1.5), 0.5 - bright, distance - 0.5 * distance.sign())
+    return distance.half()
+
+
+def distances_to(mask: torch.Tensor) -> torch.Tensor:
+    """The distance of each pixel of N×H×W to the nearest one in the mask, at most REACH."""
+    far = float(REACH * REACH)
+    squared = torch.where(mask, 0.0, far)
+    for axis in (1, 2):  # exact in two passes, since squared distances add up
+        best = squared.clone()
+        for step in range(1, REACH):
+            moved = squared + step * step
+            length = squared.shape[axis] - step
+            for to, source in ((step, 0), (0, step)):
+                target = best.narrow(axis, to, length)
+                target.copy_(torch.minimum(target, moved.narrow(axis, source, length)))
+        squared = best.clamp(max=far)
+    return squared.sqrt()
+
+
+class Dice:
+    """Random numbers for a batch, shaped to broadcast over N×H×W."""
+
+    def __init__(self, count: int, size: tuple[int, int], seed: int):
+        self.count, self.size = count, size
+        self.generator = torch.Generator().manual_seed(seed)
+        rows, columns = (torch.arange(side) + 0.5 for side in size)
+        self.longer = max(size)
+        # Pixels from the middle, in shares of the longer side.
+        self.y = ((rows - size[0] / 2) / self.longer)[:, None]
+        self.x = ((columns - size[1] / 2) / self.longer)[None]
+
+    def uniform(self, low: float, high: float) -> torch.Tensor:
+        return torch.rand(self.count, 1, 1, generator=self.generator) * (high - low) + low
+
+    def log_uniform(self, low: float, high: float) -> torch.Tensor:
+        return self.uniform(math.log(low), math.log(high)).exp()
+
+    def normal(self, deviation: float = 1.0) -> torch.Tensor:
+        return torch.randn(self.count, 1, 1, generator=self.generator) * deviation
+
+    def chance(self, share: float) -> torch.Tensor:
+        """1 in that share of the pictures, else 0."""
+        return (torch.rand(self.count, 1, 1, generator=self.generator) < share).float()
+
+    def colour(self) -> torch.Tensor:
+        """N×3×1×1: half of them gray."""
+        colour = torch.rand(self.count, 3, 1, 1, generator=self.generator)
+        gray = colour.mean(dim=1, keepdim=True) + 0.06 * torch.randn(
+            self.count, 3, 1, 1, generator=self.generator
+        )
+        return torch.where(self.chance(0.6)[..., None] > 0, gray, colour)
+
+    def noise(self, knots: int, channels: int = 1) -> torch.Tensor:
+        """N×H×W (or N×C×H×W) smooth noise, deviation about 1, with `knots` bumps a side."""
+        rows, columns = (max(2, round(knots * side / self.longer)) for side in self.size)
+        values = torch.randn(self.count, channels, rows, columns, generator=self.generator)
+        smooth = F.interpolate(values, self.size, mode="bicubic", align_corners=True)
+        return smooth[:, 0] if channels == 1 else smooth
+
+    def choose(self, places: torch.Tensor) -> torch.Tensor:
+        return places[torch.randint(len(places), (self.count,), generator=self.generator)]
+
+    def distance_to_line(self, angle: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+        """N×H×W: signed distance in pixels to a line whose normal has the angle."""
+        return (self.x * angle.cos() + self.y * angle.sin() - offset) * self.longer
+
+    def distance_to_box(self, x, y, half_width, half_height, radius) -> torch.Tensor:
+        """N×H×W: signed distance in pixels to a box with round corners; below 0 inside."""
+        across = (self.x - x).abs() - half_width + radius
+        down = (self.y - y).abs() - half_height + radius
+        outside = (across.clamp(min=0).square() + down.clamp(min=0).square()).sqrt()
+        inside = torch.maximum(across, down).clamp(max=0)
+        return (outside + inside - radius) * self.longer
+
+
+def covered(distance: torch.Tensor) -> torch.Tensor:
+    """How much of a pixel is inside, from its signed distance in pixels."""
+    return (0.5 - distance).clamp(0, 1)
+
+
+class Hand(NamedTuple):
+    """How the glyphs of a picture are written; one writer writes the digit and its neighbours."""
+
+    size: torch.Tensor  # of the glyph's box, as a share of the longer side
+    angle: torch.Tensor
+    shear: torch.Tensor
+    stretch: torch.Tensor
+    width: torch.Tensor  # pixels: half the stroke's width for skeletons
+    weight: torch.Tensor  # pixels: how much bolder other glyphs are
+
+
+def write(pool: Pool, places: torch.Tensor, hand: Hand, x, y, dice: Dice) -> torch.Tensor:
+    """N×H×W: signed distances in pixels to glyphs whose boxes have their middle at (x, y)."""
+    size = hand.size.flatten()
+    cos, sin = hand.angle.flatten().cos(), hand.angle.flatten().sin()
+    shear, stretch = hand.shear.flatten(), hand.stretch.flatten()
+    # From a place in the picture, in shares of its longer side, to one in the field, from -1 to 1.
+    scale = 2 * BOX / FIELD / size
+    a, b = cos / stretch, (sin + shear * cos) / stretch
+    c, d = -sin, cos - shear * sin
+    height, width = dice.size
+    across, down = width / dice.longer / 2, height / dice.longer / 2
+    x, y = x.flatten(), y.flatten()
+    warp = torch.stack(
+        [
+            torch.stack([a * across, b * down, -(a * x + b * y)], dim=1),
+            torch.stack([c * across, d * down, -(c * x + d * y)], dim=1),
+        ],
+        dim=1,
+    ) * scale[:, None, None]
+    grid = F.affine_grid(warp, (dice.count, 1, height, width), align_corners=False)
+    fields = pool.fields[places].float()[:, None]
+    field = F.grid_sample(fields, grid, padding_mode="border", align_corners=False)[:, 0]
+    # Beyond the field's rim the distance goes on.
+    beyond = (grid.abs() - 1).clamp(min=0).amax(dim=3) * FIELD / 2
+    pixels = hand.size * dice.longer / BOX  # of the picture for one of the field
+    thick = torch.where(pool.is_skeleton[places][:, None, None], hand.width, hand.weight)
+    return (field + beyond) * pixels - thick
+
+
+def over(picture: torch.Tensor, amount: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
+    """An N×3×H×W picture with a colour laid over it by N×H×W amounts from 0 to 1."""
+    return picture.lerp(colour.expand_as(picture), amount[:, None])
+
+
+def make_pictures(
+    pool: Pool, count: int, size: tuple[int, int], seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """N×3×H×W pictures from 0 to 1, and N×2×H×W masks: the ink of the digit, and of all writing."""
+    dice = Dice(count, size, seed)
+    hand, x, y = random_hand(dice)
+    is_digit = dice.chance(0.93)[:, 0, 0] > 0
+    others = (pool.labels < 0).nonzero()[:, 0]
+    places = torch.where(is_digit, dice.choose(pool.digits()), dice.choose(others))
+    there = dice.chance(0.96)  # the others are blank
+    field = write(pool, places, hand, x, y, dice)
+    neighbours = write_neighbours(pool, hand, x, y, dice)
+    # A thin line's mask is a pixel wide, however faint it is.
+    thin = (0.6 - hand.width).clamp(min=0) * pool.is_skeleton[places][:, None, None]
+    digit = covered(field) * there
+    target = covered(field - thin) * there
+    writing = torch.maximum(target, covered(neighbours))
+    target = target * (1 - covered(neighbours))
+    paper, ink = two_colours(dice)
+    picture = background(dice, paper)
+    picture = draw_surroundings(picture, dice, hand, x, y, ink)
+    picture = draw_ink(picture, dice, field, digit, covered(neighbours), ink)
+    return camera(picture, dice), torch.stack([target, writing], dim=1)
+
+
+def random_hand(dice: Dice) -> tuple[Hand, torch.Tensor, torch.Tensor]:
+    """A writer's hand, and where the digit's middle is."""
+    # Most digits are a third to nearly all of a picture; some are small, some go from rim to rim.
+    shorter = min(dice.size) / dice.longer
+    usual, small = dice.uniform(0.3, 0.95), dice.log_uniform(0.1, 0.35)
+    size = torch.where(dice.chance(0.75) > 0, usual, small)
+    size = torch.where(dice.chance(0.12) > 0, dice.uniform(0.9, 1.15), size)
+    size = torch.minimum(size, 1.5 * torch.full_like(size, shorter))
+    pixels = size * dice.longer
+    hand = Hand(
+        size=size,
+        angle=dice.normal(0.1),
+        shear=dice.normal(0.1),
+        stretch=dice.log_uniform(0.75, 1.33),
+        width=(pixels * dice.log_uniform(0.012, 0.11)).clamp(min=0.35),
+        weight=pixels * dice.normal(0.012),
+    )
+    half_width, half_height = (side / dice.longer / 2 for side in dice.size[::-1])
+    across = (half_width - 0.36 * size).clamp(min=0.04)
+    down = (half_height - 0.5 * size).clamp(min=0.03)
+    # Where a digit was cut out on purpose it is nearly in the middle.
+    x, y = dice.uniform(-1, 1) * across, dice.uniform(-1, 1) * down
+    middle = torch.where(dice.chance(0.5) > 0, dice.uniform(0, 0.4), torch.ones_like(x))
+    return hand, x * middle, y * middle
+
+
+def write_neighbours(pool: Pool, hand: Hand, x, y, dice: Dice) -> torch.Tensor:
+    """N×H×W: signed distances to other writing, most of it cut by the rim."""
+    nearest = torch.full((dice.count, *dice.size), 99.0)
+    everything = torch.arange(len(pool.labels))
+    half = [side / dice.longer / 2 for side in dice.size[::-1]]
+    for side, level in ((-1, True), (1, True), (-1, False), (1, False)):
+        places = dice.choose(pool.digits() if level else everything)
+        gap = hand.size * dice.uniform(0.62, 1.1)
+        aside = hand.size * dice.normal(0.06)
+        along, start, end = (0, x, half[0]) if level else (1, y, half[1])
+        middle = start + side * gap * (1.0 if level else 1.35)
+        # Only what reaches out of the picture: a whole second digit might be the one that is meant.
+        cut = (middle * side > end - 0.3 * hand.size).float()
+        on = dice.chance(0.2 if along == 0 else 0.1) * cut
+        where = (middle, y + aside) if level else (x + aside, middle)
+        field = write(pool, places, hand, *where, dice)
+        nearest = torch.minimum(nearest, torch.where(on > 0, field, 99.0))
+    return nearest
+
+
+def two_colours(dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
+    """N×3×1×1 colours of paper and ink that differ by at least some contrast."""
+    paper, ink = dice.colour(), dice.colour()
+    # A good part of all pictures is dark ink on bright paper.
+    usual = dice.chance(0.4)[..., None]
+    paper = paper.lerp(1 - 0.3 * paper, usual)
+    ink = ink.lerp(0.6 * ink, usual)
+    needed = dice.log_uniform(0.06, 0.6)[..., None]
+    contrast = (paper - ink).abs().mean(dim=1, keepdim=True)
+    direction = torch.where(paper.mean(dim=1, keepdim=True) > 0.5, -1.0, 1.0)
+    return paper, ink + direction * (needed - contrast).clamp(min=0) * 1.3
+
+
+def background(dice: Dice, paper: torch.Tensor) -> torch.Tensor:
+    """N×3×H×W: paper with its texture, prints and rules on it."""
+    picture = paper.expand(-1, -1, *dice.size)
+    grain = dice.noise(4) * dice.uniform(0, 0.06) + dice.noise(14) * dice.uniform(0, 0.04)
+    grain = grain + dice.noise(40) * dice.uniform(0, 0.04) * dice.chance(0.3)
+    picture = picture + grain[:, None] * dice.chance(0.7)[..., None]
+    # Patches of other colours, as on a photograph of things.
+    patches = covered(dice.noise(5) * 8 + dice.uniform(2, 14)) * dice.chance(0.12)
+    picture = over(picture, patches * dice.uniform(0.1, 0.6), dice.colour())
+    # Rulings, squares, halftone: waves across, with a share of their period inked.
+    for k in range(2):
+        period = dice.log_uniform(2.5, 40)
+        angle = dice.normal(0.05) + k * math.pi / 2
+        angle = torch.where(dice.chance(0.2) > 0, dice.uniform(0, math.pi), angle)
+        along = dice.distance_to_line(angle, dice.uniform(0, 1)) + dice.noise(3) * dice.chance(0.2)
+        off = (along / period - (along / period).round()).abs() * period
+        lines = covered(off - dice.uniform(0.2, 0.9).minimum(0.25 * period))
+        amount = lines * dice.uniform(0.1, 0.7) * dice.chance(0.12)
+        picture = over(picture, amount, dice.colour())
+    return picture
+
+
+def draw_surroundings(picture, dice: Dice, hand: Hand, x, y, ink) -> torch.Tensor:
+    """What stands around a digit: discs and labels behind it, boxes, underlines, lines at the rim, bars."""
+    size = hand.size
+    ink_or_other = torch.where(dice.chance(0.6)[..., None] > 0, ink, dice.colour())
+    # A disc, a window or a label behind the digit; beyond it there is something else.
+    half = size * dice.uniform(0.55, 0.95)
+    radius = half * torch.where(dice.chance(0.4) > 0, torch.ones_like(half), dice.uniform(0, 0.5))
+    wide = torch.where(radius < half, half * dice.uniform(0.75, 1.6), half)
+    label = dice.distance_to_box(x, y, wide, half, radius)
+    picture = over(picture, (1 - covered(label)) * dice.chance(0.12), dice.colour())
+    # A box, a circle or a comb's cell around it, once or twice.
+    half = size * dice.uniform(0.58, 1.0)
+    radius = half * torch.where(dice.chance(0.35) > 0, torch.ones_like(half), dice.uniform(0, 0.3))
+    wide = torch.where(radius < half, half * dice.uniform(0.75, 1.6), half)
+    box = dice.distance_to_box(x, y, wide, half, radius)
+    line = dice.log_uniform(0.3, 2.5)
+    ring = torch.minimum(box.abs(), torch.where(dice.chance(0.3) > 0, (box - 3 * line - 1).abs(), 99.0))
+    picture = over(picture, covered(ring - line) * dice.chance(0.15), ink_or_other)
+    # An underline.
+    under = dice.distance_to_line(math.pi / 2 + dice.normal(0.04), y + size * dice.uniform(0.56, 0.8))
+    ends = (dice.x - x).abs() * dice.longer - dice.uniform(0.3, 2) * size * dice.longer
+    bar = torch.maximum(under.abs() - dice.log_uniform(0.3, 2), ends)
+    picture = over(picture, covered(bar) * dice.chance(0.06), ink_or_other)
+    # Lines at the rim, as of cells, windows and the sheet; and what lies beyond them.
+    half_sides = [side / dice.longer / 2 for side in dice.size[::-1]]
+    for k in range(4):
+        angle = k * math.pi / 2 + dice.normal(0.04)
+        offset = half_sides[k % 2] * dice.uniform(0.72, 1.0)
+        clear = (size * 0.5 * dice.uniform(0.9, 1.2)) + torch.where(
+            torch.tensor(k % 2 == 0), x * (1 - k), y * (2 - k)
+        )
+        offset = torch.maximum(offset, clear)
+        rim = dice.distance_to_line(angle, offset) + dice.noise(2) * dice.uniform(0, 1)
+        beyond = dice.chance(0.15)
+        picture = over(picture, covered(-rim) * beyond, dice.colour())
+        line = covered(rim.abs() - dice.log_uniform(0.3, 4)) * dice.uniform(0.3, 1)
+        picture = over(picture, line * dice.chance(0.25), ink_or_other)
+    # A line anywhere through the picture, thin.
+    angle = dice.normal(0.05) + dice.chance(0.5) * math.pi / 2
+    stray = dice.distance_to_line(angle, dice.uniform(-0.5, 0.5)).abs()
+    return over(picture, covered(stray - dice.uniform(0.2, 0.9)) * dice.chance(0.1), ink_or_other)
+
+
+def draw_ink(picture, dice: Dice, field, digit, neighbours, ink) -> torch.Tensor:
+    """The digit and its neighbours: plain, outlined, or with a shadow; even, as pencil, or as paint."""
+    # The shadow of a raised digit, or the light edge of an engraved one.
+    step = (dice.count, *dice.size)
+    shifted = F.pad(digit[:, None], (2, 0, 2, 0))[:, 0, : step[1], : step[2]]
+    picture = over(picture, shifted * dice.chance(0.06) * dice.uniform(0.3, 1), dice.colour())
+    strength = dice.uniform(0.75, 1.0)
+    # Pencil and chalk leave out grains of the paper; a pen's pressure varies.
+    grains = (dice.noise(45) * dice.uniform(0, 0.35) * dice.chance(0.25) + 1).clamp(0, 1.2)
+    pressure = (1 + dice.noise(4) * dice.uniform(0, 0.25) * dice.chance(0.4)).clamp(0.35, 1.3)
+    amount = (torch.maximum(digit, neighbours) * strength * grains * pressure).clamp(0, 1)
+    picture = over(picture, amount, ink)
+    # An outline of another colour, or an outline alone, filled with anything.
+    outlined = dice.chance(0.06) * (digit.amax(dim=(1, 2), keepdim=True) > 0)
+    inner = covered(field + dice.uniform(0.03, 0.09) * 40 * 0.5)
+    return over(picture, inner * outlined, dice.colour())
+
+
+def camera(picture: torch.Tensor, dice: Dice) -> torch.Tensor:
+    """The picture in uneven light, with a shadow, out of focus, in few pixels, with noise and JPEG."""
+    light = 1 + dice.noise(2) * dice.uniform(0, 0.2) * dice.chance(0.6)
+    edge = dice.distance_to_line(dice.uniform(0, 2 * math.pi), dice.uniform(-0.4, 0.4))
+    shadow = 1 - torch.sigmoid(edge / dice.log_uniform(0.5, 20)) * dice.uniform(0.1, 0.6) * dice.chance(0.2)
+    picture = picture * (light * shadow)[:, None].clamp(0.1, 1.8)
+    glare = torch.exp(-dice.distance_to_box(dice.uniform(-0.5, 0.5), dice.uniform(-0.5, 0.5), 0.01, 0.01, 0)
+                      .square() / dice.log_uniform(30, 600))
+    picture = over(picture, (glare * dice.chance(0.06) * 0.9).clamp(0, 1), torch.ones(dice.count, 3, 1, 1))
+    picture = blurred(picture, dice.log_uniform(0.3, 2.2) * dice.chance(0.6))
+    small = dice.chance(0.25)[..., None] > 0
+    factor = 1.5 + 2 * torch.rand((), generator=dice.generator).item()
+    coarse = F.interpolate(picture, scale_factor=1 / factor, mode="area", recompute_scale_factor=True)
+    coarse = F.interpolate(coarse, picture.shape[2:], mode="bilinear", align_corners=False)
+    picture = torch.where(small, coarse, picture)
+    # A camera's sharpening leaves halos.
+    soft = blurred(picture, dice.uniform(0.8, 2.0))
+    picture = picture + (picture - soft) * (dice.uniform(0, 2) * dice.chance(0.2))[..., None]
+    noise = torch.randn(picture.shape, generator=dice.generator)
+    picture = picture + noise * (dice.uniform(0, 0.05) * dice.chance(0.6))[..., None]
+    return as_jpeg(picture.clamp(0, 1), dice)
+
+
+def blurred(picture: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Gaussian blur of N×3×H×W with a deviation of pixels for each, N×1×1."""
+    count, channels = picture.shape[:2]
+    taps = torch.arange(-4, 5.0)
+    kernel = torch.exp(-0.5 * (taps / sigma.reshape(-1, 1).clamp(min=0.05)).square())
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
+    flat = F.pad(picture, (4, 4, 4, 4), mode="replicate").flatten(0, 1)[None]
+    flat = F.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
+    flat = F.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
+    return flat.reshape(picture.shape)
+
+
+def as_jpeg(picture: torch.Tensor, dice: Dice) -> torch.Tensor:
+    """8-bit pixels; a quarter of the pictures as JPEG leaves them."""
+    pixels = (picture * 255).round().byte()
+    qualities = torch.randint(15, 90, (dice.count,), generator=dice.generator).tolist()
+    for i in (dice.chance(0.25).flatten() > 0).nonzero()[:, 0].tolist():
+        file = io.BytesIO()
+        Image.fromarray(pixels[i].permute(1, 2, 0).numpy()).save(file, "JPEG", quality=qualities[i])
+        pixels[i] = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+    return pixels.float() / 255

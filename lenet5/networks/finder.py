@@ -1,0 +1,58 @@
+"""The finder: a small fully convolutional network that marks a digit's ink in a picture.
+
+After Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image
+Segmentation", 2015: four levels, each at half the resolution of the one above, and back.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+WIDTHS = (12, 20, 28, 36)  # channels of each level
+MULTIPLE = 16  # height and width of an input are multiples of it
+
+
+class ConvBlock(nn.Sequential):
+    """3×3 convolution, batch normalisation, ReLU."""
+
+    def __init__(self, channels: int, out: int):
+        super().__init__(
+            nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
+        )
+
+
+class Finder(nn.Module):
+    """N×3×H×W pictures in [0, 1], H and W multiples of 16, to N×2×H×W logits.
+
+    The first output is the ink of the digit that is meant, the second that of all writing.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS):
+        super().__init__()
+        a, b, c, d = widths
+        # Every 2×2 pixels are one place of the first level, and 2×2 logits come out of it.
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), ConvBlock(12, a))
+        self.down = nn.ModuleList(
+            nn.Sequential(ConvBlock(i, o), ConvBlock(o, o)) for i, o in ((a, a), (a, b), (b, c), (c, d))
+        )
+        self.up = nn.ModuleList(ConvBlock(i + o, o) for i, o in ((d, c), (c, b), (b, a)))
+        self.output = nn.Sequential(nn.Conv2d(a, 8, 3, padding=1), nn.PixelShuffle(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(normalised(x))
+        levels = []
+        for i, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if i else x)
+            levels.append(x)
+        # What the whole picture is like helps to tell the digit from the rest.
+        x = x + x.mean(dim=(2, 3), keepdim=True)
+        for block, skip in zip(self.up, levels[-2::-1], strict=True):
+            x = block(torch.cat([skip, F.interpolate(x, scale_factor=2.0)], dim=1))
+        return self.output(x)
+
+
+def normalised(pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures with mean 0 and deviation 1 each, so that faint ink counts as much as strong."""
+    mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
+    deviation = (pictures - mean).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return (pictures - mean) / (deviation + 0.02)
