@@ -228,7 +228,7 @@ def make_pictures(
     picture = background(dice, paper)
     picture = draw_surroundings(picture, dice, hand, x, y, ink)
     picture = draw_ink(picture, dice, field, digit, covered(neighbours), ink)
-    return camera(picture, dice), torch.stack([target, writing], dim=1)
+    return camera(picture, dice, hand.size), torch.stack([target, writing], dim=1)
 
 
 def random_hand(dice: Dice) -> tuple[Hand, torch.Tensor, torch.Tensor]:
@@ -373,47 +373,62 @@ def draw_ink(picture, dice: Dice, field, digit, neighbours, ink) -> torch.Tensor
     return over(picture, inner * outlined, dice.colour())
 
 
-def camera(picture: torch.Tensor, dice: Dice) -> torch.Tensor:
-    """The picture in uneven light, with a shadow, out of focus, in few pixels, with noise and JPEG."""
+def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tensor:
+    """The picture in uneven light, with a shadow, out of focus, in few pixels, with noise and JPEG.
+
+    `size`, N×1×1, is the digit's, as a share of the longer side: no blur is so wide that it is lost.
+    """
     light = 1 + dice.noise(2) * dice.uniform(0, 0.2) * dice.chance(0.6)
     edge = dice.distance_to_line(dice.uniform(0, 2 * math.pi), dice.uniform(-0.4, 0.4))
-    shadow = 1 - torch.sigmoid(edge / dice.log_uniform(0.5, 20)) * dice.uniform(0.1, 0.6) * dice.chance(0.2)
+    shade = dice.uniform(0.1, 0.6) * dice.chance(0.2)
+    shadow = 1 - torch.sigmoid(edge / dice.log_uniform(0.5, 20)) * shade
     picture = picture * (light * shadow)[:, None].clamp(0.1, 1.8)
-    glare = torch.exp(-dice.distance_to_box(dice.uniform(-0.5, 0.5), dice.uniform(-0.5, 0.5), 0.01, 0.01, 0)
-                      .square() / dice.log_uniform(30, 600))
-    picture = over(picture, (glare * dice.chance(0.06) * 0.9).clamp(0, 1), torch.ones(dice.count, 3, 1, 1))
-    picture = blurred(picture, dice.log_uniform(0.3, 2.2) * dice.chance(0.6))
-    small = dice.chance(0.25)[..., None] > 0
-    factor = 1.5 + 2 * torch.rand((), generator=dice.generator).item()
-    coarse = F.interpolate(picture, scale_factor=1 / factor, mode="area", recompute_scale_factor=True)
-    coarse = F.interpolate(coarse, picture.shape[2:], mode="bilinear", align_corners=False)
-    picture = torch.where(small, coarse, picture)
-    # A camera's sharpening leaves halos.
-    soft = blurred(picture, dice.uniform(0.8, 2.0))
-    picture = picture + (picture - soft) * (dice.uniform(0, 2) * dice.chance(0.2))[..., None]
-    noise = torch.randn(picture.shape, generator=dice.generator)
-    picture = picture + noise * (dice.uniform(0, 0.05) * dice.chance(0.6))[..., None]
-    return as_jpeg(picture.clamp(0, 1), dice)
+    spot = dice.distance_to_box(dice.uniform(-0.5, 0.5), dice.uniform(-0.5, 0.5), 0.01, 0.01, 0)
+    glare = torch.exp(-spot.square() / dice.log_uniform(30, 600)) * dice.chance(0.06)
+    picture = picture.lerp(torch.ones_like(picture), 0.9 * glare[:, None])
+    widest = (0.09 * size * dice.longer).clamp(0.4, 6)
+    sigma = torch.exp(dice.uniform(0, 1) * (widest / 0.3).log()) * 0.3 * dice.chance(0.7)
+    picture = blurred(picture, sigma)
+    # Half of the pictures have fewer pixels than the finder sees.
+    groups = [range(dice.count // 2), range(dice.count // 2, 3 * dice.count // 4)]
+    groups.append(range(3 * dice.count // 4, dice.count))
+    factors = [1.0, *(1.2 + torch.rand(2, generator=dice.generator) * torch.tensor([1.2, 3.0])).tolist()]
+    parts = []
+    for rows, factor in zip(groups, factors, strict=True):
+        rows = slice(rows.start, rows.stop)
+        coarse = F.interpolate(
+            picture[rows], scale_factor=1 / factor, mode="area", recompute_scale_factor=True
+        )
+        # A camera's sharpening leaves halos.
+        amount = (dice.uniform(0, 2.5) * dice.chance(0.3))[rows, ..., None]
+        coarse = coarse + (coarse - blurred(coarse, dice.uniform(0.6, 2.0)[rows])) * amount
+        noise = torch.randn(coarse.shape, generator=dice.generator)
+        coarse = coarse + noise * (dice.uniform(0, 0.05) * dice.chance(0.5))[rows, ..., None]
+        coarse = as_jpeg(coarse.clamp(0, 1), dice.generator)
+        parts.append(F.interpolate(coarse, picture.shape[2:], mode="bilinear", align_corners=False))
+    return torch.cat(parts)
 
 
 def blurred(picture: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Gaussian blur of N×3×H×W with a deviation of pixels for each, N×1×1."""
     count, channels = picture.shape[:2]
-    taps = torch.arange(-4, 5.0)
+    reach = min(max(1, math.ceil(2.5 * float(sigma.max()))), min(picture.shape[2:]) - 1)
+    taps = torch.arange(-reach, reach + 1.0)
     kernel = torch.exp(-0.5 * (taps / sigma.reshape(-1, 1).clamp(min=0.05)).square())
     kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
-    flat = F.pad(picture, (4, 4, 4, 4), mode="replicate").flatten(0, 1)[None]
+    flat = F.pad(picture, (reach,) * 4, mode="replicate").flatten(0, 1)[None]
     flat = F.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
     flat = F.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
     return flat.reshape(picture.shape)
 
 
-def as_jpeg(picture: torch.Tensor, dice: Dice) -> torch.Tensor:
+def as_jpeg(picture: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """8-bit pixels; a quarter of the pictures as JPEG leaves them."""
     pixels = (picture * 255).round().byte()
-    qualities = torch.randint(15, 90, (dice.count,), generator=dice.generator).tolist()
-    for i in (dice.chance(0.25).flatten() > 0).nonzero()[:, 0].tolist():
-        file = io.BytesIO()
-        Image.fromarray(pixels[i].permute(1, 2, 0).numpy()).save(file, "JPEG", quality=qualities[i])
-        pixels[i] = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+    qualities = torch.randint(-225, 90, (len(picture),), generator=generator).tolist()
+    for i, quality in enumerate(qualities):
+        if quality >= 15:
+            file = io.BytesIO()
+            Image.fromarray(pixels[i].permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
+            pixels[i] = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
     return pixels.float() / 255
