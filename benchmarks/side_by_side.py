@@ -198,8 +198,7 @@ def compete(task: Task, pythons: dict) -> dict:
 def start(task: Task) -> dict:
     """The row of results of one command's start."""
     command = [sys.executable, *STARTS[task.who]]
-    if task.round == 0:
-        run(command)  # brings the script and its libraries into memory
+    run(command)  # brings the script and its libraries into memory
     _, watched = run(command, watching=False)
     return {**task._asdict(), "seconds": watched["run_seconds"]}
 
