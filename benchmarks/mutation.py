@@ -4,11 +4,11 @@
     $ python benchmarks/mutation.py                 # the three files, about an hour
     $ python benchmarks/mutation.py lenet5/imaging/preprocess.py   # or one
 
-mutmut changes one thing at a time (a number, an operator, a name, an argument) and
-runs the tests that come by there. A mutant that no test notices has survived: either a
-test is missing, or the change makes no difference that anybody would see. Works in
-benchmarks/work/, in a copy of the tracked files; goes on where it was stopped, and then
-tries what survived before again, for which there may be tests now.
+mutmut changes one thing at a time (a number, an operator, a name, an argument) and runs the
+tests of that file. A mutant that no test notices has survived: either a test is missing, or
+the change makes no difference. Prints a line a file: mutants noticed, mutants, and how they
+ended. It works in benchmarks/work/, in a copy of the tracked files, resumes where it was
+stopped, and then tries again what survived before, for which there may be tests now.
 """
 
 import argparse
