@@ -387,9 +387,14 @@ def check_failed(words: str):
 # Each of these adds to a row: so many tries, or one before each `every`th file operation.
 
 
-def at_random(job: Training, row: dict, times: int) -> None:
-    while row["tried"] < times:
-        attempt(job, row, check_killed, end=kill)
+def at_random(end=kill, check=check_killed):
+    """Ended at random moments."""
+
+    def add(job: Training, row: dict, times: int) -> None:
+        while row["tried"] < times:
+            attempt(job, row, check, end=end)
+
+    return add
 
 
 def signalled(number: int, twice: bool = False):
@@ -409,11 +414,7 @@ def signalled(number: int, twice: bool = False):
         # One line may be about the validation images.
         assert twice or len(text.splitlines()) <= 2, text
 
-    def add(job: Training, row: dict, times: int) -> None:
-        while row["tried"] < times:
-            attempt(job, row, check, end=end)
-
-    return add
+    return at_random(end, check)
 
 
 def between_operations(code: int):
@@ -478,18 +479,18 @@ BETWEEN = "SIGKILL between two file operations"
 # the same for --short, which leaves out those with 0.
 FAULTS = (
     (BETWEEN, "plain", between_operations(0), 1, 40),
-    (KILL, "plain", at_random, 50, 0),
-    (f"{KILL} (python train.py)", "python train.py", at_random, 20, 0),
+    (KILL, "plain", at_random(), 50, 0),
+    (f"{KILL} (python train.py)", "python train.py", at_random(), 20, 0),
     ("SIGINT at a random moment (python train.py)", "python train.py", signalled(SIGINT), 10, 0),
-    (KILL, AVERAGED, at_random, 50, 1),
+    (KILL, AVERAGED, at_random(), 50, 1),
     ("the disk is full from a file operation on", "plain", between_operations(ENOSPC), 6, 60),
     ("no file handle is left from a file operation on", "plain", between_operations(EMFILE), 18, 0),
     ("no file above a size (RLIMIT_FSIZE)", "plain", small_files, 6, 0),
     ("two runs in the same second, the same outputs", "plain", at_the_same_time, 5, 1),
-    (f"{KILL} (inference.py, json)", "json", at_random, 20, 0),
-    (f"{KILL} (inference.py, csv)", "csv", at_random, 20, 2),
+    (f"{KILL} (inference.py, json)", "json", at_random(), 20, 0),
+    (f"{KILL} (inference.py, csv)", "csv", at_random(), 20, 2),
     ("no file above a size (inference.py)", "json", small_files, 10, 0),
-    (f"{KILL} (generate_test_digits.py)", "digits", at_random, 20, 0),
+    (f"{KILL} (generate_test_digits.py)", "digits", at_random(), 20, 0),
     (BETWEEN, AVERAGED, between_operations(0), 6, 0),
     ("a disk (tmpfs) that gets full", "plain", small_disks, 20, 0),
     ("SIGTERM at a random moment (python train.py)", "python train.py", signalled(SIGTERM), 10, 0),

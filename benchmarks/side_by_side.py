@@ -62,8 +62,13 @@ class Contestant(NamedTuple):
     grows: bool = False  # takes part in the row `growth`
 
 
-QUICK_RUN = RECIPES["quick"]  # its steps are named, since every contestant is told its epochs
-# One more is one line more. A run of ours hands its flags on to train.py.
+def ours(*flags: str, **more) -> Contestant:
+    """`train.py` with these flags, which are handed on to it."""
+    return Contestant(f"`{' '.join(('train.py', *flags))}`", "ours.py", flags, **more)
+
+
+STEPS = ("--max-steps", str(RECIPES["quick"]["max_steps"]))  # since every contestant is told its epochs
+# One more is one line more.
 CONTESTANTS = {
     "textbook-0": Contestant(
         "textbook loop, no workers", "textbook.py", ("--workers", "0"), "torchvision", grows=True
@@ -75,22 +80,13 @@ CONTESTANTS = {
     "flax": Contestant("JAX, Flax", "flax_lenet.py", needs="flax"),
     "tinygrad": Contestant("tinygrad", "tinygrad_lenet.py", needs="tinygrad", epochs=4),
     "sklearn": Contestant("scikit-learn's MLP", "sklearn_mlp.py", needs="sklearn"),
-    "ours": Contestant("`train.py`", "ours.py", grows=True),
+    "ours": ours(grows=True),
     "ours-quick": Contestant(
-        "`train.py --recipe quick`",
-        "ours.py",
-        ("--recipe", "quick", "--max-steps", str(QUICK_RUN["max_steps"])),
-        epochs=QUICK_RUN["epochs"],
+        "`train.py --recipe quick`", "ours.py", ("--recipe", "quick", *STEPS), epochs=2
     ),
-    "ours-plain": Contestant("`train.py --augment none`", "ours.py", ("--augment", "none")),
-    "ours-rounded": Contestant(
-        "`train.py --precision bfloat16`", "ours.py", ("--precision", "bfloat16")
-    ),
-    "ours-plain-rounded": Contestant(
-        "`train.py --augment none --precision bfloat16`",
-        "ours.py",
-        ("--augment", "none", "--precision", "bfloat16"),
-    ),
+    "ours-plain": ours("--augment", "none"),
+    "ours-rounded": ours("--precision", "bfloat16"),
+    "ours-plain-rounded": ours("--augment", "none", "--precision", "bfloat16"),
 }
 LIMIT = "limit"  # takes its turn like a contestant, since the machine's speed drifts
 OTHERS = ("keras", "flax", "tinygrad", "sklearn")
@@ -98,11 +94,8 @@ SCRIPTS = ("train.py", "inference.py", "generate_test_digits.py", "export.py", "
 STARTS = {'python -c "import torch"': ("-c", "import torch")}
 STARTS |= {f"python {name} --help": (str(ROOT / name), "--help") for name in SCRIPTS}
 # Of every process: as many threads, and no GPU.
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": str(THREADS),
-    "TF_NUM_INTRAOP_THREADS": str(THREADS),
-    "CUDA_VISIBLE_DEVICES": "",
-}
+ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), str(THREADS))
+ENVIRONMENT |= {"CUDA_VISIBLE_DEVICES": ""}
 
 
 class Task(NamedTuple):
