@@ -28,6 +28,8 @@ TESTS = {
     "lenet5/training/checkpoint.py": ["tests/training/test_checkpoint.py"],
 }
 SLOW = "not test_accuracy_on_mnist"  # ten thousand pictures for every mutant are too many
+# Imported once, before a process is forked for each mutant; the tests themselves refuse to fork.
+PRELOAD = ("torch", "torchvision", "matplotlib.pyplot", "hypothesis")
 CONFIG = """[mutmut]
 source_paths=.
 only_mutate=
@@ -39,10 +41,15 @@ pytest_add_cli_args_test_selection=
 pytest_add_cli_args=
     -q
     -x
+    -n
+    0
     -p
     no:cacheprovider
     -k
     {slow}
+process_isolation=forkserver
+forkserver_warmup=import
+preload_modules_file=preload.txt
 timeout_multiplier=20
 timeout_constant=5
 """
@@ -62,6 +69,7 @@ def prepare(file: str) -> Path:
     tests = "\n    ".join(TESTS[file])
     text = CONFIG.format(file=file, copied="\n    ".join(copied), tests=tests, slow=SLOW)
     (folder / "setup.cfg").write_text(text)
+    (folder / "preload.txt").write_text("\n".join(PRELOAD))
     return folder
 
 
