@@ -201,18 +201,26 @@ def from_debian(files: list[IdxFile]) -> Iterator[tuple[IdxFile, bytes]]:
     Raises UserError if apt-get is not installed or fails.
     """
     with contextlib.ExitStack() as stack:
-        folder = DEBIAN_FOLDER
-        if not all((folder / f"{file.name}.gz").exists() for file in files):
-            command = ["apt-get", "download", "-q", DEBIAN_PACKAGE]
-            package = stack.enter_context(downloaded(command, "*.deb"))
-            run_program(["dpkg-deb", "--extract", str(package), str(package.parent)])
-            folder = package.parent / DEBIAN_FOLDER.relative_to("/")
+        root = Path("/")
+        if not all((DEBIAN_FOLDER / f"{file.name}.gz").exists() for file in files):
+            root = stack.enter_context(debian_package(DEBIAN_PACKAGE))
         for file in files:
-            data = read_file(folder / f"{file.name}.gz", file.size)
+            data = read_file(root / DEBIAN_FOLDER.relative_to("/") / f"{file.name}.gz", file.size)
             try:
                 yield file, unzipped(data, file.size)
             except UserError as error:
                 raise UserError(f"{file.name}.gz: {error}") from error
+
+
+@contextlib.contextmanager
+def debian_package(name: str) -> Iterator[Path]:
+    """The files of a Debian package, downloaded and unpacked in a temporary folder.
+
+    Raises UserError if apt-get is not installed or fails.
+    """
+    with downloaded(["apt-get", "download", "-q", name], "*.deb") as package:
+        run_program(["dpkg-deb", "--extract", str(package), str(package.parent)])
+        yield package.parent
 
 
 def run_program(command: list[str], folder: str | None = None) -> None:

@@ -24,7 +24,7 @@ RESULT = Evaluation(0.5, 0.5, LOGITS, torch.tensor([1, 2, 2, 0]))
 def drawn(monkeypatch):
     """The figures that would be saved."""
     saved = []
-    for module in (figures, training_figures, evaluation_figures, network_figures):
+    for module in (figures, network_figures):
         monkeypatch.setattr(module, "save", lambda figure, path: saved.append(figure))
     return saved
 
