@@ -158,7 +158,7 @@ def scatter_classes(axes, points, labels, shown, names: list[str], are_marks: bo
         x, y = points[shown & (labels == i)].T
         marker = rf"$\mathrm{{{mark}}}$"
         label = None if are_marks else names[i]
-        axes.scatter(x, y, 34 * len(mark), colour, marker, linewidths=0.3, label=label)
+        axes.scatter(x, y, 34 * len(mark), colour, marker=marker, linewidths=0.3, label=label)
         axes.annotate(
             names[i],
             points[labels == i].median(dim=0).values.tolist(),
