@@ -5,18 +5,15 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from lenet5.imaging import opening
 from lenet5.imaging.centring import bounding_box, centre_digit, put_in_middle
-from lenet5.imaging.inputs import to_pixels
 from lenet5.imaging.opening import (
     PictureError,
     from_array,
     in_plain_mode,
     is_deep,
-    of_moderate_size,
     open_picture,
     stretch,
     to_gray,
@@ -28,10 +25,6 @@ from lenet5.imaging.preprocess import (
     reduced,
     steps,
 )
-
-
-def gray(*rows, dtype=np.uint8) -> np.ndarray:
-    return np.array(rows, dtype)
 
 
 def picture(values, mode=None) -> Image.Image:
@@ -170,14 +163,6 @@ def test_a_level_of_a_gray_picture_that_stands_for_nothing():
     assert np.asarray(to_gray(image)).tolist() == [[0] * 5 + [255] * 5] * 2  # the opaque are the ink
 
 
-def test_more_pixels_than_are_worked_with_are_averaged(monkeypatch):
-    monkeypatch.setattr(opening, "MOST_PIXELS", 24)
-    image = picture([[10, 20, 30, 40] * 2, [20, 30, 40, 50] * 2] * 3)  # 48 pixels
-    assert np.asarray(of_moderate_size(image)).tolist() == [[20, 40, 20, 40]] * 3
-    monkeypatch.setattr(opening, "MOST_PIXELS", 48)
-    assert of_moderate_size(image) is image
-
-
 # ---------------------------------------------------------------- transparency
 
 
@@ -276,10 +261,12 @@ def test_no_ink_is_28_times_28_zeros():
     assert (blank.shape, blank.dtype, blank.any()) == ((28, 28), np.uint8, False)
 
 
-@pytest.mark.parametrize(("height", "width"), [(80, 1), (80, 2), (1, 80)])
-def test_the_thinnest_stroke_is_a_pixel_wide(height, width):
-    across = 1 if height > width else 20
-    assert box_of(centre_digit(block(height, width))) == (across, 21 - across)
+@pytest.mark.parametrize(
+    ("height", "width", "box"),
+    [(80, 20, (5, 20)), (80, 1, (1, 20)), (80, 2, (1, 20)), (1, 80, (20, 1))],
+)
+def test_the_aspect_is_kept_and_a_stroke_is_at_least_a_pixel_wide(height, width, box):
+    assert box_of(centre_digit(block(height, width))) == box
 
 
 def test_even_ink_is_as_strong_as_mnists():
@@ -333,8 +320,3 @@ def test_a_picture_without_pixels():
 def test_a_picture_is_reduced_to_256_pixels_a_side():
     for size, smaller in [((256, 256), (256, 256)), ((257, 99), (129, 50)), ((512, 30), (256, 15))]:
         assert reduced(Image.new("L", size)).size == smaller
-
-
-def test_inputs_back_to_pixels_stay_between_black_and_white():
-    inputs = torch.tensor([-9.0, 0.0, 1.0, 9.0]).view(1, 1, 2, 2)
-    assert to_pixels(inputs, 0.5, 0.25).tolist() == [[[0, 0.5], [0.75, 1]]]
