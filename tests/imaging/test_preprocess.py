@@ -356,9 +356,6 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
         mnist_like(tmp_path / "a.png")
 
 
-# ---------------------------------------------------------------- files that mean harm, or are large
-
-
 def iptc(content):
     """An IPTC record of an 8×8 gray picture whose pixels are another file."""
 
