@@ -6,7 +6,7 @@ probability is the sum of theirs (Graves et al., "Connectionist temporal
 classification", 2006).
 
     best_path   greedy decoding: the number that the likeliest path spells
-    likeliest   the likeliest number, by prefix beam search
+    search      the likeliest numbers, by prefix beam search
     spelled_at  which window holds each digit of a number, with its confidence
 """
 
@@ -27,7 +27,7 @@ ADJACENT = 0.1
 
 
 class Spelling(NamedTuple):
-    """A decoded number."""
+    """A number located in a row of windows."""
 
     digits: list[int]
     windows: list[int]  # for each digit the window that is surest of it
@@ -39,10 +39,6 @@ class Spelling(NamedTuple):
         """For each digit the middle of its window, in pixels of the strip."""
         return [STRIDE * window for window in self.windows]
 
-    @property
-    def text(self) -> str:
-        return "".join(map(str, self.digits))
-
 
 def best_path(answers: torch.Tensor) -> list[str]:
     """Greedy decoding of N×T×11 logits: each window's likeliest class, without repeats and "between"."""
@@ -51,15 +47,6 @@ def best_path(answers: torch.Tensor) -> list[str]:
         kept = [a for a, before in zip(row, [BLANK, *row], strict=False) if a != before and a != BLANK]
         texts.append("".join(map(str, kept)))
     return texts
-
-
-def likeliest(answers: torch.Tensor) -> list[Spelling]:
-    """The likeliest number for each of N×T×11 logits."""
-    spellings = []
-    for shares in answers.softmax(dim=2).cpu().double().numpy():
-        digits, probability = search(shares)[0]
-        spellings.append(spelled_at(shares, digits, probability))
-    return spellings
 
 
 def search(
@@ -71,14 +58,14 @@ def search(
     summed apart, since a digit repeats only after "between". Two digits in adjacent windows
     multiply a path's probability by `adjacent`. Sorted, the likeliest first.
     """
-    begun = {(): (1.0, 0.0)}
+    begun: dict[tuple[int, ...], list[float]] = {(): [1.0, 0.0]}
     for row in shares:
         blank = float(row[BLANK])
         if blank > CLEAR:
-            begun = {prefix: ((a + b) * blank, 0.0) for prefix, (a, b) in begun.items()}
+            begun = {prefix: [(ended + going) * blank, 0.0] for prefix, (ended, going) in begun.items()}
             continue
         tried = [(c, float(row[c])) for c in np.flatnonzero(row[:BLANK] > FAINT).tolist()]
-        following: dict[tuple, list[float]] = {}
+        following: dict[tuple[int, ...], list[float]] = {}
         for prefix, (ended, going) in begun.items():
             last = prefix[-1] if prefix else None
             same = following.setdefault(prefix, [0.0, 0.0])
@@ -89,8 +76,7 @@ def search(
                 before = ended if digit == last else ended + adjacent * going
                 if before > 0:
                     following.setdefault((*prefix, digit), [0.0, 0.0])[1] += before * share
-        best = sorted(following.items(), key=lambda item: -sum(item[1]))[:beam]
-        begun = {prefix: (a, b) for prefix, (a, b) in best}
+        begun = dict(sorted(following.items(), key=lambda item: -sum(item[1]))[:beam])
     found = [(list(prefix), sum(parts)) for prefix, parts in begun.items()]
     return sorted(found, key=lambda item: -item[1])
 

@@ -77,18 +77,16 @@ def all_numbers_in(sources: list, invert: str) -> list[tuple[list[Strip] | None,
     return [attempt(numbers_in, source, invert) for source in sources]
 
 
-def size_of(source, image: Image.Image) -> tuple[int, int]:
-    """Width and height of the picture in its file, which may have been decoded at a smaller size."""
-    if not isinstance(source, str | os.PathLike):
-        return image.size if not isinstance(source, Image.Image) else oriented(source.size, image.size)
-    with Image.open(source) as file:
-        return oriented(file.size, image.size)
-
-
-def oriented(size: tuple[int, int], upright_size: tuple[int, int]) -> tuple[int, int]:
-    """A width and height, exchanged if the upright picture lies the other way."""
-    is_wide, was_wide = upright_size[0] > upright_size[1], size[0] > size[1]
-    return size if is_wide == was_wide else size[::-1]
+def size_of(source, upright: Image.Image) -> tuple[int, int]:
+    """Width and height of the upright picture in its file, which may be decoded at a smaller size."""
+    size = upright.size
+    if isinstance(source, str | os.PathLike):
+        with Image.open(source) as file:
+            size = file.size
+    elif isinstance(source, Image.Image):
+        size = source.size
+    lies = (size[0] > size[1]) != (upright.width > upright.height)
+    return size[::-1] if lies else size
 
 
 def writing_in(picture: np.ndarray, dark: bool | None) -> np.ndarray:
@@ -109,9 +107,7 @@ def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Label 0 and box 0 are the paper's.
     """
-    if not amount.any():
-        return np.zeros(amount.shape, np.int32), np.zeros((1, 5), np.int32)
-    strong = np.percentile(amount[amount > 0], 99)
+    strong = np.percentile(amount[amount > 0], 99) if amount.any() else 0.0
     mask = (amount > BOX_LEVEL * strong).astype(np.uint8)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     return labels, boxes
@@ -177,13 +173,13 @@ def widest_gap(boxes: np.ndarray, line: list[int], usual: float) -> float:
 
 def split_line(boxes: np.ndarray, line: list[int], gap: float) -> list[list[int]]:
     """A line's boxes as numbers: a gap wider than so many pixels ends one."""
-    numbers, end = [], -math.inf
+    numbers: list[list[int]] = []
+    end = -math.inf
     for i in line:
-        x, width = int(boxes[i, 0]), int(boxes[i, 2])
-        if x - end > gap:
+        if boxes[i, 0] - end > gap:
             numbers.append([])
         numbers[-1].append(i)
-        end = max(end, x + width)
+        end = max(end, boxes[i, 0] + boxes[i, 2])
     return numbers
 
 
