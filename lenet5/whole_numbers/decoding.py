@@ -4,10 +4,6 @@ The network classifies one window after the other. Repeats of a class are one di
 the class "between" (CTC's blank) is none, so many paths spell a number, and its
 probability is the sum of theirs (Graves et al., "Connectionist temporal
 classification", 2006).
-
-    best_path   greedy decoding: the number that the likeliest path spells
-    search      the likeliest numbers, by prefix beam search
-    spelled_at  which window holds each digit of a number, with its confidence
 """
 
 from itertools import pairwise
@@ -16,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
+from lenet5.whole_numbers.space_displacement import BLANK
 from lenet5.whole_numbers.viterbi import viterbi
 
 BEAM = 8  # prefixes that are kept at each window
@@ -33,11 +29,6 @@ class Spelling(NamedTuple):
     windows: list[int]  # for each digit the window that is surest of it
     confidences: list[float]  # for each digit, 0 to 1
     confidence: float  # of the whole number, 0 to 1
-
-    @property
-    def middles(self) -> list[int]:
-        """For each digit the middle of its window, in pixels of the strip."""
-        return [STRIDE * window for window in self.windows]
 
 
 def best_path(answers: torch.Tensor) -> list[str]:

@@ -3,12 +3,6 @@
 The ink of a strip is cut wherever a digit might end. One to four neighbouring pieces make
 up a segment, which the network of single digits reads. Segments are the edges of a graph
 whose nodes are the cuts; the path with the best sum of scores is the number (Viterbi).
-
-    pieces        a strip's ink in pieces from left to right
-    pieces_at     a strip's ink as one piece for each digit, given their middles
-    graphs_of     the edges of strips: which pieces belong together, scored as each digit
-    read_graph    the digits of the best path
-    path_of       the best path that spells a given number
 """
 
 from itertools import pairwise

@@ -4,13 +4,6 @@ A convolutional network slides over a wide strip in one run and classifies each 
 window, two pixels apart. An eleventh class, "between", is for windows without a digit in
 their middle. The loss is that of connectionist temporal classification (CTC; Graves et
 al., 2006): it needs the number, not the digits' places.
-
-    strip_input     strips to the network's input
-    row_of_answers  logits of all windows
-    ctc_loss        the CTC loss
-    window_loss     cross-entropy of windows whose class is known
-    windows_of      single windows and their classes, for pre-training
-
 `decoding.py` turns logits into numbers.
 """
 

@@ -131,7 +131,7 @@ class StripReader:
 def look_at(strip: np.ndarray, shares: np.ndarray, digits: list[int], probability: float) -> Look:
     """A strip cut for a number that has this probability by its T×11 shares."""
     spelling = spelled_at(shares, digits, probability)
-    found = pieces_at(strip, spelling.middles)
+    found = pieces_at(strip, [STRIDE * window for window in spelling.windows])
     pictures = [picture_of(strip, found, box, n, n + 1) for n, box in enumerate(found.boxes)]
     return Look(spelling, found.boxes, pictures, shares)
 

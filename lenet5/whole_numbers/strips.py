@@ -1,10 +1,5 @@
 """Find the numbers in a picture: lines of text in reading order, a strip for each number.
 
-    numbers_in   a picture to strips, in reading order
-    group_lines  boxes of ink to lines, from top to bottom
-    split_line   a line to its numbers, from left to right
-    make_strip   a number's ink to 32 pixels' height, as `synthetic_numbers.py` makes them
-
 All ink but lines, frames and dust is writing (`ink.py`).
 """
 
@@ -142,23 +137,19 @@ def find_numbers(boxes: np.ndarray) -> list[list[int]]:
 def group_lines(boxes: np.ndarray, chosen: list[int]) -> list[list[int]]:
     """Boxes that are beside each other, line by line from top to bottom, each from left to right.
 
-    A box goes on with the line whose last box is about as high up; so a line may rise or
-    fall a little from one to the next.
+    A box joins the line whose last box shares most rows with it (as a share of the lower one's
+    height), so a line may rise or fall a little from one to the next.
     """
     lines: list[list[int]] = []
     for i in sorted(chosen, key=lambda i: boxes[i, 0]):
-        shared = [common_height(boxes[line[-1]], boxes[i]) for line in lines]
-        if shared and max(shared) > SAME_LINE:
-            lines[shared.index(max(shared))].append(i)
+        last = boxes[[line[-1] for line in lines]]
+        rows = np.minimum(last[:, 1] + last[:, 3], boxes[i, 1] + boxes[i, 3])
+        shared = (rows - np.maximum(last[:, 1], boxes[i, 1])) / np.minimum(last[:, 3], boxes[i, 3])
+        if shared.max(initial=0) > SAME_LINE:
+            lines[shared.argmax()].append(i)
         else:
             lines.append([i])
     return sorted(lines, key=lambda line: float(np.mean(boxes[line, 1] + boxes[line, 3] / 2)))
-
-
-def common_height(a, b) -> float:
-    """How many rows two boxes share, as a share of the lower one's height."""
-    rows = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return float(rows) / min(a[3], b[3])
 
 
 def widest_gap(boxes: np.ndarray, line: list[int], usual: float) -> float:
@@ -173,14 +164,9 @@ def widest_gap(boxes: np.ndarray, line: list[int], usual: float) -> float:
 
 def split_line(boxes: np.ndarray, line: list[int], gap: float) -> list[list[int]]:
     """A line's boxes as numbers: a gap wider than so many pixels ends one."""
-    numbers: list[list[int]] = []
-    end = -math.inf
-    for i in line:
-        if boxes[i, 0] - end > gap:
-            numbers.append([])
-        numbers[-1].append(i)
-        end = max(end, boxes[i, 0] + boxes[i, 2])
-    return numbers
+    ends = np.maximum.accumulate(boxes[line, 0] + boxes[line, 2])
+    wide = np.flatnonzero(boxes[line, 0][1:] - ends[:-1] > gap) + 1
+    return [part.tolist() for part in np.split(np.array(line), wide)]
 
 
 def distance(boxes: np.ndarray, line: list[int], i: int) -> float:

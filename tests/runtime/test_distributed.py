@@ -163,18 +163,6 @@ def test_an_epoch_is_that_of_one_process(several, alone, count, what):
         assert all(torch.equal(other[what]["net"][key], first["net"][key]) for key in first["net"])
 
 
-@pytest.mark.parametrize("count", COUNTS)
-def test_an_epoch_in_bfloat16_is_that_of_one_process_but_for_the_rounding(several, alone, count):
-    torch.manual_seed(0)
-    start, one = together.LeNet5().state_dict(), alone["rounded"]["net"]
-    first, *others = [found["rounded"]["net"] for found in several[count]["states"]]
-    # Each process rounds its own part of the sums, by a 256th, and the steps go on from there.
-    apart = torch.cat([(first[key] - one[key]).flatten() for key in one])
-    moved = torch.cat([(start[key] - one[key]).flatten() for key in one])
-    assert 0 < apart.norm() < 0.1 * moved.norm()
-    assert all(torch.equal(other[key], first[key]) for other in others for key in one)
-
-
 def test_the_weights_of_those_epochs_tell_a_wrong_share(alone):
     """What a mean over processes in place of images would have changed is far above the tolerance."""
     torch.manual_seed(0)
@@ -183,14 +171,13 @@ def test_the_weights_of_those_epochs_tell_a_wrong_share(alone):
     assert min(moved.values()) > 100 * CLOSE["atol"]
 
 
-@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("images", [1, 2, 500, 501])
-def test_an_evaluation_counts_each_image_once(several, alone, count, images):
+def test_an_evaluation_counts_each_image_once(several, alone, images):
     wanted = alone[f"evaluation of {images}"]
-    for found in several[count]["states"]:
-        found = found[f"evaluation of {images}"]
-        torch.testing.assert_close(found["logits"], wanted["logits"], **CLOSE)
-        assert round(found["accuracy"] * images) == round(wanted["accuracy"] * images)
+    for states in (several[count]["states"] for count in COUNTS):
+        for found in (state[f"evaluation of {images}"] for state in states):
+            torch.testing.assert_close(found["logits"], wanted["logits"], **CLOSE)
+            assert round(found["accuracy"] * images) == round(wanted["accuracy"] * images)
 
 
 # ------------------------------------------------------------ train.py
@@ -255,7 +242,7 @@ def test_what_cannot_be_shared_out_is_refused(monkeypatch):
     settings = Settings(**RECIPES["teacher"])
     train.check_shareable(settings)
     place(monkeypatch, 0, 2)
-    with pytest.raises(UserError, match="teacher normalises over all images of a batch"):
+    with pytest.raises(UserError, match="teacher"):
         train.check_shareable(settings)
 
 
@@ -343,17 +330,18 @@ def test_an_environment_that_is_not_torchruns_is_one_line(workdir, monkeypatch, 
 
 
 def test_a_device_for_each_process(monkeypatch):
-    assert distributed.own_device(torch.device("mps")) == torch.device("mps")
+    cpu, cuda, mps = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))
+    assert distributed.own_device(mps) == mps
     place(monkeypatch, 1, 2)
-    assert distributed.own_device(torch.device("cpu")) == torch.device("cpu")
+    assert distributed.own_device(cpu) == cpu
     with pytest.raises(UserError, match="cannot share the mps device"):
-        distributed.own_device(torch.device("mps"))
+        distributed.own_device(mps)
+    chosen: list[int] = []
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="more processes than the 1 GPUs"):
-        distributed.own_device(torch.device("cuda"))
-    chosen = []
+        distributed.own_device(cuda)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert distributed.own_device(torch.device("cuda")) == torch.device("cuda")
+    assert distributed.own_device(cuda) == cuda
     assert chosen == [1]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lenet5.whole_numbers.decoding import Spelling, align, best_path, probability_of, search, spelled_at
-from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
+from lenet5.whole_numbers.space_displacement import BLANK
 
 WINDOWS = 4  # 11^4 rows are few enough to try them all
 
@@ -88,7 +88,6 @@ def test_repeats_are_one_digit_unless_something_is_between():
     assert found.digits == [1, 1, 2]
     # Of two windows that are as sure, either.
     assert all(w in either for w, either in zip(found.windows, ((1, 2), (5,), (7, 8)), strict=True))
-    assert found.middles == [STRIDE * w for w in found.windows]
     nothing = likeliest(row_of("____"))
     assert (nothing.digits, nothing.confidences) == ([], [])
     assert nothing.confidence > 0.8  # 0.97^4 = 0.885
