@@ -197,10 +197,8 @@ class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
 
     def measure_curvature(self, patterns: torch.Tensor) -> None:
         """Set h to the mean second derivative over N×1×32×32 patterns."""
-        one, sums = (
-            OnePattern(self.net),
-            {name: np.zeros_like(h) for name, h in self.curvature().items()},
-        )
+        one = OnePattern(self.net)
+        sums = {name: np.zeros_like(array) for name, array in one.parameters.items()}
         for picture in patterns[:, 0].numpy():
             for name, h in one.curvature(one.forward(picture)):
                 sums[name] += h
