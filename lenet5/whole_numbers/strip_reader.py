@@ -50,8 +50,8 @@ class Reading(NamedTuple):
         return "".join(map(str, self.digits))
 
 
-class Look(NamedTuple):
-    """The ink of a strip as that of a number's digits, cut where the network sees them."""
+class Candidate(NamedTuple):
+    """A number that may be on a strip, whose ink is cut where the network sees the digits."""
 
     spelling: Spelling
     boxes: list[Box]
@@ -102,13 +102,13 @@ class StripReader:
         all_shares = self.shares(strips)
         guesses = [search(shares) for shares in all_shares]
         firsts = [
-            look_at(strip, shares, *found[0])
+            candidate(strip, shares, *found[0])
             for strip, shares, found in zip(strips, all_shares, guesses, strict=True)
         ]
         readings, doubted = {}, []
-        for i, (look, scores) in enumerate(zip(firsts, self.scores_of(firsts), strict=True)):
-            readings[i] = reading_of(look, own_scores(look, scores), look.boxes)
-            agree = (scores.argmax(axis=1) == look.spelling.digits).all()
+        for i, (first, scores) in enumerate(zip(firsts, self.scores_of(firsts), strict=True)):
+            readings[i] = reading_of(first, own_scores(first, scores), first.boxes)
+            agree = (scores.argmax(axis=1) == first.spelling.digits).all()
             sure = 2 * np.log(max(readings[i].confidence, FAINTEST)) > AGREED
             if not (agree and sure and self.choices == 1):
                 doubted.append(i)
@@ -117,67 +117,66 @@ class StripReader:
             candidates(strips[i], all_shares[i], guesses[i], graph)
             for i, graph in zip(doubted, graphs, strict=True)
         ]
-        scores_left = iter(self.scores_of([look for looks in tried for look in looks]))
-        for i, graph, looks in zip(doubted, graphs, tried, strict=True):
-            readings[i] = decide(graph, looks, [next(scores_left) for _ in looks], self.choices)
+        scores_left = iter(self.scores_of([one for own in tried for one in own]))
+        for i, graph, own in zip(doubted, graphs, tried, strict=True):
+            readings[i] = decide(graph, own, [next(scores_left) for _ in own], self.choices)
         return [readings[i] for i in range(len(strips))]
 
-    def scores_of(self, looks: list[Look]) -> list[np.ndarray]:
-        """What the network of single digits says of the digits of each look: digits×10 nats."""
-        boxes, pictures = [look.boxes for look in looks], [look.pictures for look in looks]
-        return score_all(boxes, pictures, self.classify)
+    def scores_of(self, tried: list[Candidate]) -> list[np.ndarray]:
+        """What the network of single digits says of the digits of each candidate: digits×10 nats."""
+        return score_all([one.boxes for one in tried], [one.pictures for one in tried], self.classify)
 
 
-def look_at(strip: np.ndarray, shares: np.ndarray, digits: list[int], probability: float) -> Look:
+def candidate(strip: np.ndarray, shares: np.ndarray, digits: list[int], probability: float) -> Candidate:
     """A strip cut for a number that has this probability by its T×11 shares."""
     spelling = spelled_at(shares, digits, probability)
     found = pieces_at(strip, [STRIDE * window for window in spelling.windows])
     pictures = [picture_of(strip, found, box, n, n + 1) for n, box in enumerate(found.boxes)]
-    return Look(spelling, found.boxes, pictures, shares)
+    return Candidate(spelling, found.boxes, pictures, shares)
 
 
-def candidates(strip: np.ndarray, shares: np.ndarray, guesses: list, graph: Graph) -> list[Look]:
-    """A look for each number that may be the one: the network's likeliest, and the graph's."""
+def candidates(strip: np.ndarray, shares: np.ndarray, guesses: list, graph: Graph) -> list[Candidate]:
+    """The numbers that may be the one: the network's likeliest, and the graph's."""
     # What is less likely by more than FLOOR cannot win.
     least = guesses[0][1] * np.exp(FLOOR)
     numbers = {tuple(digits): share for digits, share in guesses[:CANDIDATES] if share >= least}
     cut = tuple(read_graph(graph))
     if len(cut) <= (len(shares) + 1) // 2 and cut not in numbers:  # so many digits have room in a row
         numbers[cut] = probability_of(shares, list(cut))
-    return [look_at(strip, shares, list(digits), share) for digits, share in numbers.items()]
+    return [candidate(strip, shares, list(digits), share) for digits, share in numbers.items()]
 
 
-def own_scores(look: Look, scores: np.ndarray) -> np.ndarray:
-    """Of digits×10 scores, those of the look's own digits."""
-    digits = look.spelling.digits
+def own_scores(one: Candidate, scores: np.ndarray) -> np.ndarray:
+    """Of digits×10 scores, those of the candidate's own digits."""
+    digits = one.spelling.digits
     return scores[range(len(digits)), digits]
 
 
-def reading_of(look: Look, scores: np.ndarray, boxes: list[Box]) -> Reading:
+def reading_of(one: Candidate, scores: np.ndarray, boxes: list[Box]) -> Reading:
     """A number with what the network of single digits says of its digits, in nats."""
-    spelling = look.spelling
+    spelling = one.spelling
     both = np.sqrt(np.array(spelling.confidences) * np.exp(scores)).tolist()
     confidence = float(np.sqrt(spelling.confidence * np.exp(scores.sum())))
-    return Reading(spelling.digits, boxes, both, confidence, look.shares, spelling.windows)
+    return Reading(spelling.digits, boxes, both, confidence, one.shares, spelling.windows)
 
 
-def decide(graph: Graph, looks: list[Look], all_scores: list[np.ndarray], choices: int) -> Reading:
+def decide(graph: Graph, found: list[Candidate], all_scores: list[np.ndarray], choices: int) -> Reading:
     """The number that both readers together find likeliest, and so many `choices` if above one.
 
     Single digits are scored with the graph's cuts and with those at the other networks'
     windows; the better score counts.
     """
     tried = []
-    for look, scores in zip(looks, all_scores, strict=True):
-        digits, own, boxes = look.spelling.digits, own_scores(look, scores), look.boxes
+    for one, scores in zip(found, all_scores, strict=True):
+        digits, own, boxes = one.spelling.digits, own_scores(one, scores), one.boxes
         path, score = path_of(graph, digits)
         if score > own.sum():
             own, boxes = graph.scores[path, digits], [graph.boxes[i] for i in path]
         score = own.sum() if digits else nothing_score(graph)
-        total = np.log(max(look.spelling.confidence, FAINTEST)) + WEIGHT * max(score, FLOOR)
+        total = np.log(max(one.spelling.confidence, FAINTEST)) + WEIGHT * max(score, FLOOR)
         total += PER_DIGIT * len(digits)
-        tried.append((float(total), reading_of(look, own, boxes)))
-    tried.sort(key=lambda one: -one[0])
+        tried.append((float(total), reading_of(one, own, boxes)))
+    tried.sort(key=lambda pair: -pair[0])
     best = tried[0][1]
     if choices == 1:
         return best
