@@ -188,7 +188,7 @@ WRITERS = {"table": NumberTable, "json": JsonWriter, "csv": NumberCsv}
 class NumberKeeper:
     """The numbers that one figure shows: the first ones."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.kept: list[tuple[NumberResult, Strip, Reading]] = []
         self.seen = 0
 
