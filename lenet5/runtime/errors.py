@@ -46,7 +46,7 @@ def reason(error: BaseException) -> str:
 
 
 def user_error(error: UserError | OSError | MemoryError) -> UserError:
-    """The error that the user sees, also for one that nobody foresaw, such as a full disk in print()."""
+    """The error that the user sees, also for unforeseen ones, such as a full disk in print()."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, MemoryError):

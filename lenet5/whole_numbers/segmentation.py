@@ -17,16 +17,15 @@ from lenet5.imaging.centring import BOX_LEVEL, centre_digit
 from lenet5.imaging.mnist_format import DIGIT_SIDE, SIDE
 from lenet5.whole_numbers.viterbi import viterbi
 
-DUST = 8  # pixels of a strip: what is smaller is no piece of a digit
+DUST = 8  # pixels of a strip: smaller ink is no piece of a digit
 APART = 4  # pixels between one cut and the next
-NARROW = 7  # pixels: what is as narrow is not cut
+NARROW = 7  # pixels: ink as narrow is not cut
 LIGHT = 0.75  # of the ink in the heaviest columns beside it: a column with less may be a cut
 MOST_PIECES = 4  # of a segment
 WIDEST = 1.7  # of a digit's 20 pixels: a wider segment is no digit
-LOW = 0.55  # of the strip's height of ink: what is lower is hardly a whole digit
+LOW = 0.55  # of the strip's height of ink: a lower segment is hardly a whole digit
 # Chosen on held-out training images: python benchmarks/number_accuracy.py --choose
 DOUBT, DOUBT_WIDTH, LOW_COST = 3.0, 0.5, 2.0  # nats
-
 
 Box = tuple[int, int, int, int]  # x, y, width, height in the strip
 
@@ -39,7 +38,7 @@ class Pieces(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """A strip's segments, the edges of a graph, with what the network of single digits says of each."""
+    """A strip's segments, the edges of a graph, with their scores by the network of single digits."""
 
     last: int  # node, which is the number of pieces; the first is 0
     ends: list[tuple[int, int]]  # of each edge: its first piece, and the one after its last

@@ -123,7 +123,7 @@ class StripReader:
         return [readings[i] for i in range(len(strips))]
 
     def scores_of(self, tried: list[Candidate]) -> list[np.ndarray]:
-        """What the network of single digits says of the digits of each candidate: digits×10 nats."""
+        """The scores of each candidate's digits by the network of single digits, digits×10 nats."""
         return score_all([one.boxes for one in tried], [one.pictures for one in tried], self.classify)
 
 
@@ -153,7 +153,7 @@ def own_scores(one: Candidate, scores: np.ndarray) -> np.ndarray:
 
 
 def reading_of(one: Candidate, scores: np.ndarray, boxes: list[Box]) -> Reading:
-    """A number with what the network of single digits says of its digits, in nats."""
+    """A candidate as the number, with its digits' scores by the network of single digits, in nats."""
     spelling = one.spelling
     both = np.sqrt(np.array(spelling.confidences) * np.exp(scores)).tolist()
     confidence = float(np.sqrt(spelling.confidence * np.exp(scores.sum())))
@@ -187,6 +187,6 @@ def decide(graph: Graph, found: list[Candidate], all_scores: list[np.ndarray], c
 
 
 def nothing_score(graph: Graph) -> float:
-    """What the graph says of there being no digit at all, in nats."""
+    """The graph's score for a strip without any digit, in nats."""
     best = float(np.exp(graph.scores.max(initial=-np.inf)))
     return float(np.log(max(1 - best, FAINTEST)))

@@ -17,11 +17,11 @@ from lenet5.imaging.mnist_format import DIGIT_SIDE, STRIP_HEIGHT
 from lenet5.imaging.opening import to_gray, upright_picture
 from lenet5.imaging.preprocess import DARK_INK, INVERT, SMALLEST, attempt, find_ink, reduced
 
-PAGE_SIDE = 1024  # larger pictures are reduced to this before numbers are looked for
-DUST = 5  # pixels: what has no more of them is no writing
-MOST_INK = 0.6  # of a picture's pixels: where one piece has more, it is the paper's grain
-TALL, SMALL = 3.0, 0.5  # of the usual height of the ink: what is not between is no digit by itself
-SPECK = 0.12  # of the usual height: what is lower belongs to nothing
+PAGE_SIDE = 1024  # larger pictures are reduced to this side
+DUST = 5  # pixels: a component with no more is no writing
+MOST_INK = 0.6  # of a picture's pixels: a component with more is the paper's grain
+TALL, SMALL = 3.0, 0.5  # of the usual height of the ink: a component outside is no digit by itself
+SPECK = 0.12  # of the usual height: a lower component belongs to no number
 NEAR = 0.3  # of the usual height: so near to a number, small pieces of ink belong to it
 SAME_LINE = 0.4  # of the lower one of two boxes is as high as the other
 NEW_NUMBER = 1.5  # of the usual height: a wider gap is between two numbers
@@ -31,8 +31,7 @@ MARGIN = 8  # pixels of paper at the ends of a strip
 HIGHEST = 30  # pixels of a strip that ink may take
 LONGEST = 4096  # pixels of a strip
 BROAD = 0.7  # of its height: about as wide is a digit
-# What would be zoomed by so little stays as it is: digits of many heights were learned, and
-# zooming blurs them.
+# Between these, ink is not zoomed: digits of many heights were learned, and zooming blurs them.
 AS_IT_IS = 0.85, 1.15
 
 
@@ -181,8 +180,8 @@ def distance(boxes: np.ndarray, line: list[int], i: int) -> float:
 def digit_height(labels: np.ndarray, boxes: np.ndarray, number: list[int]) -> float:
     """How high the digits of a number are, in pixels: the median of the higher half.
 
-    Where several touch, their common box is higher than any of them, as they are not on
-    one line. So a box is looked at in parts of about a digit's width.
+    Where several touch and the line rises, their common box is higher than any of them, so a
+    box is measured in parts of about a digit's width.
     """
     heights = []
     for i in number:
