@@ -86,7 +86,7 @@ def accuracy(reader: NumberReader, images, labels):
 
 # Constants of strip_reader.py with other values than they have there.
 SETTINGS = (
-    {},
+    {"WEIGHT": 0.7, "PER_DIGIT": 0.5},  # as they are
     {"WEIGHT": 1.0, "PER_DIGIT": 0.0},
     {"WEIGHT": 1.0},
     {"WEIGHT": 0.5},
@@ -108,7 +108,7 @@ def choose(reader: NumberReader, images, labels) -> None:
                 made = make_strings(images, labels, 2 * STRINGS, 1, lengths=(5, 5), spacing=spacing)
                 readings = reader.reader.read(made.strips())
                 shares.append(share([reading.text for reading in readings], made.texts()))
-        print("".join(f"{100 * value:6.2f} %" for value in shares), setting or "as it is", flush=True)
+        print("".join(f"{100 * value:6.2f} %" for value in shares), setting, flush=True)
 
 
 def measure_windows(reader: NumberReader, images, labels) -> dict:
