@@ -16,7 +16,7 @@ from lenet5.runtime.errors import UserError, reason, say
 
 
 def check_writable(path) -> None:
-    """Raise UserError now if `path` could not be written later, after an hour of training."""
+    """Raise UserError now if `path` could not be written at the end of a run."""
     try:
         target = os.path.realpath(path)
     except ValueError as error:  # a null byte in the name, or half a character
