@@ -15,7 +15,7 @@ import sys
 import time
 from statistics import median
 
-from common import flags, load, median_and_range, run_training, save
+from common import flags, in_turns, measure_anew, median_and_range, run_training
 
 REPEATS = 5
 FLAGS = ["--epochs", "2", "--device", "cpu"]
@@ -39,14 +39,13 @@ def measure_run(name: str) -> dict:
     return row | {"test_accuracy": rows[-1]["test_accuracy"]}
 
 
+def measure() -> list[dict]:
+    works = {name: lambda name=name: measure_run(name) for name in SETTINGS}
+    return [row for turn in in_turns(works, REPEATS) for row in turn.values()]
+
+
 def main() -> int:
-    results = load("processes")
-    if "--table" not in flags(__doc__, "--table"):
-        turns = [[measure_run(name) for name in SETTINGS] for _ in range(1 + REPEATS)]
-        # The first turn brings the programs and the data into memory.
-        results["rows"] = [row for turn in turns[1:] for row in turn]
-        save("processes", results)
-    rows = results["rows"]
+    rows = measure_anew("processes", measure, table=bool(flags(__doc__, "--table")))
     epochs = {name: [r["epoch"] for r in rows if r["setting"] == name] for name in SETTINGS}
     alone = epochs["1 process, 1 thread"]
     print("| | seconds an epoch | times as fast | seconds of a run of two epochs | test accuracy |")
