@@ -39,7 +39,7 @@ def row(action: argparse.Action) -> str:
     name = ", ".join(action.option_strings) or value
     flag = f"`{name} {value}`" if action.option_strings and value else f"`{name}`"
     choices = ", ".join(f"`{choice}`" for choice in action.choices or ())
-    help_text = (action.help or "").replace("%%", "%").replace("|", "\\|")
+    help_text = ((action.help or "") % vars(action)).replace("|", "\\|")
     flag = flag.replace("|", "\\|")
     return f"| {flag} | {'; '.join(part for part in (help_text, choices) if part)} |"
 
