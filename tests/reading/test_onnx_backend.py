@@ -108,17 +108,13 @@ def test_eight_bits_are_read_too(tmp_path, pretrained, mnist):
     assert right.mean() > 0.985
 
 
-def test_other_classes_and_no_limits(tmp_path, mnist):
+def test_other_classes_and_no_limits(tmp_path):
     """As weights that were trained on something else, and before there were limits."""
-    net = build("lenet5", 3)
     about = {"arch": "lenet5", "mean": 0.5, "std": 0.25, "classes": ["T-shirt", "7", "07"]}
-    classifier = ImageClassifier(written(tmp_path / "a.onnx", net, about))
+    classifier = ImageClassifier(written(tmp_path / "a.onnx", build("lenet5", 3), about))
     assert classifier.classes == ["T-shirt", 7, "07"]
     assert classifier.limits == (0.5, 0.0)
-    save_weights(tmp_path / "a.pth", net, **about)
-    images = mnist.test_images[:10]
-    expected = ImageClassifier(tmp_path / "a.pth").probabilities(images)
-    np.testing.assert_allclose(classifier.probabilities(images), expected, rtol=0, atol=1e-5)
+    assert classifier.probabilities(np.zeros((5, 28, 28), np.uint8)).shape == (5, 3)
 
 
 @pytest.mark.parametrize("path", ["lenet5", PRETRAINED])
@@ -330,30 +326,6 @@ def test_files_that_are_no_models(workdir, capsys, lenet5):
         captured = capsys.readouterr()
         assert captured.out == ""
         assert_one_error_line(captured.err, name, words)
-
-
-def test_damage_anywhere_is_one_line(workdir, lenet5, capfd):
-    """A byte or a bit of the structure is another, or the rest is missing: refused, or still read."""
-    data, rng = Path(lenet5).read_bytes(), np.random.default_rng(0)
-    # The numbers of C5 and F6 are most of the file, and not what is looked at here.
-    places = np.concatenate([np.arange(1_000), np.arange(len(data) - 2_000, len(data))])
-    refusals = []
-    for trial in range(200):
-        damaged, place = bytearray(data), int(rng.choice(places))
-        if trial % 3 == 0:
-            damaged[place] ^= 1 << int(rng.integers(8))
-        elif trial % 3 == 1:
-            damaged[place] = int(rng.integers(256))
-        else:
-            del damaged[place:]
-        Path("a.onnx").write_bytes(damaged)
-        try:
-            ExportedNetwork("a.onnx").logits(np.zeros((1, 28, 28), np.uint8))
-        except UserError as error:
-            refusals.append(str(error))
-    assert len(refusals) > 66  # a cut-off file always is
-    assert not any("\n" in words for words in refusals)
-    assert capfd.readouterr() == ("", "")
 
 
 def test_weights_that_are_no_numbers(tmp_path, capsys, pretrained):
