@@ -40,8 +40,8 @@ class Settings:
 
 DEFAULTS = asdict(Settings())
 # What each recipe changes; "default" holds every setting but the recipe's own name.
-RECIPES = {"default": {name: value for name, value in DEFAULTS.items() if name != "recipe"}}
-RECIPES |= {
+RECIPES = {
+    "default": {name: value for name, value in DEFAULTS.items() if name != "recipe"},
     # A constant rate of 0.001 ends lower and jumps by half a point from epoch to epoch:
     # table in docs/experiments.md.
     "lenet-gap": {
@@ -78,8 +78,6 @@ RECIPES |= {
         "augment": "none",
         "val_size": 0,
     },
-}
-RECIPES |= {
     # A larger network for --teacher to name.
     "teacher": {
         "arch": "teacher",
@@ -114,6 +112,5 @@ RECIPES |= {
     },
 }
 RECIPES["1998-distorted"] = {**RECIPES["1998"], "augment": "1998"}
-
 
 DRY_STEPS, DRY_EPOCHS, DRY_IMAGES = 5, 2, 1000  # what --dry-run leaves of a run

@@ -1,29 +1,90 @@
-"""A run's settings: flags over recipe over defaults, validated."""
+"""A run's flags and its settings: flags over recipe over defaults, validated."""
 
+import argparse
 import contextlib
 import io
 from pathlib import Path
-from types import NoneType
 
 import torch
 from torch import nn
 
 from lenet5.data.augmentation import AUGMENTATIONS
-from lenet5.data.datasets import check_dataset
-from lenet5.networks.devices import pick_device, pick_precision
+from lenet5.data.datasets import DATASETS, check_dataset
+from lenet5.networks.definition import INITIALISATIONS
+from lenet5.networks.devices import PRECISIONS, pick_device, pick_precision
 from lenet5.networks.lenet1998 import LeNet1998
-from lenet5.networks.registry import build
+from lenet5.networks.registry import NETWORKS, build
 from lenet5.networks.weights import load_weights
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import read_json
+from lenet5.runtime.cli import ArgumentParser, number
 from lenet5.runtime.errors import UserError
 from lenet5.runtime.project_files import find_file
-from lenet5.training.arguments import make_parser
 from lenet5.training.optimizers import OPTIMIZERS, check_optimizer
 from lenet5.training.recipes import DEFAULTS, RECIPES, Settings
+from lenet5.training.schedules import SCHEDULES
 
 # Flags that invalidate a recipe's `max_steps`.
 MAKE_OTHER_STEPS = {"epochs", "batch_size", "dataset", "fonts", "few_pixels", "non_digits"}
+MADE_BY = {
+    "teacher": "make one with: python train.py --recipe teacher, and name it with --teacher",
+    "fonts": "make it with: python fonts/render.py",
+}
+
+
+def flag(name: str) -> str:
+    """The flag of a setting: --batch-size for batch_size."""
+    return "--" + name.replace("_", "-")
+
+
+def make_parser() -> ArgumentParser:
+    """The flags of train.py. Only those that are given appear in what it parses."""
+    parser = ArgumentParser(
+        prog="train.py",
+        description="Train LeNet-5; without flags: 10 epochs on MNIST.",
+        argument_default=argparse.SUPPRESS,
+    )
+
+    def add(name: str, text: str, **options) -> None:
+        """A flag and its help, in which {} is its default."""
+        parser.add_argument(flag(name), help=text.format(DEFAULTS.get(name)), **options)
+
+    sets = ", ".join(DATASETS)
+    add("arch", "the network ({}); list tells of each", choices=[*NETWORKS, "list"])
+    add("recipe", "a named set of defaults for the flags below", choices=list(RECIPES))
+    add(
+        "dataset", f"what to learn ({{}}): {sets}, or a folder with a sub-folder a class", metavar="NAME"
+    )
+    add("data_dir", "where data sets are kept ({})", metavar="DIR")
+    add("epochs", "({})", type=number(int, 1, 100_000))
+    add("batch_size", "({})", type=number(int, 1, 60_000))
+    add("lr", "peak learning rate ({})", type=number(float, 1e-9, 1e6))
+    add("optimizer", "({})", choices=list(OPTIMIZERS))
+    add("scheduler", "({})", choices=list(SCHEDULES))
+    add("augment", "({})", choices=list(AUGMENTATIONS))
+    add("fonts", "digits in fonts to learn too, such as fonts/digits.npz", metavar="FILE")
+    add("few_pixels", "learn digits in 8 to 12 pixels a side too", action="store_true")
+    add("non_digits", "learn a uniform output for non-digits (outlier exposure)", action="store_true")
+    add("val_size", "images held out to choose the epoch ({}); 0: the last", type=number(int, 0, 59_999))
+    add("seed", "of weights, split, order, distortions ({})", type=number(int, 0, 2**63 - 1))
+    add("device", "({}: cuda, else mps, else cpu)", choices=["auto", "cpu", "cuda", "mps"])
+    add("resume", "go on with a run, by its folder or name", metavar="RUN")
+    add("init", "initial weights (the network's own choice)", choices=list(INITIALISATIONS))
+    add("init_from", "start from these weights", metavar="WEIGHTS")
+    add("teacher", "learn this network's probabilities in place of labels", metavar="WEIGHTS")
+    add("temperature", "divide the teacher's logits by this (1)", type=number(float, 0.01, 100.0))
+    add("average", "decay of averaged weights, such as 0.999", type=number(float, 0.0, 0.999999))
+    add("weight_decay", "(0.01, decoupled, with adamw; else 0)", type=number(float, 0.0, 1.0))
+    add("label_smoothing", "(0)", type=number(float, 0.0, 0.9))
+    text = "of matrix products in training (float32); auto: bfloat16 on CPUs that multiply it"
+    add("precision", text, choices=[*PRECISIONS, "auto"])
+    add("output", "the trained weights ({})", metavar="FILE")
+    add("plot", "the training curves ({})", metavar="FILE")
+    add("tensorboard", "write TensorBoard's event file (a package of its own)", action="store_true")
+    add("max_steps", "end after so many optimiser steps", type=number(int, 1))
+    add("dry_run", "a few steps; no weights are written", action="store_true")
+    add("compare", "compare finished runs instead (all in runs/)", nargs="*", metavar="RUN")
+    return parser
 
 
 def resolve_settings(given: dict) -> Settings:
@@ -33,40 +94,46 @@ def resolve_settings(given: dict) -> Settings:
     if "max_steps" not in given and given.keys() & MAKE_OTHER_STEPS:
         settings.max_steps = None
     if "init_from" in given and "arch" not in given:
-        settings.arch = load_weights(given["init_from"])[0].arch
+        settings.arch = load_weights(given["init_from"])[1]["arch"]
     check_together(settings)
     return settings
 
 
 def check_together(settings: Settings) -> None:
     """Refuse flags that make no sense, alone or with each other."""
-    arch = settings.arch
     check_dataset(settings.dataset)
     check_optimizer(settings)
-    if arch == LeNet1998.arch and (settings.teacher or settings.label_smoothing):
-        raise UserError(
+    arch, teacher, smoothing = settings.arch, settings.teacher, settings.label_smoothing
+    is_paper = arch == LeNet1998.arch
+    refusals = [
+        (
+            is_paper and (teacher or smoothing),
             f"the loss of {arch} is equation 9, of labels as they are: "
-            "leave --teacher and --label-smoothing out, or choose another --recipe"
-        )
-    if settings.teacher and AUGMENTATIONS[settings.augment] is None:
-        raise UserError("--teacher needs distorted images to answer for: name an --augment")
-    if settings.temperature and not settings.teacher:
-        raise UserError("--temperature softens a teacher's answers: name a --teacher, or leave it out")
-    if settings.non_digits and (settings.teacher or arch == LeNet1998.arch):
-        raise UserError(
+            "leave --teacher and --label-smoothing out, or choose another --recipe",
+        ),
+        (
+            teacher and AUGMENTATIONS[settings.augment] is None,
+            "--teacher needs distorted images: name an --augment",
+        ),
+        (
+            settings.temperature and not teacher,
+            "--temperature softens a teacher's probabilities: name a --teacher, or leave it out",
+        ),
+        (
+            settings.non_digits and (teacher or is_paper),
             "--non-digits needs the cross-entropy: leave --teacher and lenet5-1998 out, "
-            "or choose another --recipe"
-        )
-    if settings.label_smoothing and settings.teacher:
-        raise UserError("--label-smoothing is for labels, and a teacher stands for them: leave one out")
-    if settings.init and settings.init_from:
-        raise UserError("--init and --init-from are two ways to begin: leave one out")
-    if settings.init and arch in (LeNet1998.arch, "lenet5-tanh"):
-        raise UserError(f"--init is for networks with ReLU; {arch} has an initialisation of its own")
-
-
-def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+            "or choose another --recipe",
+        ),
+        (smoothing and teacher, "--label-smoothing is for labels, not for a teacher: leave one out"),
+        (settings.init and settings.init_from, "--init and --init-from exclude each other"),
+        (
+            settings.init and arch in (LeNet1998.arch, "lenet5-tanh"),
+            f"--init is for networks with ReLU; {arch} has an initialisation of its own",
+        ),
+    ]
+    for applies, why in refusals:
+        if applies:
+            raise UserError(why)
 
 
 def settings_of(folder: Path, given: dict) -> Settings:
@@ -79,22 +146,18 @@ def settings_of(folder: Path, given: dict) -> Settings:
     typed = []
     for name, default in DEFAULTS.items():
         value = config.get(name)
-        nothing = (NoneType, bool)  # a flag without a value, or with none by default
-        if not isinstance(default, nothing) and (value is None or value is False):
-            raise UserError(f"{path} lacks {name!r}; it was not written by train.py")
-        if isinstance(value, list | dict) or value == "list":  # which --arch takes and is no network
-            raise UserError(f"{path} was changed: {name!r} has no value that {flag(name)} takes")
-        if value is True:
-            typed.append(flag(name))
-        elif value is not None and value is not False:
-            typed.append(f"{flag(name)}={value}")
+        if value is None or value is False:
+            if default is not None and default is not False:
+                raise UserError(f"{path} lacks {name!r}; it was not written by train.py")
+        else:
+            typed.append(flag(name) if value is True else f"{flag(name)}={value}")
     try:
         with contextlib.redirect_stderr(io.StringIO()) as complaint:
-            parsed = vars(make_parser().parse_args(typed))
+            settings = Settings(**vars(make_parser().parse_args(typed)))
     except SystemExit:
         raise UserError(f"{path} was changed: {complaint.getvalue().strip()}") from None
-    settings = Settings(**{name: parsed[name] for name in DEFAULTS})
-    settings.dry_run = bool(settings.dry_run)
+    if settings.arch not in NETWORKS:  # "list", which --arch takes too
+        raise UserError(f"{path} was changed: no network is called {settings.arch}")
     check_together(settings)
     for name, value in given.items():
         if getattr(settings, name) != value:
@@ -105,17 +168,10 @@ def settings_of(folder: Path, given: dict) -> Settings:
     return settings
 
 
-def teacher_file(settings: Settings) -> Path | None:
-    if settings.teacher is None:
-        return None
-    make = "make one with: python train.py --recipe teacher, and name it with --teacher"
-    return find_file(settings.teacher, make)
-
-
-def fonts_file(settings: Settings) -> Path | None:
-    if settings.fonts is None:
-        return None
-    return find_file(settings.fonts, "make it with: python fonts/render.py")
+def file_of(settings: Settings, name: str) -> Path | None:
+    """The file of --teacher or --fonts; None without the flag."""
+    value = getattr(settings, name)
+    return None if value is None else find_file(value, MADE_BY[name])
 
 
 def device_of(settings: Settings) -> torch.device:
