@@ -116,14 +116,11 @@ class EventWriter:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = self.writer or SummaryWriter(folder, purge_step=1)
-        new = as_published(history[self.written :])
-        end = time.time() - sum(row["seconds"] for row in new)
-        for row in new:
-            end += row["seconds"]  # as if the epochs had followed each other up to now
+        for row in as_published(history[self.written :]):
             for name, value in row.items():
                 if name != "epoch" and value is not None:
                     tag = "/".join(reversed(name.split("_")))  # loss/train; loss is the panel
-                    self.writer.add_scalar(tag, value, row["epoch"], walltime=end)
+                    self.writer.add_scalar(tag, value, row["epoch"])
         try:
             self.writer.flush()
         except OSError as error:

@@ -3,13 +3,14 @@
 import argparse
 import contextlib
 import io
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from lenet5.data.augmentation import AUGMENTATIONS
-from lenet5.data.datasets import DATASETS, check_dataset
+from lenet5.data.datasets import check_dataset
 from lenet5.networks.definition import INITIALISATIONS
 from lenet5.networks.devices import PRECISIONS, pick_device, pick_precision
 from lenet5.networks.lenet1998 import LeNet1998
@@ -17,13 +18,23 @@ from lenet5.networks.registry import NETWORKS, build
 from lenet5.networks.weights import load_weights
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import read_json
-from lenet5.runtime.cli import ArgumentParser, number
+from lenet5.runtime.cli import ArgumentParser
 from lenet5.runtime.errors import UserError
 from lenet5.runtime.project_files import find_file
 from lenet5.training.optimizers import OPTIMIZERS, check_optimizer
 from lenet5.training.recipes import DEFAULTS, RECIPES, Settings
 from lenet5.training.schedules import SCHEDULES
 
+CHOICES = {
+    "arch": [*NETWORKS, "list"],
+    "recipe": list(RECIPES),
+    "optimizer": list(OPTIMIZERS),
+    "scheduler": list(SCHEDULES),
+    "augment": list(AUGMENTATIONS),
+    "device": ["auto", "cpu", "cuda", "mps"],
+    "init": list(INITIALISATIONS),
+    "precision": [*PRECISIONS, "auto"],
+}
 # Flags that invalidate a recipe's `max_steps`.
 MAKE_OTHER_STEPS = {"epochs", "batch_size", "dataset", "fonts", "few_pixels", "non_digits"}
 MADE_BY = {
@@ -44,46 +55,18 @@ def make_parser() -> ArgumentParser:
         description="Train LeNet-5; without flags: 10 epochs on MNIST.",
         argument_default=argparse.SUPPRESS,
     )
-
-    def add(name: str, text: str, **options) -> None:
-        """A flag and its help, in which {} is its default."""
-        parser.add_argument(flag(name), help=text.format(DEFAULTS.get(name)), **options)
-
-    sets = ", ".join(DATASETS)
-    add("arch", "the network ({}); list tells of each", choices=[*NETWORKS, "list"])
-    add("recipe", "a named set of defaults for the flags below", choices=list(RECIPES))
-    add(
-        "dataset", f"what to learn ({{}}): {sets}, or a folder with a sub-folder a class", metavar="NAME"
+    for setting in fields(Settings):
+        options = dict(setting.metadata["options"])
+        if setting.name in CHOICES:
+            options["choices"] = CHOICES[setting.name]
+        text = setting.metadata["text"]
+        if setting.default is not None and setting.default is not False:
+            text = f"{text} ({setting.default})".strip()
+        parser.add_argument(flag(setting.name), help=text, **options)
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run, by its folder or name")
+    parser.add_argument(
+        "--compare", nargs="*", metavar="RUN", help="compare finished runs instead (all in runs/)"
     )
-    add("data_dir", "where data sets are kept ({})", metavar="DIR")
-    add("epochs", "({})", type=number(int, 1, 100_000))
-    add("batch_size", "({})", type=number(int, 1, 60_000))
-    add("lr", "peak learning rate ({})", type=number(float, 1e-9, 1e6))
-    add("optimizer", "({})", choices=list(OPTIMIZERS))
-    add("scheduler", "({})", choices=list(SCHEDULES))
-    add("augment", "({})", choices=list(AUGMENTATIONS))
-    add("fonts", "digits in fonts to learn too, such as fonts/digits.npz", metavar="FILE")
-    add("few_pixels", "learn digits in 8 to 12 pixels a side too", action="store_true")
-    add("non_digits", "learn a uniform output for non-digits (outlier exposure)", action="store_true")
-    add("val_size", "images held out to choose the epoch ({}); 0: the last", type=number(int, 0, 59_999))
-    add("seed", "of weights, split, order, distortions ({})", type=number(int, 0, 2**63 - 1))
-    add("device", "({}: cuda, else mps, else cpu)", choices=["auto", "cpu", "cuda", "mps"])
-    add("resume", "go on with a run, by its folder or name", metavar="RUN")
-    add("init", "initial weights (the network's own choice)", choices=list(INITIALISATIONS))
-    add("init_from", "start from these weights", metavar="WEIGHTS")
-    add("teacher", "learn this network's probabilities in place of labels", metavar="WEIGHTS")
-    add("temperature", "divide the teacher's logits by this (1)", type=number(float, 0.01, 100.0))
-    add("average", "decay of averaged weights, such as 0.999", type=number(float, 0.0, 0.999999))
-    add("weight_decay", "(0.01, decoupled, with adamw; else 0)", type=number(float, 0.0, 1.0))
-    add("label_smoothing", "(0)", type=number(float, 0.0, 0.9))
-    text = "of matrix products in training (float32); auto: bfloat16 on CPUs that multiply it"
-    add("precision", text, choices=[*PRECISIONS, "auto"])
-    add("output", "the trained weights ({})", metavar="FILE")
-    add("plot", "the training curves ({})", metavar="FILE")
-    add("tensorboard", "write TensorBoard's event file (a package of its own)", action="store_true")
-    add("max_steps", "end after so many optimiser steps", type=number(int, 1))
-    add("dry_run", "a few steps; no weights are written", action="store_true")
-    add("compare", "compare finished runs instead (all in runs/)", nargs="*", metavar="RUN")
     return parser
 
 
