@@ -3,8 +3,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import train
-from generate_test_digits import Drawing, find_faces
+from generate_test_digits import Drawing, default_face
 from lenet5.networks.weights import load_weights, save_weights, to_bytes
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.training import distillation, epoch_end, levenberg_marquardt, progress, training_pool
@@ -24,9 +22,6 @@ from lenet5.training.run_folder import COLUMNS
 from model import LeNet5, build
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, first_of, run_script
 from train import main
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from fine_tune import draw as draw_displays
 
 DATA = ["--data-dir", str(ROOT / "data")]
 SHORT = [*DATA, "--max-steps", "25", "--device", "cpu"]  # less than an epoch, even of fewer images
@@ -88,9 +83,9 @@ def test_a_time_in_its_two_largest_units(seconds, words):
     assert progress.duration(seconds) == words
 
 
-def terminate_at(step):
-    """A hook for `train.on_step`: SIGTERM at a step of the run, counted from 1."""
-    return lambda number: os.kill(os.getpid(), signal.SIGTERM) if number == step else None
+def signal_at(step, number=signal.SIGTERM):
+    """A hook for `train.on_step`: a signal at a step of the run, counted from 1."""
+    return lambda current: os.kill(os.getpid(), number) if current == step else None
 
 
 def time_left(text):
@@ -137,8 +132,7 @@ def test_each_epoch_but_the_last_says_how_long_is_left(few_steps, monkeypatch, c
 
 def test_a_resumed_run_goes_by_the_epochs_that_it_measures_itself(few_steps, monkeypatch, capsys):
     """The machine, or what else it has to do, may be another one now."""
-    # The second step of the second epoch.
-    monkeypatch.setattr(train, "on_step", terminate_at(7))
+    monkeypatch.setattr(train, "on_step", signal_at(7))  # the second step of the second epoch
     set_clock(monkeypatch, Clock(500.0))
     assert main([*few_steps, "--epochs", "5"]) == 143
     assert time_left(capsys.readouterr().out) == ["1h 06m left"]  # 4 epochs of 1,000 s
@@ -203,7 +197,7 @@ def assert_goes_on_to_the_bit(flags, stop_at):
     """A run that gets SIGTERM at its `stop_at`th step and is resumed, against one that was not."""
     assert main([*flags, "--output", "whole.pth"]) == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "on_step", terminate_at(stop_at))
+        patch.setattr(train, "on_step", signal_at(stop_at))
         assert main([*flags, "--output", "part.pth"]) == 143
     whole, part = runs()
     assert main(["--resume", part.name]) == 0
@@ -305,29 +299,11 @@ def test_other_conditions_are_told_when_a_run_goes_on(workdir, capsys):
     assert "the run began with 77" in line
 
 
-def start_run(*flags, cwd):
-    command = [sys.executable, str(ROOT / "train.py"), *DATA, *flags]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_says_how_to_go_on(workdir, number, status):
-    process = start_run("--epochs", "50", cwd=workdir)
-    wait_for(lambda: runs() and (runs()[0] / "metrics.csv").exists(), process)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert err.splitlines()[-1] == f"stopped and saved; to go on: python train.py --resume {runs()[0]}"
-    assert "Traceback" not in err
+def test_a_signal_saves_and_says_how_to_go_on(few_steps, monkeypatch, capsys, number, status):
+    monkeypatch.setattr(train, "on_step", signal_at(7, number))  # in the second epoch
+    assert main([*few_steps, "--epochs", "5"]) == status
+    assert f"python train.py --resume {runs()[0]}" in capsys.readouterr().err.splitlines()[-1]
     load_weights("lenet5_model.pth")
     assert main(["--resume", str(runs()[0]), "--epochs", "3"]) == 2  # another number of epochs
 
@@ -424,20 +400,6 @@ def test_a_dry_run_of_a_recipe_with_fonts_and_non_digits(workdir, capsys):
     assert not os.path.exists("lenet5_model.pth")
 
 
-def test_few_pixels_of_few_pictures(workdir, capsys):
-    """Of four training pictures, a twentieth three times over would be none."""
-    for digit in (0, 1):
-        for copy in range(4):
-            path = workdir / "own" / str(digit) / f"{copy}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.open(ROOT / "test_digits" / f"digit_{digit}.png").rotate(copy, fillcolor=255).save(
-                path
-            )
-    flags = ["--dataset", "own", "--few-pixels", "--val-size", "2", "--epochs", "1", "--max-steps", "2"]
-    assert main([*flags, "--device", "cpu"]) == 0
-    assert "an epoch shows" in capsys.readouterr().out
-
-
 def test_with_a_teacher_each_sighting_in_an_epoch_is_an_image_of_its_own():
     pool = training_pool.Data(Settings(fonts="fonts/digits.npz"), torch.device("cpu")).pool
     (plain, once), (fonts, twice) = pool.repeats
@@ -524,6 +486,11 @@ def test_a_full_disk_at_the_end_loses_nothing(workdir, capsys):
         (["--compare", "missing"], "missing is no run"),
         (["--compare"], "no run with metrics"),
         (["surplus"], "surplus"),
+        pytest.param(
+            ["--device", "cuda"],
+            "no cuda device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
@@ -536,12 +503,6 @@ def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
     (line,) = capsys.readouterr().err.splitlines()
     assert_one_error_line(line, words)
     assert runs() == []
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_not_there(workdir, capsys):
-    assert main([*DATA, "--device", "cuda"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "no cuda device")
 
 
 @pytest.mark.slow
@@ -576,43 +537,22 @@ def test_comparing_runs(workdir, capsys):
 # ---------------------------------------------------------------- own pictures
 
 
-def draw_set(folder, face, copies, digits):
-    """Digits in a face, a folder a class; each copy is moved and turned a little."""
-    for digit in digits:
-        (folder / str(digit)).mkdir(parents=True)
-        for copy in range(1, copies + 1):
-            drawing = Drawing(digit, face, "plain", copy)
-            drawing.draw(64, seed=0).save(folder / str(digit) / f"{drawing.name}.png")
-
-
-def own_accuracy(weights, folder):
-    results = ImageClassifier(weights).predict_batch(sorted(folder.glob("*/*.png")))
-    return sum(result.correct for result in results) / len(results)
-
-
-@pytest.mark.slow
-def test_twenty_own_digits_a_class_help(workdir, capsys, monkeypatch):
-    """Digits of seven-segment displays, which the shipped weights read badly; judged by others."""
+@pytest.fixture
+def mine(workdir, monkeypatch):
+    """A folder of four 3 and four 8; each copy is moved and turned a little."""
     monkeypatch.undo()  # of fewer_images
     monkeypatch.chdir(workdir)
-    draw_displays(workdir / "mine", 20, seed=0)
-    draw_displays(workdir / "others", 12, seed=1)
-    flags = ["--dataset", "mine", "--init-from", str(PRETRAINED), "--recipe", "fine-tune"]
-    assert main([*flags, "--epochs", "4", "--device", "cpu"]) == 0
-    assert "holding out 26 of 160 images to validate, not 5,000" in capsys.readouterr().err
-    before, after = (own_accuracy(w, workdir / "others") for w in (PRETRAINED, "lenet5_model.pth"))
-    # 82 and 99.9 % in benchmarks/fine_tune.py; of these 120 digits with a deviation of 3.5 points.
-    assert before < 0.9
-    assert after > 0.97
-    assert after > before + 0.07
+    for digit in ("3", "8"):
+        (workdir / "mine" / digit).mkdir(parents=True)
+        for copy in range(4):
+            drawing = Drawing(int(digit), default_face(), "plain", copy)
+            drawing.draw(64, seed=0).save(workdir / "mine" / digit / f"{drawing.name}.png")
+    return ["--dataset", "mine", "--max-steps", "2", "--device", "cpu"]
 
 
-def test_a_run_goes_on_with_its_own_pictures_only(workdir, capsys, monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.chdir(workdir)
-    (sans,) = find_faces(["DejaVu Sans"])
-    draw_set(workdir / "mine", sans, 4, digits=(3, 8))
-    assert main(["--dataset", "mine", "--max-steps", "2", "--device", "cpu"]) == 0
+def test_a_run_goes_on_with_its_own_pictures_only(mine, capsys):
+    assert main([*mine, "--few-pixels"]) == 0  # of six pictures, a twentieth would be none
+    assert "an epoch shows" in capsys.readouterr().out
     (run,) = runs()
     assert main(["--resume", run.name]) == 0
     os.remove("mine/3/" + os.listdir("mine/3")[0])
@@ -621,23 +561,15 @@ def test_a_run_goes_on_with_its_own_pictures_only(workdir, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_some_classes_of_the_weights_keep_the_others(workdir, capsys, monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.chdir(workdir)
-    (sans,) = find_faces(["DejaVu Sans"])
-    draw_set(workdir / "mine", sans, 4, digits=(3, 8))
-    flags = ["--dataset", "mine", "--max-steps", "2", "--device", "cpu"]
-    assert main([*flags, "--init-from", str(PRETRAINED)]) == 0
+def test_some_classes_of_the_weights_keep_the_others(mine, capsys):
+    flags = [*mine, "--init-from", str(PRETRAINED)]
+    assert main(flags) == 0
     assert load_weights("lenet5_model.pth")[1]["classes"] == list("0123456789")
     os.rename("mine/3", "mine/three")
-    assert main([*flags, "--init-from", str(PRETRAINED)]) == 0
+    assert main(flags) == 0
     assert "its output layer begins anew" in capsys.readouterr().err
     net, metadata = load_weights("lenet5_model.pth")
     assert metadata["classes"] == ["8", "three"]
     assert net(torch.zeros(1, 1, 32, 32)).shape == (1, 2)
-    assert ImageClassifier("lenet5_model.pth").predict("mine/8/" + os.listdir("mine/8")[0]) in (
-        8,
-        "three",
-    )
-    assert main(["--dataset", "nowhere"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "nowhere is no folder", "fashion-mnist")
+    (first, *_) = Path("mine/8").iterdir()
+    assert ImageClassifier("lenet5_model.pth").predict(first) in (8, "three")
