@@ -51,11 +51,11 @@ def finish_epoch(run: Run, data: Data, epoch: int, metrics: RunningMetrics, star
     """Evaluate, add a row to the history, and keep the weights if they are the best so far."""
     train_loss, train_accuracy = metrics.result()
     check_finite(train_loss, run, f"epoch {epoch}, step {metrics.finite_steps() + 1}")
-    test = evaluate(run.eval_net, *data.test, together=True)
-    check_finite(test.loss, run, f"the test after epoch {epoch}")
     val = evaluate(run.eval_net, *data.val, together=True) if len(data.val[0]) else None
     if val is not None:
         check_finite(val.loss, run, f"the validation after epoch {epoch}")
+    test = evaluate(run.eval_net, *data.test, together=True)
+    check_finite(test.loss, run, f"the test after epoch {epoch}")
     row = {
         "epoch": epoch,
         "train_loss": train_loss,

@@ -107,8 +107,14 @@ def check_together(settings: Settings) -> None:
             "--non-digits needs the cross-entropy: leave --teacher and lenet5-1998 out, "
             "or choose another --recipe",
         ),
-        (smoothing and teacher, "--label-smoothing is for labels, not for a teacher: leave one out"),
-        (settings.init and settings.init_from, "--init and --init-from exclude each other"),
+        (
+            smoothing and teacher,
+            "--label-smoothing is for labels, and a teacher stands for them: leave one out",
+        ),
+        (
+            settings.init and settings.init_from,
+            "--init and --init-from are two ways to begin: leave one out",
+        ),
         (
             settings.init and arch in (LeNet1998.arch, "lenet5-tanh"),
             f"--init is for networks with ReLU; {arch} has an initialisation of its own",
