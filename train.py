@@ -56,7 +56,7 @@ with quiet_imports():  # of PyTorch
         resolve_settings,
         settings_of,
     )
-    from lenet5.training.stopping import Stop, hint_to_resume
+    from lenet5.training.stopping import Stop
     from lenet5.training.training_pool import Data
 
 ASK_EVERY = 10  # steps, after which several processes agree whether to stop
@@ -212,7 +212,7 @@ def main(argv=None) -> int:
     with handling_signals(stop.handle):
         run, data = load_run(given)
         print_start(run, data)
-        with hint_to_resume(run), stop.patient():
+        with stop.patient(run):
             if run.finished:
                 write_outputs(run)
             status = fit(run, data, stop)

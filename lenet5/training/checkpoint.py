@@ -95,7 +95,7 @@ class Run:
         self.folder = folder or Path()  # a run without one writes nothing
         torch.manual_seed(settings.seed)
         self.net = first_weights(settings, classes).to(device)
-        self.optimizer = self.make_optimizer(self.net)
+        self.optimizer = make_optimizer(self.net, settings.optimizer, settings.lr, settings.weight_decay)
         self.average = EMA(self.net, settings.average) if settings.average else None
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.soft_targets: SoftTargets | None = None
@@ -107,11 +107,6 @@ class Run:
         self.tally: list[float] | None = None  # running metrics of an interrupted epoch
         self.seconds = 0.0  # of an interrupted epoch
         self.finished = False
-
-    def make_optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
-        """The run's optimiser before its first step."""
-        settings = self.settings
-        return make_optimizer(net, settings.optimizer, settings.lr, settings.weight_decay)
 
     @property
     def eval_net(self) -> nn.Module:
@@ -146,8 +141,8 @@ class Run:
         """Restore a state. Raises an error of any kind if it is not of such a run."""
         check_state(self, state)
         self.net.load_state_dict(state["net"])
-        counters = OPTIMIZERS[self.settings.optimizer].counters
-        optimizer = optimizer_state(self.net, self.make_optimizer, state["optimizer"], counters)
+        name, lr, weight_decay = (getattr(self.settings, n) for n in ("optimizer", "lr", "weight_decay"))
+        optimizer = optimizer_state(state["optimizer"], self.net, name, lr, weight_decay)
         self.optimizer.load_state_dict(optimizer)
         if self.average:
             self.average.net.load_state_dict(state["average"]["net"])
@@ -196,10 +191,12 @@ def check_state(run: Run, state: dict) -> None:
             raise ValueError("its best epoch has other classes")
 
 
-def optimizer_state(net: nn.Module, make: Callable, found: dict, counters: tuple[str, ...] = ()) -> dict:
-    """An optimiser's state: tensors and counters from a checkpoint, options from `make(net)`."""
+def optimizer_state(
+    found: dict, net: nn.Module, name: str, lr: float, weight_decay: float | None = None
+) -> dict:
+    """An optimiser's state: tensors and counters as `found` in a checkpoint, options as given."""
     net = copy.deepcopy(net)
-    other = make(net)
+    other = make_optimizer(net, name, lr, weight_decay)
     if not other.state:  # it begins with the first step
         for p in net.parameters():
             p.grad = torch.zeros_like(p)
@@ -208,8 +205,8 @@ def optimizer_state(net: nn.Module, make: Callable, found: dict, counters: tuple
     if found["state"] != {}:  # as it is before the first step
         check_like(found["state"], wanted["state"], "its optimizer")
     for group, theirs in zip(wanted["param_groups"], found["param_groups"], strict=True):
-        counts = {name: theirs[name] for name in counters}
-        check_like(counts, dict.fromkeys(counters, 0))
+        counts = {counter: theirs[counter] for counter in OPTIMIZERS[name].counters}
+        check_like(counts, dict.fromkeys(counts, 0))
         group |= counts
     return {"state": found["state"], "param_groups": wanted["param_groups"]}
 

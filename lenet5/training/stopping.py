@@ -39,27 +39,22 @@ class Stop:
         return STOP_STATUS[signal.Signals(self.agreed)]
 
     @contextlib.contextmanager
-    def patient(self):
+    def patient(self, run: Run):
+        """A context in which a signal waits for the loop, and errors say how to go on.
+
+        Their exit status is at least 1, "partly done". Resuming after a loss that is not finite
+        would only lead there again.
+        """
         self.is_patient, self.kept = True, "what the last epoch saved is kept"
         try:
             yield
+        except BrokenPipeError:
+            raise
+        except (UserError, Stopped, OSError) as error:
+            shown = user_error(error) if isinstance(error, OSError) else error
+            can_go_on = run.step and not isinstance(error, DivergedError)
+            hint = f"; to go on: python train.py --resume {run.folder}" if can_go_on else ""
+            status = shown.status if shown.status > 2 else 1
+            raise type(shown)(f"{shown}{hint}", status) from error
         finally:
             self.is_patient = False
-
-
-@contextlib.contextmanager
-def hint_to_resume(run: Run):
-    """A context in which errors say how to go on; their exit status is at least "partly done".
-
-    Resuming after a loss that is not finite would only lead there again.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except (UserError, Stopped, OSError) as error:
-        shown = user_error(error) if isinstance(error, OSError) else error
-        can_go_on = run.step and not isinstance(error, DivergedError)
-        hint = f"; to go on: python train.py --resume {run.folder}" if can_go_on else ""
-        status = shown.status if shown.status > 2 else 1
-        raise type(shown)(f"{shown}{hint}", status) from error

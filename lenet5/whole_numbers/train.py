@@ -104,12 +104,9 @@ class Training:
             self.net = sdn.as_wide(first)
         else:
             raise UserError(f"{settings['init_from']} holds weights of {first.arch}, not of lenet5")
-        self.optimizer = self.make_optimizer(self.net)
+        self.optimizer = make_optimizer(self.net, "adamw", settings["lr"])
         self.average = EMA(self.net, 0.999)
         self.history: list[dict] = []
-
-    def make_optimizer(self, net: torch.nn.Module) -> torch.optim.Optimizer:
-        return make_optimizer(net, "adamw", self.settings["lr"])
 
     def state(self) -> dict:
         """What a checkpoint holds."""
@@ -128,8 +125,9 @@ class Training:
         changing = {"settings": (dict,), "optimizer": (dict,), "history": [row]}
         checkpoint.check_like(state, self.state() | changing)
         self.net.load_state_dict(state["net"])
-        optimizer = checkpoint.optimizer_state(self.net, self.make_optimizer, state["optimizer"])
-        self.optimizer.load_state_dict(optimizer)
+        self.optimizer.load_state_dict(
+            checkpoint.optimizer_state(state["optimizer"], self.net, "adamw", self.settings["lr"])
+        )
         self.average.net.load_state_dict(state["average"])
         self.average.steps = state["steps"]
         self.history, self.settings = state["history"], state["settings"]
