@@ -87,38 +87,25 @@ def check_together(settings: Settings) -> None:
     check_dataset(settings.dataset)
     check_optimizer(settings)
     arch, teacher, smoothing = settings.arch, settings.teacher, settings.label_smoothing
-    is_paper = arch == LeNet1998.arch
+    init, is_paper = settings.init, arch == LeNet1998.arch
+    is_plain = AUGMENTATIONS[settings.augment] is None
+    has_own_init = is_paper or arch == "lenet5-tanh"
     refusals = [
         (
             is_paper and (teacher or smoothing),
             f"the loss of {arch} is equation 9, of labels as they are: "
             "leave --teacher and --label-smoothing out, or choose another --recipe",
         ),
-        (
-            teacher and AUGMENTATIONS[settings.augment] is None,
-            "--teacher needs distorted images: name an --augment",
-        ),
-        (
-            settings.temperature and not teacher,
-            "--temperature softens a teacher's probabilities: name a --teacher, or leave it out",
-        ),
+        (teacher and is_plain, "--teacher needs distorted images: name an --augment"),
+        (settings.temperature and not teacher, "--temperature is a teacher's: name a --teacher"),
         (
             settings.non_digits and (teacher or is_paper),
             "--non-digits needs the cross-entropy: leave --teacher and lenet5-1998 out, "
             "or choose another --recipe",
         ),
-        (
-            smoothing and teacher,
-            "--label-smoothing is for labels, and a teacher stands for them: leave one out",
-        ),
-        (
-            settings.init and settings.init_from,
-            "--init and --init-from are two ways to begin: leave one out",
-        ),
-        (
-            settings.init and arch in (LeNet1998.arch, "lenet5-tanh"),
-            f"--init is for networks with ReLU; {arch} has an initialisation of its own",
-        ),
+        (smoothing and teacher, "--label-smoothing is for labels, and a teacher stands for them"),
+        (init and settings.init_from, "--init and --init-from are two ways to begin: leave one out"),
+        (init and has_own_init, f"--init is for ReLU; {arch} has an initialisation of its own"),
     ]
     for applies, why in refusals:
         if applies:
