@@ -74,27 +74,6 @@ def test_an_epoch_is_the_loop_that_a_tutorial_writes():
     assert tally.result() == pytest.approx((sum(losses) / 70, hits / 70), rel=1e-5)
 
 
-def test_an_epoch_in_two_parts_is_the_whole_epoch():
-    torch.manual_seed(0)
-    x, y = torch.randn(64, 1, 32, 32), torch.randint(0, 10, (64,))
-    results = []
-    for cut in (None, 2):
-        torch.manual_seed(1)
-        net = LeNet5()
-        training = TrainingStep(net, make_optimizer(net, "adam", 1e-3))
-        pool, generator = TrainingPool(x, y), torch.Generator().manual_seed(5)
-        plan = EpochPlan(pool, AUGMENTATIONS["affine"], generator)
-        step, tally = train_epoch(training, plan, 16, before_step=lambda step, cut=cut: step != cut)
-        if cut:
-            assert step == cut
-            tally = RunningMetrics(x.device, tally.values.tolist())
-            step, tally = train_epoch(training, plan, 16, step, tally)
-        results.append((step, tally.result(), [p.detach().clone() for p in net.parameters()]))
-    (step_a, tally_a, net_a), (step_b, tally_b, net_b) = results
-    assert (step_a, tally_a) == (step_b, tally_b) == (4, tally_a)
-    assert all(torch.equal(p, q) for p, q in zip(net_a, net_b, strict=True))
-
-
 def test_weight_decay_makes_weights_that_nothing_else_moves_smaller():
     net = LeNet5()
     before = net.c5.weight.detach().clone()
