@@ -16,8 +16,8 @@ python benchmarks/default_run.py). `loss` and `train` are of the distorted image
 while they were learned; each line but the last says how long is left.
 
 A run leaves runs/<name>/ with config.json, metrics.csv, checkpoint.pth and, with
---tensorboard, event files. Ctrl-C saves, and `--resume` goes on where a run was
-stopped, to the bit if the machine, the versions and the number of threads are the same.
+--tensorboard, event files. Ctrl-C saves, and `--resume` continues the run,
+to the bit if the machine, the versions and the number of threads are the same.
 `torchrun --nproc-per-node=2 train.py` trains in two processes: see lenet5/runtime/distributed.py.
 """
 

@@ -1,6 +1,7 @@
 """Knowledge distillation: a teacher's probabilities as targets."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,7 +71,7 @@ def make_soft_targets(settings: Settings, data: Data, device: torch.device) -> S
     if path is None or augmentation is None:  # without a teacher; `check_together` refuses the other
         return None
     teacher, metadata = load_weights(path)
-    network = NETWORKS[settings.arch]
+    network: Any = NETWORKS[settings.arch]  # a class with a mean and a std
     if (metadata["mean"], metadata["std"]) != (network.mean, network.std):
         raise UserError(
             f"{path} was trained on other inputs than {settings.arch} reads "

@@ -103,8 +103,8 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
         metadata["non_digits"] = True
     if val is not None:
         # Few images or no mistakes cannot calibrate the confidence.
-        tells = len(val.labels) >= LEAST_TO_CALIBRATE and val.accuracy < 1
-        temperature = fit_temperature(val.logits, val.labels) if tells else 1.0
+        can_calibrate = len(val.labels) >= LEAST_TO_CALIBRATE and val.accuracy < 1
+        temperature = fit_temperature(val.logits, val.labels) if can_calibrate else 1.0
         metadata |= {"val_accuracy": val.accuracy, "temperature": temperature}
         limits = rejection_limits(val.logits / temperature)
         metadata["reject_below"], metadata["least_evidence"] = limits

@@ -63,7 +63,7 @@ def make_parser() -> ArgumentParser:
         if setting.default is not None and setting.default is not False:
             text = f"{text} ({setting.default})".strip()
         parser.add_argument(flag(setting.name), help=text, **options)
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run, by its folder or name")
+    parser.add_argument("--resume", metavar="RUN", help="resume a run, by its folder or name")
     parser.add_argument(
         "--compare", nargs="*", metavar="RUN", help="compare finished runs instead (all in runs/)"
     )

@@ -1,6 +1,7 @@
 """The images of a run: training pool, validation and test images."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -40,7 +41,8 @@ class Data:
         images = with_classes_of(settings.init_from, images)
         self.classes = images.classes
         self.md5 = None if settings.dataset in DATASETS else fingerprint(images)
-        self.network, self.device = NETWORKS[settings.arch], device
+        self.network: Any = NETWORKS[settings.arch]  # a class with a mean and a std
+        self.device = device
         size = validation_size(settings, len(images.train_labels))
         of_each = 1 if size < settings.val_size else 0  # of a small data set
         train, val = split(images.train_labels, size, settings.seed, of_each)

@@ -254,7 +254,7 @@ def main(argv=None) -> int:
     net = training.average.net.eval()
     description = {name: settings[name] for name in DESCRIBED}
     description |= {f"val_{name}": history[-1][name] for name in VALIDATION}
-    inputs = to_input(pools.test_images, net.mean, net.std)
+    inputs = to_input(pools.test_images, training.net.mean, training.net.std)
     description["test_accuracy"] = evaluate(net, inputs, pools.test_labels).accuracy
     save_weights(output, net, classes=sdn.CLASSES, **description)
     return 0

@@ -400,7 +400,7 @@ def test_a_dry_run_of_a_recipe_with_fonts_and_non_digits(workdir, capsys):
     assert not os.path.exists("lenet5_model.pth")
 
 
-def test_with_a_teacher_each_sighting_in_an_epoch_is_an_image_of_its_own():
+def test_with_a_teacher_an_image_that_an_epoch_shows_twice_is_two_images():
     pool = training_pool.Data(Settings(fonts="fonts/digits.npz"), torch.device("cpu")).pool
     (plain, once), (fonts, twice) = pool.repeats
     assert (once, twice) == (1, 2)
