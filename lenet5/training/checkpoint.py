@@ -141,9 +141,10 @@ class Run:
         """Restore a state. Raises an error of any kind if it is not of such a run."""
         check_state(self, state)
         self.net.load_state_dict(state["net"])
-        name, lr, weight_decay = (getattr(self.settings, n) for n in ("optimizer", "lr", "weight_decay"))
-        optimizer = optimizer_state(state["optimizer"], self.net, name, lr, weight_decay)
-        self.optimizer.load_state_dict(optimizer)
+        given = self.settings
+        self.optimizer.load_state_dict(
+            optimizer_state(state["optimizer"], self.net, given.optimizer, given.lr, given.weight_decay)
+        )
         if self.average:
             self.average.net.load_state_dict(state["average"]["net"])
             self.average.steps = state["average"]["steps"]
