@@ -235,17 +235,17 @@ def weights_files() -> list[bytes]:
     import torch
 
     from lenet5.networks.registry import NETWORKS
-    from lenet5.networks.weights import to_bytes, weights_with_metadata
+    from lenet5.networks.weights import serialize, weights_with_metadata
     from model import build
 
     torch.manual_seed(0)
     more = {"temperature": 1.5, "reject_below": 0.4, "least_evidence": 0.1, "non_digits": True}
     nets = [build(name) for name in NETWORKS]
-    found = [to_bytes(weights_with_metadata(net, test_accuracy=0.5, **more)) for net in nets]
+    found = [serialize(weights_with_metadata(net, test_accuracy=0.5, **more)) for net in nets]
     plain = nets[0].state_dict()
     buffer = io.BytesIO()
     torch.save(plain, buffer, _use_new_zipfile_serialization=False)  # as before PyTorch 1.6
-    return [*found, to_bytes(dict(plain)), buffer.getvalue()]
+    return [*found, serialize(dict(plain)), buffer.getvalue()]
 
 
 def onnx_files() -> list[bytes]:

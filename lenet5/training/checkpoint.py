@@ -16,7 +16,7 @@ from torch import nn
 
 from lenet5.networks.definition import INITIALISATIONS
 from lenet5.networks.registry import build
-from lenet5.networks.weights import check_metadata, load_weights, to_bytes, unpickled
+from lenet5.networks.weights import check_metadata, deserialize, load_weights, serialize
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import read_file, write_file
 from lenet5.runtime.errors import UserError, reason, say
@@ -32,7 +32,7 @@ LARGEST_CHECKPOINT = 1 << 30  # bytes
 
 
 def write_checkpoint(path: Path, state: dict) -> None:
-    write_file(path, to_bytes(state))
+    write_file(path, serialize(state))
 
 
 def read_checkpoint(
@@ -47,7 +47,7 @@ def read_checkpoint(
     if data is None:
         return False
     try:
-        state = unpickled(path, data, LARGEST_CHECKPOINT, device)
+        state = deserialize(path, data, LARGEST_CHECKPOINT, device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about values of odd kinds
             restore(state)
