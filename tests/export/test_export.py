@@ -20,7 +20,6 @@ import export
 import generate_test_digits
 from lenet5.data.datasets import load_dataset, split
 from lenet5.evaluation.metrics import compute_logits, evaluate
-from lenet5.evaluation.training_figures import pruning_curve
 from lenet5.export import pruning as pruning_module
 from lenet5.export import writers
 from lenet5.export.onnx_graph import onnx_model
@@ -431,14 +430,6 @@ def test_a_share_below_what_has_to_stay_is_refused(workdir, capsys):
     assert_one_error_line(capsys.readouterr().err, "of lenet5, 0.38 % of the parameters")  # 237 of them
 
 
-def test_the_curve_is_a_picture_of_a_thousand_pixels(tmp_path):
-    from PIL import Image
-
-    curves = {"a": [(100, [0.9]), (1000, [0.95, 0.97])], "b": [(100, [0.8])]}
-    pruning_curve(curves, tmp_path / "x.png", "$")
-    assert Image.open(tmp_path / "x.png").size[0] == 1000
-
-
 # ------------------------------------------------------------ what can go wrong
 
 
@@ -455,8 +446,8 @@ def test_nothing_asked_for(workdir, capsys):
         (["--npz", "no/a.npz"], "there is no folder"),
         (["--npz", "."], "it is a folder"),
         (["--npz", "a", "--onnx", "./a"], "two flags name the same file"),
-        (["--npz", "a", "--keep", "0.5"], "--keep and --epochs are for --prune"),
-        (["--npz", "a", "--epochs", "5"], "--keep and --epochs are for --prune"),
+        (["--npz", "a", "--keep", "0.5"], "--keep is for --prune"),
+        (["--npz", "a", "--epochs", "5"], "--epochs is for --prune"),
         (["--npz", "a", "--weights", "none.pth"], "there are no weights at none.pth"),
         (["--npz", "cut.pth", "--weights", "cut.pth"], "would be overwritten"),
         (["--npz", "a", "--weights", "cut.pth"], "cut.pth is not a weights file, or is damaged"),
