@@ -91,6 +91,23 @@ def draw(tab, strokes, steps: int = 4) -> None:
         tab.mouse.up()
 
 
+def touch(tab, points: list[tuple[int, int]]) -> None:
+    """Draw a stroke through points of the sheet with a finger."""
+    box = tab.locator("#sheet").bounding_box()
+    scale = box["height"] / 280
+    places = [{"x": box["x"] + x * scale, "y": box["y"] + y * scale} for x, y in points]
+    session = tab.context.new_cdp_session(tab)
+    for kind, place in [("touchStart", places[0]), *(("touchMove", place) for place in places)]:
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def sheet_of(tab) -> Image.Image:
+    """What the page reads of its sheet."""
+    width, height, data = tab.evaluate("(p => [p.width, p.height, [...p.data]])(pixels())")
+    return Image.frombytes("RGBA", (width, height), bytes(data))
+
+
 def wait_for(tab, condition: str) -> None:
     """Wait until the page has done something (it forbids the eval of wait_for_function)."""
     until = time.monotonic() + 60
