@@ -374,9 +374,9 @@ def test_everything_has_a_name_for_those_who_cannot_see_it(tab, mode):
     draw(tab, STROKES[4])
     settled(tab)
     unnamed = tab.evaluate(
-        """() => [...document.querySelectorAll("canvas, button, select, input, fieldset")].filter(
-            element => !element.getAttribute("aria-label") && !element.textContent.trim() && !element.labels?.length
-        ).map(element => element.outerHTML)"""
+        """() => [...document.querySelectorAll("canvas, button, select, input, fieldset")]
+            .filter(one => !one.getAttribute("aria-label") && !one.textContent.trim() && !one.labels?.length)
+            .map(one => one.outerHTML)"""
     )
     assert unnamed == []
     assert tab.locator("[role=status]").count() == 1
