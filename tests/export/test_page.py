@@ -375,7 +375,8 @@ def test_everything_has_a_name_for_those_who_cannot_see_it(tab, mode):
     settled(tab)
     unnamed = tab.evaluate(
         """() => [...document.querySelectorAll("canvas, button, select, input, fieldset")]
-            .filter(one => !one.getAttribute("aria-label") && !one.textContent.trim() && !one.labels?.length)
+            .filter(one => !one.getAttribute("aria-label") && !one.textContent.trim())
+            .filter(one => !one.labels?.length)
             .map(one => one.outerHTML)"""
     )
     assert unnamed == []
