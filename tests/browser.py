@@ -31,6 +31,13 @@ READ_NUMBERS = """pictures => pictures.map(({width, height, data}) => {
     });
 })"""
 
+# The number on a strip of 32 rows, and its confidence.
+READ_STRIP = """([width, values]) => {
+    const strip = {width, height: 32, values: Uint8Array.from(values)};
+    const {text, confidence} = readStrip(loadedOnce(numberNetwork), strip);
+    return [text, confidence];
+}"""
+
 # What the page makes of pictures: 28×28 pixels, probabilities, evidence, and why it refuses.
 READ_ALL = """pictures => pictures.map(({width, height, data}) => {
     const bytes = Uint8ClampedArray.from(atob(data), sign => sign.charCodeAt(0));

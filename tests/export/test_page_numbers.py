@@ -22,6 +22,7 @@ from lenet5.whole_numbers.synthetic_numbers import make_strings
 from model import build
 from tests.browser import (
     READ_NUMBERS,
+    READ_STRIP,
     STROKES,
     as_pixels,
     hand_over,
@@ -237,14 +238,7 @@ def test_search_and_alignment_are_python_s_on_200_random_rows(numbers):
 def test_numbers_of_mnist_s_test_digits_are_read_as_python_reads_them(numbers, reader, mnist):
     made = make_strings(mnist.test_images, mnist.test_labels, 100, 1, lengths=(1, 6))
     strips = made.strips()
-    found = numbers.evaluate(
-        """strips => strips.map(([width, values]) => {
-            const strip = {width, height: 32, values: Uint8Array.from(values)};
-            const {text, confidence} = readStrip(loadedOnce(numberNetwork), strip);
-            return [text, confidence];
-        })""",
-        [[strip.shape[1], strip.flatten().tolist()] for strip in strips],
-    )
+    found = [numbers.evaluate(READ_STRIP, [s.shape[1], s.flatten().tolist()]) for s in strips]
     texts = made.texts()
     right = 0
     for (text, confidence), strip, truth in zip(found, strips, texts, strict=True):
