@@ -11,7 +11,6 @@ from lenet5.imaging.inputs import to_input
 from lenet5.networks.lenet1998 import LeNet1998
 from lenet5.networks.registry import NETWORKS, table_of_networks
 from lenet5.networks.weights import load_weights, save_weights
-from lenet5.reading.classifier import ImageClassifier
 from lenet5.runtime.errors import UserError
 from lenet5.training.epoch import TrainingStep, backpropagate, train_epoch
 from lenet5.training.epoch_plan import EpochPlan, TrainingPool
@@ -94,21 +93,6 @@ def test_weights_say_what_they_are(net, tmp_path):
     assert (metadata["arch"], metadata["mean"], metadata["std"]) == (net.arch, net.mean, net.std)
     x = torch.randn(4, 1, 32, 32)
     assert torch.equal(loaded(x), net(x))
-
-
-def test_inference_finds_the_network_from_its_weights(net, tmp_path):
-    path = tmp_path / "w.pth"
-    save_weights(path, net)
-    classifier = ImageClassifier(path, device="cpu")
-    assert type(classifier.net) is type(net)
-    pictures = [torch.randint(0, 256, (28, 28), dtype=torch.uint8).numpy() for _ in range(3)]
-    results = classifier.predict_batch(pictures)
-    # The same by hand: the picture as it was read, normalised as this network wants it.
-    inputs = to_input(torch.stack([torch.as_tensor(r.image) for r in results]), net.mean, net.std)
-    wanted = net.eval()(inputs).softmax(1)
-    for result, probabilities in zip(results, wanted, strict=True):
-        assert result.prediction == probabilities.argmax().item()
-        assert result.confidence == pytest.approx(probabilities.max().item(), abs=1e-5)
 
 
 def test_weights_without_metadata_are_recognised_by_their_shapes(net, tmp_path, capsys):
