@@ -220,7 +220,10 @@ def test_bad_weights_are_one_line(workdir, kind):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         value = make()
-        Path("w.pth").write_bytes(value) if isinstance(value, bytes) else torch.save(value, "w.pth")
+        if isinstance(value, bytes):
+            Path("w.pth").write_bytes(value)
+        else:
+            torch.save(value, "w.pth")
     with pytest.raises(UserError, match=message) as caught:
         load_weights("w.pth")
     assert "\n" not in str(caught.value)
