@@ -85,10 +85,10 @@ def learned(weights, metadata: dict) -> dict:
 
     Raises UserError if they say nothing that can be used, or the data is not here.
     """
-    defaults = {name: RECIPES["default"][name] for name in ("dataset", "seed", "val_size")}
-    found = {name: metadata.get(name, value) for name, value in defaults.items()}
-    found["recipe"] = metadata.get("recipe", "default")
-    for name, kind in (("dataset", str), ("recipe", str), ("seed", int), ("val_size", int)):
+    kinds = {"dataset": str, "recipe": str, "seed": int, "val_size": int}
+    defaults = RECIPES["default"] | {"recipe": "default"}
+    found = {name: metadata.get(name, defaults[name]) for name in kinds}
+    for name, kind in kinds.items():
         if type(found[name]) is not kind:
             raise UserError(f"{weights} was changed: its {name} is not what train.py writes")
     if not 0 <= found["seed"] < 2**63:  # as --seed takes it
