@@ -1,12 +1,15 @@
 """All networks by their `--arch` names, and the table that `--arch list` prints."""
 
+from typing import Any
+
 from torch import nn
 
 from lenet5.networks import definition
 from lenet5.networks.lenet1998 import LeNet1998, connections
 from lenet5.runtime.errors import UserError
 
-NETWORKS = {name: definition.network_class(name) for name in definition.NAMES}
+# Classes of networks, which say their `arch`, `mean` and `std`.
+NETWORKS: dict[str, Any] = {name: definition.network_class(name) for name in definition.NAMES}
 
 
 def build(name: str, num_classes: int = 10) -> nn.Module:
