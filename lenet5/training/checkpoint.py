@@ -15,7 +15,7 @@ from torch import nn
 
 from lenet5.networks.definition import INITIALISATIONS
 from lenet5.networks.registry import build
-from lenet5.networks.weights import check_metadata, load_weights, to_bytes, unpickled
+from lenet5.networks.weights import check_metadata, deserialize, load_weights, serialize
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import read_file, write_file
 from lenet5.runtime.errors import UserError, reason, say
@@ -32,7 +32,7 @@ LARGEST_CHECKPOINT = 1 << 30  # bytes
 def write_checkpoint(path: Path, state: dict) -> None:
     """Write a state; of several processes, which all have the same, the first one does."""
     if distributed.is_first():
-        write_file(path, to_bytes(state))
+        write_file(path, serialize(state))
 
 
 def read_checkpoint(
@@ -47,7 +47,7 @@ def read_checkpoint(
     if data is None:
         return False
     try:
-        restore(unpickled(path, data, LARGEST_CHECKPOINT, device))
+        restore(deserialize(path, data, LARGEST_CHECKPOINT, device))
     except Exception as error:  # torch raises many kinds for a damaged file
         raise UserError(
             f"{path} is damaged ({reason(error)}); delete it to start the run over"

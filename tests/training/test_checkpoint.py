@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet5.networks.weights import save_weights, to_bytes, weights_with_metadata
+from lenet5.networks.weights import save_weights, serialize, weights_with_metadata
 from lenet5.runtime.errors import UserError
 from lenet5.training import checkpoint, run_folder
 from lenet5.training.checkpoint import Run
@@ -168,7 +168,7 @@ ODD = [  # what is changed, and a word of the reason
 
 
 def assert_refused(state, folder: Path, kind: str, word: str) -> None:
-    (folder / "checkpoint.pth").write_bytes(to_bytes(state))
+    (folder / "checkpoint.pth").write_bytes(serialize(state))
     with pytest.raises(UserError, match=r"checkpoint.pth is damaged \(.*\); delete it") as refused:
         new_run(folder, **KINDS[kind]).load_checkpoint()
     assert word in str(refused.value)
@@ -191,7 +191,7 @@ def test_an_optimizer_keeps_its_settings_whatever_a_checkpoint_says(saved, tmp_p
     state = state_in(saved["adam"])
     (group,) = state["optimizer"]["param_groups"]
     group |= {"betas": (-5.0, "x"), "maximize": True, "fused": None, "weight_decay": 1e9}
-    (tmp_path / "checkpoint.pth").write_bytes(to_bytes(state))
+    (tmp_path / "checkpoint.pth").write_bytes(serialize(state))
     run = new_run(tmp_path, lr=0.003, weight_decay=0.25)
     (before,) = run.optimizer.state_dict()["param_groups"]
     assert run.load_checkpoint()

@@ -14,7 +14,7 @@ from PIL import Image
 
 import train
 from generate_test_digits import Drawing, default_face
-from lenet5.networks.weights import load_weights, save_weights, to_bytes
+from lenet5.networks.weights import load_weights, save_weights, serialize
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.training import distillation, epoch_end, levenberg_marquardt, progress, training_pool
 from lenet5.training.recipes import DRY_EPOCHS, Settings
@@ -382,7 +382,7 @@ def test_a_damaged_checkpoint_is_one_line(workdir, capsys):
     path = runs()[0] / "checkpoint.pth"
     whole, state = path.read_bytes(), torch.load(path, weights_only=True)
     save_weights("w.pth", LeNet5())
-    more_steps = to_bytes(state | {"step": 10**6})
+    more_steps = serialize(state | {"step": 10**6})
     for damage in (b"", b"hello", whole[: len(whole) // 2], weights("w.pth"), more_steps):
         path.write_bytes(damage)
         capsys.readouterr()
