@@ -170,10 +170,9 @@ class NumberTable(TableWriter):
         digits = [digit for number in result.numbers for digit in number["digits"]]
         least = min(digits, key=lambda digit: digit["confidence"], default=None)
         doubt = "" if least is None else f"{least['digit']} ({100 * least['confidence']:.2f} %)"
-        mark = {True: " ✓", False: f" ✗ is {result.label}", None: ""}[result.correct]
-        answer = "?" if result.prediction is None else result.prediction
-        note = "" if result.reason is None else f" {result.reason.split(':')[0]}"
-        return f"{100 * result.confidence:6.2f} %  {doubt:16}  {answer}{mark}{note}"
+        note = "" if result.reason is None else result.reason.split(":")[0]
+        shown = " ".join(filter(None, (result.answer, result.mark, note)))
+        return f"{100 * result.confidence:6.2f} %  {doubt:16}  {shown}"
 
 
 class NumberCsv(CsvWriter):
