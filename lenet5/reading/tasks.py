@@ -141,8 +141,8 @@ def draw_maps(classifier: ImageClassifier, arguments) -> int:
     does = {"input": ""} | stages(net)
     layers = [(name, does[name], state[0]) for name, state in states.items() if name != "output"]
     best = int(result.probabilities.argmax())
-    last = operations(net)[-1]
-    bitmap = None if last.weight is None or last.kind != "distance" else last.weight[best]
+    last = operations(net)["output"][-1]
+    bitmap = None if last.weight is None or last.kind != "rbf" else last.weight[best]
     verdict = "refused" if result.prediction is None else f"read as {result.answer}"
     title = f"What each layer of {classifier.name} makes of {os.path.basename(arguments.maps)}"
     with drawing(arguments.plot):
