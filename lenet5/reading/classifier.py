@@ -13,7 +13,7 @@ from lenet5.evaluation.confidence import kl_from_uniform, limits_of
 from lenet5.imaging.mnist_format import SIDE
 from lenet5.imaging.opening import PictureError
 from lenet5.imaging.preprocess import all_mnist_like
-from lenet5.reading.onnx_backend import ExportedNetwork, is_exported
+from lenet5.reading.onnx_backend import ExportedNetwork
 from lenet5.reading.results import Result
 from lenet5.runtime.errors import UserError, say
 from lenet5.runtime.project_files import project_file
@@ -61,7 +61,7 @@ class ImageClassifier:
         if invert not in ("auto", "yes", "no"):
             raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
         self.network: ExportedNetwork | TrainedNetwork
-        if weights and is_exported(weights):
+        if weights and os.fspath(weights).lower().endswith(".onnx"):
             self.network = ExportedNetwork(weights, arch, device)
         else:
             from lenet5.reading.torch_backend import TrainedNetwork  # imports PyTorch

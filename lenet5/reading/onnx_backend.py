@@ -35,11 +35,6 @@ EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 HINT = "python export.py --onnx FILE writes one that can be read"
 
 
-def is_exported(path) -> bool:
-    """Whether a file of weights is an exported network, by its name."""
-    return os.fspath(path).lower().endswith(".onnx")
-
-
 class ExportedNetwork:
     """The network of an .onnx file, with what it says of itself in `metadata`.
 

@@ -34,16 +34,17 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tens
     """
     from lenet5.data.datasets import DATASETS, load_dataset
     from lenet5.data.fonts import load_font_digits
+    from lenet5.data.sources import DIGITS
 
     if source not in (*DATASETS, "fonts"):
         return labelled_folder(source, classifier)
-    classes: list = list(range(10))
     if source == "fonts":
         images, labels = load_font_digits(FONTS, held_out=True)
+        classes = DIGITS
     else:
         found = load_dataset(source, "data")
         images, labels, classes = found.test_images, found.test_labels, found.classes
-    if [str(name) for name in classifier.classes] != [str(name) for name in classes]:
+    if [str(name) for name in classifier.classes] != list(classes):
         count = len(classifier.classes)
         raise UserError(f"the weights know {count} classes that are not those of {source}")
     return images, labels, 0

@@ -1,13 +1,4 @@
-"""The back end of PyTorch: 28×28 pictures to logits.
-
-    >>> import numpy as np
-    >>> from lenet5.reading.torch_backend import TrainedNetwork
-    >>> network = TrainedNetwork("pretrained/lenet5.pth")
-    >>> network.logits(np.zeros((1, 28, 28), np.uint8)).shape
-    torch.Size([1, 10])
-
-`onnx_backend.py` has the same for an exported network, without PyTorch.
-"""
+"""The back end of PyTorch: 28×28 pictures to logits; `onnx_backend.py` does without PyTorch."""
 
 from __future__ import annotations
 

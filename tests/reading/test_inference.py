@@ -369,18 +369,13 @@ def test_evaluation_of_a_folder(folder, capsys):
     ("flags", "words", "status"),
     [
         (["--evaluate", "mnist", "--format", "csv"], "--format json", 2),
-        (["--evaluate", "mnist", "a.png"], "--evaluate is for one set", 2),
         (["--evaluate", "nowhere"], "nothing in nowhere", 1),
         (["--explain", "a.png", "b.png"], "--explain is for one picture", 2),
         (["--explain", "a.png", "--evaluate", "mnist"], "leave one out", 2),
-        (["--maps", "a.png", "b.png"], "--maps is for one picture", 2),
-        (["--maps", "a.png", "--filters"], "--maps and --filters", 2),
         (["--filters", "a.png"], "--filters is for the network alone", 2),
         (["--filters", "--format", "json"], "leave --format out", 2),
-        (["--embedding", "mnist", "--format", "csv"], "leave --format out", 2),
         (["--embedding", "mnist", "--output", "o"], "--embedding is for one set", 2),
         (["--embedding", "7"], "7 has pictures of one class", 1),
-        (["--robustness", "mnist", "--format", "csv"], "--format json", 2),
         (["--robustness", "mnist", "--files-from", "-"], "--robustness is for one set", 2),
         (["--beside", "a.pth"], "--robustness", 2),
         (["--robustness", "mnist", "--beside", "a.pth"], "a.pth", 2),
@@ -459,18 +454,6 @@ def test_figures_of_every_network(workdir, capsys, figure, arch):
     assert main(["--embedding", str(DIGITS), *weights]) == 0
     assert arch in figure["axes"][0].get_title()
     assert ("F6" in figure["axes"][0].get_title()) == (arch != "teacher")
-
-
-def test_maps_of_1998_show_the_bitmap_of_the_answer(workdir, figure):
-    assert main(["--maps", FOUR, "--weights", str(ROOT / "pretrained" / "lenet5-1998.pth")]) == 0
-    image = figure["axes"][-2].get_images()[0].get_array()
-    height, width = (side / count for side, count in zip(image.shape, (12, 7), strict=True))
-    rows, columns = ((np.arange(n) + 0.5) * size for n, size in ((12, height), (7, width)))
-    drawn = image[np.ix_(rows.astype(int), columns.astype(int))] > 0
-    found = ["".join(".#"[int(ink)] for ink in row) for row in drawn]
-    # The fifth column of BITMAPS in lenet1998.py, upright.
-    assert found[:3] == ["....##.", "....##.", "...###."]
-    assert found[8:10] == ["#######", "#######"]
 
 
 def test_other_classes_are_named_and_their_names_do_not_control_the_terminal(workdir, capsys, figure):
