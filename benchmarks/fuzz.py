@@ -52,7 +52,7 @@ from lenet5.data.sources import DIGITS, IdxFile, members, parse_idx, read_verifi
 from lenet5.export.onnx_graph import describe, onnx_model
 from lenet5.export.quantization import quantised
 from lenet5.networks.registry import NETWORKS, build
-from lenet5.networks.weights import default_metadata, to_bytes, weights_with_metadata
+from lenet5.networks.weights import default_metadata, serialize, weights_with_metadata
 from lenet5.reading.classifier import PRETRAINED, ImageClassifier
 from lenet5.reading.results import TableWriter
 from lenet5.runtime.atomic_files import md5
@@ -224,10 +224,10 @@ def weights_files() -> list[bytes]:
     """Of every network; one without metadata, and one as before PyTorch 1.6."""
     torch.manual_seed(0)
     nets = [build(name) for name in NETWORKS]
-    found = [to_bytes(weights_with_metadata(net, test_accuracy=0.5, **METADATA)) for net in nets]
+    found = [serialize(weights_with_metadata(net, test_accuracy=0.5, **METADATA)) for net in nets]
     plain, buffer = nets[0].state_dict(), io.BytesIO()
     torch.save(plain, buffer, _use_new_zipfile_serialization=False)
-    return [*found, to_bytes(dict(plain)), buffer.getvalue()]
+    return [*found, serialize(dict(plain)), buffer.getvalue()]
 
 
 def onnx_files() -> list[bytes]:

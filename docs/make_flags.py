@@ -38,7 +38,8 @@ def row(action: argparse.Action) -> str:
     value = value if isinstance(value, str) else " ".join(value)
     flag = " ".join(part for part in (", ".join(action.option_strings), value) if part)
     choices = ", ".join(f"`{choice}`" for choice in action.choices or ())
-    words = "; ".join(part for part in ((action.help or "").replace("%%", "%"), choices) if part)
+    help_text = (action.help or "") % vars(action)
+    words = "; ".join(part for part in (help_text, choices) if part)
     return "| `{}` | {} |".format(flag.replace("|", "\\|"), words.replace("|", "\\|"))
 
 

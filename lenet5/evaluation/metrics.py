@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lenet5.imaging.inputs import Inputs
 from lenet5.networks.fast_forward import forward
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import one_line
@@ -115,7 +116,9 @@ def loss_function(net: nn.Module | type[nn.Module] | None):
 
 
 @torch.inference_mode()
-def compute_logits(net: nn.Module, inputs: torch.Tensor, batch_size: int = BATCH_SIZE) -> torch.Tensor:
+def compute_logits(
+    net: nn.Module, inputs: torch.Tensor | Inputs, batch_size: int = BATCH_SIZE
+) -> torch.Tensor:
     """N×classes float32 logits, on the CPU, of N×1×32×32 inputs on the network's device.
 
     `inputs` is a tensor or `Inputs`. The network runs in evaluation mode and gets its own back.
@@ -129,7 +132,7 @@ def compute_logits(net: nn.Module, inputs: torch.Tensor, batch_size: int = BATCH
 
 def evaluate(
     net: nn.Module,
-    inputs: torch.Tensor,
+    inputs: torch.Tensor | Inputs,
     labels: torch.Tensor,
     batch_size: int = BATCH_SIZE,
     together: bool = False,

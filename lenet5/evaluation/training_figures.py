@@ -1,4 +1,4 @@
-"""Figures of training: a batch, curves, comparison of runs, pruning."""
+"""Figures of training: a batch, curves, comparison of runs."""
 
 from __future__ import annotations
 
@@ -107,29 +107,3 @@ def accuracy_limits(history: list[dict]) -> tuple[float, float]:
     low, high = min(measured), max(measured)
     margin = max(0.15, (high - low) / 5)
     return max(0, low - margin), min(100, high + margin)
-
-
-def pruning_curve(curves: dict[str, list[tuple[int, list[float]]]], path, title: str) -> None:
-    """Test accuracy against the parameters that are left, a curve for each network.
-
-    `curves`: network → [(parameters, accuracies of several trainings), …]; the curve shows
-    their mean, the marks each.
-    """
-    figure = figures.new_figure(figures.WIDTH, 5)
-    axes = figure.subplots()
-    for i, (name, points) in enumerate(curves.items()):
-        counts, means = zip(*((n, 100 * sum(v) / len(v)) for n, v in points), strict=True)
-        style = figures.curve_style(i)
-        axes.plot(counts, means, "-", color=style["color"], linewidth=1.8)
-        places = [(count, 100 * value) for count, values in points for value in values]
-        axes.plot(
-            *zip(*places, strict=True), markersize=6, linestyle="", label=figures.plain(name), **style
-        )
-    ticks = sorted({count for points in curves.values() for count, _ in points})
-    axes.set(xscale="log", title=figures.plain(title), xlabel="parameters that are left")
-    axes.set_xticks(ticks, [f"{count:,}\n{count / ticks[-1]:.0%}" for count in ticks])
-    axes.minorticks_off()
-    axes.set_ylabel("test accuracy, %")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
-    figures.save(figure, path)

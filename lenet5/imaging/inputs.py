@@ -23,8 +23,12 @@ def to_input(
     """
     import torch.nn.functional as F  # takes a second, and preparing pictures does not need it
 
-    scaled = images * (1 / (255 * std)) - mean / std
-    return F.pad(scaled, padding, value=-mean / std).unsqueeze(1)
+    return F.pad(normalised(images, mean, std), padding, value=-mean / std).unsqueeze(1)
+
+
+def normalised(levels, mean: float, std: float):
+    """(level / 255 - mean) / std of an array of float32, or of a tensor: both give the same bits."""
+    return levels * (1 / (255 * std)) - mean / std
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,7 @@ class TrainedNetwork:
         """N×classes float32 logits on the CPU of N×28×28 uint8 pictures."""
         if isinstance(images, np.ndarray):
             # PyTorch has no tensors that must not be written to, or that are read backwards.
-            images = torch.from_numpy(np.require(images, requirements="CW"))
+            images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         inputs = Inputs(images.to(self.device), self.metadata["mean"], self.metadata["std"])
         return compute_logits(self.net, inputs, BATCH_SIZE)
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.definition import LeNet5Conv
-from lenet5.networks.fast_convolution import convolve_and_pool
+from lenet5.networks.fast_forward import convolve_and_pool
 from lenet5.whole_numbers.synthetic_numbers import NO_DIGIT, Strings
 
 STRIDE = 2  # pixels from window to window
