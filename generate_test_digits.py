@@ -9,11 +9,6 @@ matplotlib, so they are the same on every machine. Each picture depends on its
 name and the seed alone, not on what else is drawn.
 """
 
-from lenet5.runtime.signals import end_quietly
-
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
-
 import contextlib
 import io
 import itertools
@@ -22,14 +17,17 @@ import sys
 import zlib
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
-
-from lenet5.data.drawing_styles import CELL, PAPER, PEN, contact_sheet, noisy, shifted, thinned
-from lenet5.data.font_faces import Face, default_face, find_faces, fitting_font
 from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, partly_done
+from lenet5.runtime.signals import quiet_imports
+
+with quiet_imports():
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFilter
+
+    from lenet5.data.drawing_styles import CELL, PAPER, PEN, contact_sheet, noisy, shifted, thinned
+    from lenet5.data.font_faces import Face, default_face, find_faces, fitting_font
 
 SIZE = 128  # pixels, the side of a picture
 OVERSAMPLING = 4  # drawn four times as large and averaged, so that hinting does not matter

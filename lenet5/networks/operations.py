@@ -26,6 +26,7 @@ from torch import nn
 from lenet5.networks.definition import LeNet5, LeNet5Conv, LeNet5Padded, LeNet5Tanh, LeNetGAP
 from lenet5.networks.lenet1998 import EuclideanRBF, LeNet1998, Subsampling, TableConvolution, squash
 from lenet5.networks.teacher import Teacher
+from lenet5.runtime.errors import UserError
 
 
 class Operation(NamedTuple):
@@ -96,7 +97,8 @@ def layers(net: nn.Module) -> dict[str, list[nn.Module]]:
         names = ("C1", "S2", "C3", "S4", "C5", "F6")
         squashed = {name: [layer, SCALED_TANH] for name, layer in zip(names, net.layers(), strict=True)}
         return {**squashed, "output": [net.output]}
-    assert isinstance(net, Teacher), type(net)
+    if not isinstance(net, Teacher):
+        raise UserError(f"operations.py has no list for {type(net).__name__}: add its layers there")
     return {
         "C1": [CROP, net.c1, MAX_POOL, net.n1, RELU],
         "C2": [net.c2, net.n2, RELU],

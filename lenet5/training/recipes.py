@@ -60,7 +60,7 @@ DEFAULTS = asdict(Settings())
 RECIPES = {
     "default": {name: value for name, value in DEFAULTS.items() if name != "recipe"},
     # A constant rate of 0.001 ends lower and jumps by half a point from epoch to epoch:
-    # table in docs/experiments.md.
+    # table in docs/results.md.
     "lenet-gap": {
         "arch": "lenet-gap",
         "epochs": 30,
