@@ -29,6 +29,7 @@ from tests.browser import (
     settled,
     sheet_of,
     strokes_of,
+    touch,
     wait_for,
 )
 from tests.browser import draw as draw_slowly
@@ -463,3 +464,17 @@ def test_networks_that_have_no_place_are_refused_in_a_line():
         html_page.networks(html_page.NUMBERS)
     with pytest.raises(UserError, match="more than one network of whole numbers"):
         html_page.networks(PRETRAINED, [html_page.NUMBERS, html_page.NUMBERS])
+
+
+def test_strokes_of_a_finger_are_read_as_python_reads_the_sheet(browser, page_file, reader):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    tab = context.new_page()
+    tab.goto(page_file.as_uri())
+    tab.tap("#modes label:last-child")
+    wait_for(tab, "mode === 'number'")
+    for left in (200, 400):
+        touch(tab, [(left, 50 + 20 * i) for i in range(10)])
+    settled(tab)
+    assert tab.inner_text("#digit") == " ".join(expected_of(reader, sheet_of(tab)))
+    assert tab.evaluate("scrollY") == 0
+    context.close()
