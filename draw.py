@@ -30,7 +30,7 @@ def server_of(document: bytes, port: int):
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request, client_address):
-            """Nothing of a browser that went away; all else is a mistake of ours, and is shown."""
+            """Show no error where a browser went away."""
             if not isinstance(sys.exc_info()[1], ConnectionError):
                 super().handle_error(request, client_address)
 
@@ -50,7 +50,7 @@ def server_of(document: bytes, port: int):
         do_HEAD = do_GET  # noqa: N815
 
         def log_message(self, format, *arguments):
-            """Nothing: the terminal is for what a person asked for."""
+            """Print nothing."""
 
     try:
         return Server((LOOPBACK, port), Page)

@@ -15,27 +15,22 @@ requirements-export.txt. The exit status is 0 if all that was asked for is writt
 only a part of it is, 2 if nothing is.
 """
 
-from lenet5.runtime.signals import end_quietly
-
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
-
 import os
 import sys
 
-from lenet5.export import html_page
-from lenet5.export.writers import EXPORTS, INT8, KEEP, Source, write_one
-from lenet5.networks.registry import NETWORKS
-from lenet5.networks.weights import load_weights
-from lenet5.reading.classifier import default_weights
-from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import ArgumentParser, command_line, number
-from lenet5.runtime.errors import UserError, import_package
+from lenet5.runtime.errors import UserError
+from lenet5.runtime.signals import quiet_imports
 
-# ---------------------------------------------------------------- the command line
 
-
-def parse_arguments(argv):
+@command_line
+def main(argv=None) -> int:
+    with quiet_imports():
+        from lenet5.export.html_page import BESIDE
+        from lenet5.export.writers import INT8, KEEP, Source, files_to_write, write_one
+        from lenet5.networks.registry import NETWORKS
+        from lenet5.networks.weights import load_weights
+        from lenet5.reading.classifier import default_weights
     parser = ArgumentParser(
         prog="export.py",
         description="Take a trained network into other programs: one file for each flag.",
@@ -44,56 +39,24 @@ def parse_arguments(argv):
     add("--weights", metavar="FILE", help="(as inference.py: lenet5_model.pth, else pretrained/)")
     add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
     add("--html", metavar="FILE", help="a page to draw digits and numbers on, for any browser")
-    add("--beside", nargs="+", metavar="WEIGHTS", help=f"other networks on the page {html_page.BESIDE}")
+    add("--beside", nargs="+", metavar="WEIGHTS", help=f"other networks on the page {BESIDE}")
     add("--onnx", metavar="FILE", help="N×1×32×32 inputs to logits, for any program with ONNX")
-    add(
-        "--int8",
-        metavar="FILE",
-        nargs="?",
-        const=INT8,
-        help=f"the same in whole numbers of eight bits ({INT8})",
-    )
+    eight_bits = f"the same in whole numbers of eight bits ({INT8})"
+    add("--int8", metavar="FILE", nargs="?", const=INT8, help=eight_bits)
     add("--npz", metavar="FILE", help="the weights for NumPy: examples/lenet5_numpy.py reads them")
     add("--prune", metavar="FILE", help="weights of which most are 0, trained on; a .pth as before")
     add("--keep", type=number(float, 0, 1), help=f"share of the parameters that --prune leaves ({KEEP})")
     add("--epochs", type=number(int, 1, 100_000), help="of the training of --prune (10)")
     add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (data)")
-    return parser.parse_args(argv)
-
-
-def outputs(arguments) -> dict[str, str]:
-    """The file that each of the flags for one is to write, all of which can be written."""
-    wanted = {name: getattr(arguments, name) for name in EXPORTS if getattr(arguments, name) is not None}
-    if not wanted:
-        flags = ", ".join(f"--{name} FILE" for name in EXPORTS)
-        raise UserError(f"say what to write, one or more of: {flags} (see python export.py --help)")
-    if "prune" not in wanted and (arguments.keep is not None or arguments.epochs is not None):
-        raise UserError("--keep and --epochs are for --prune: give it a file, or leave them out")
-    if "html" not in wanted and arguments.beside is not None:
-        raise UserError("--beside is for --html: give it a file, or leave it out")
-    places = [os.path.realpath(path) for path in wanted.values()]
-    if len(set(places)) < len(places):
-        raise UserError("two flags name the same file: give each its own")
-    for name, path in wanted.items():
-        check_writable(path)
-        for package in EXPORTS[name][1]:
-            import_package(package, f"--{name}", "requirements-export.txt")
-    return wanted
-
-
-@command_line
-def main(argv=None) -> int:
-    arguments = parse_arguments(argv)
-    wanted = outputs(arguments)
+    arguments = parser.parse_args(argv)
+    wanted = files_to_write(arguments)
     weights = arguments.weights or default_weights()
     for path in (weights, *(arguments.beside or [])):
         if os.path.realpath(path) in map(os.path.realpath, wanted.values()):
             raise UserError(f"{path} would be overwritten by what is made of it: name another file")
     source = Source(weights, *load_weights(weights, arguments.arch), arguments.data_dir)
     done = [write_one(name, path, source, arguments) for name, path in wanted.items()]
-    if all(done):
-        return 0
-    return 1 if any(done) else 2
+    return 0 if all(done) else 1 if any(done) else 2
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ class LeNet5(nn.Module):
 
     N×1×32×32 float32 to N×10 logits; 61,706 trainable parameters.
 
-    Differences from the paper's network: ReLU for 1.7159·tanh(2x/3); max pooling without
-    parameters for trainable subsampling; C3 reads all six maps of S2 (2,416 parameters,
-    the paper's 1,516); C5 is a full connection, the same function on 32×32; ten linear
-    outputs (850 parameters) for distances to bitmaps.
+    Differences from the paper's network: ReLU for 1.7159·tanh(2x/3); max pooling for
+    trainable subsampling; C3 reads all six maps of S2 (2,416 parameters, the paper's 1,516);
+    C5 is a full connection, the same function on 32×32; linear outputs for distances to
+    bitmaps.
 
-    `mean` and `std` are those of the pixels of MNIST's 60,000 training images, scaled
-    to [0, 1]. The network's input is (pixel - mean) / std.
+    The input is (pixel - mean) / std, with the mean and standard deviation of the pixels of
+    MNIST's 60,000 training images, scaled to [0, 1].
     """
 
     arch = "lenet5"
@@ -65,10 +65,9 @@ class LeNet5(nn.Module):
 def init_he(module: nn.Module) -> None:
     """He initialisation: weights from N(0, 2 / fan-in), biases 0.
 
-    A ReLU sets half of its inputs to zero and halves the mean square of the signal. The
-    factor 2 makes up for it, so the signal keeps its size from layer to layer (He, Zhang,
-    Ren, Sun, "Delving Deep into Rectifiers", 2015, equation 10). PyTorch's default has a
-    sixth of that variance, and the signal fades on its way to F6.
+    A ReLU halves the mean square of the signal, and the factor 2 makes up for it: the signal
+    keeps its size from layer to layer (He, Zhang, Ren, Sun, "Delving Deep into Rectifiers",
+    2015, equation 10). With PyTorch's default, a sixth of that variance, it fades.
     """
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
@@ -76,17 +75,22 @@ def init_he(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def init_xavier(module: nn.Module) -> None:
-    """Xavier initialisation: weights from U(-b, b), b² = 6 / (fan-in + fan-out), biases 0.
+def init_xavier(module: nn.Module, gain: float = 1.0) -> None:
+    """Xavier initialisation: weights from U(-b, b), b² = gain² · 6 / (fan-in + fan-out), biases 0.
 
-    It keeps the size of signals and gradients through layers whose activation is nearly
-    linear around 0 (Glorot and Bengio, "Understanding the difficulty of training deep
-    feedforward neural networks", 2010, equation 16).
+    It keeps the size of signals and gradients where the activation is nearly linear around 0
+    (Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+    networks", 2010, equation 16).
     """
     if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
+        nn.init.xavier_uniform_(module.weight, gain)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def init_tanh_xavier(module: nn.Module) -> None:
+    """Xavier initialisation with tanh's gain of 5/3, which makes up for what tanh flattens."""
+    init_xavier(module, gain=nn.init.calculate_gain("tanh"))
 
 
 INITIALISATIONS = {"he": init_he, "xavier": init_xavier}
@@ -95,8 +99,7 @@ INITIALISATIONS = {"he": init_he, "xavier": init_xavier}
 class LeNet5Padded(nn.Module):
     """LeNet-5 with 16×6×6 numbers before the full connections.
 
-    N×1×32×32 to N×10 logits; 82,826 parameters. C1 pads its input by 2, as is common for
-    28×28 pictures. `init` is "he" or "xavier".
+    N×1×32×32 to N×10 logits; 82,826 parameters. C1 pads its input by 2. `init` is "he" or "xavier".
     """
 
     arch = "lenet5-padded"
@@ -124,9 +127,9 @@ class LeNet5Padded(nn.Module):
 class LeNet5Conv(nn.Module):
     """LeNet-5 whose C5 is a convolution, as in the paper.
 
-    N×1×32×32 to N×10 logits; 61,706 parameters. A larger picture, N×1×H×W with sides of
-    at least 32, gives a map of answers, N×10×h×w: one for each 32×32 window, four pixels
-    apart (the space displacement network of the paper's section VII).
+    N×1×32×32 to N×10 logits; 61,706 parameters. A larger picture, N×1×H×W, gives N×10×h×w:
+    logits of each 32×32 window, four pixels apart (the paper's section VII, space
+    displacement network).
     """
 
     arch = "lenet5-conv"
@@ -155,8 +158,8 @@ class LeNet5Conv(nn.Module):
 class LeNetGAP(nn.Module):
     """LeNet with average pooling, and global average pooling before C5.
 
-    N×1×32×32 to N×10 logits; 15,626 parameters. It reads 28×28 pictures from -1 to 1, so
-    `forward` crops the two pixels of background on each side.
+    N×1×32×32 to N×10 logits; 15,626 parameters. It reads 28×28 pictures from -1 to 1:
+    `forward` crops two pixels of background on each side.
     """
 
     arch = "lenet-gap"
@@ -200,23 +203,11 @@ class SubsampleAvgPool(nn.Module):
         return F.avg_pool2d(x, 2)
 
 
-def init_tanh_xavier(module: nn.Module) -> None:
-    """Xavier initialisation with tanh's gain of 5/3, biases 0.
-
-    The gain makes up for what tanh takes from a signal outside its linear part
-    (`nn.init.calculate_gain`).
-    """
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight, gain=nn.init.calculate_gain("tanh"))
-        nn.init.zeros_(module.bias)
-
-
 class LeNet5Tanh(nn.Module):
     """The network of 1998 in today's modules: tanh, average pooling, linear outputs.
 
-    N×1×32×32 to N×10 logits; 61,706 parameters. Differences from the paper's network
-    (`lenet5-1998`): subsampling without parameters, tanh for 1.7159·tanh(2x/3), C3 reads
-    all maps of S2, linear outputs.
+    N×1×32×32 to N×10 logits; 61,706 parameters. Differences from `lenet5-1998`: subsampling
+    without parameters, tanh for 1.7159·tanh(2x/3), C3 reads all maps of S2, linear outputs.
     """
 
     arch = "lenet5-tanh"
@@ -242,20 +233,19 @@ class LeNet5Tanh(nn.Module):
         return self.output(x)  # N×10
 
 
-FAMILY = (LeNet5, LeNet5Padded, LeNet5Conv, LeNetGAP, LeNet5Tanh)
+FAMILY = {net.arch: net for net in (LeNet5, LeNet5Padded, LeNet5Conv, LeNetGAP, LeNet5Tanh)}
 # The paper's own network and the teacher of distillation: classes of the package, by module.
 IN_PACKAGE = {
     "lenet5-1998": ("lenet5.networks.lenet1998", "LeNet1998"),
     "teacher": ("lenet5.networks.teacher", "Teacher"),
 }
-NAMES = (*(network.arch for network in FAMILY), *IN_PACKAGE)
+NAMES = (*FAMILY, *IN_PACKAGE)
 
 
 def network_class(name: str) -> type[nn.Module]:
     """The class of a network by its name, one of `NAMES`. Raises ValueError for another name."""
-    for network in FAMILY:
-        if network.arch == name:
-            return network
+    if name in FAMILY:
+        return FAMILY[name]
     if name not in IN_PACKAGE:
         raise ValueError(f"unknown network {name!r}; choose from {', '.join(NAMES)}")
     module, attribute = IN_PACKAGE[name]
@@ -268,8 +258,7 @@ def network_class(name: str) -> type[nn.Module]:
 def build(name: str, num_classes: int = 10) -> nn.Module:
     """A new network by its name, one of `NAMES`.
 
-    Raises ValueError for an unknown name, or for a number of classes that the network
-    cannot have.
+    Raises ValueError for an unknown name or a number of classes that it cannot have.
     """
     return network_class(name)(num_classes)
 

@@ -17,9 +17,9 @@ everything was read, 1 if some pictures could not be, 2 if nothing could start.
 
 import sys
 
-from lenet5.reading.arguments import add_common_flags
+from lenet5.reading.arguments import add_reading_flags, pictures_parser
 from lenet5.runtime.atomic_files import check_writable
-from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.cli import command_line
 from lenet5.runtime.signals import quiet_imports
 
 
@@ -35,24 +35,14 @@ def __getattr__(name: str):
 def parse_arguments(argv):
     from lenet5.networks.registry import NETWORKS
 
-    parser = ArgumentParser(
-        prog="read_number.py",
-        description="Read whole numbers from pictures: files, or all in folders (test_digits).",
-    )
+    parser = pictures_parser("read_number.py", "whole numbers")
     add = parser.add_argument
-    add("paths", nargs="*", metavar="PICTURE|FOLDER", help="what to read (test_digits)")
-    add(
-        "--weights",
-        metavar="FILE",
-        action="append",
-        help="of a network of numbers; several times for several (those in pretrained/)",
-    )
+    weights = "of a network of numbers; several times for several (those in pretrained/)"
+    add("--weights", metavar="FILE", action="append", help=weights)
     add("--digit-weights", metavar="FILE", help="of the network of digits (that in pretrained/)")
     add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
-    add("--top-k", type=number(int, 1, 1000), default=1, help="readings in json and csv (1)")
-    add("--format", choices=["table", "json", "csv"], default="table", help="(table)")
-    add("--plot", metavar="FILE", help="draw the first numbers: boxes, scores and the path through them")
-    add_common_flags(add)
+    plot = "draw the first numbers: boxes, scores and the path through them"
+    add_reading_flags(parser, plot, choices="readings", top_k=1)
     return parser.parse_args(argv)
 
 
@@ -60,23 +50,22 @@ def parse_arguments(argv):
 def main(argv=None) -> int:
     with quiet_imports():
         arguments = parse_arguments(argv)
-        from lenet5.reading.many_pictures import score_and_report
-        from lenet5.reading.workers import Preparation
+        from lenet5.reading.many_pictures import read_pictures
         from lenet5.whole_numbers.number_reader import WRITERS, NumberKeeper, NumberReader
-    if arguments.plot:
-        check_writable(arguments.plot)
-    reader = NumberReader(
-        arguments.weights,
-        digit_weights=arguments.digit_weights,
-        device=arguments.device,
-        arch=arguments.arch,
-        invert=arguments.invert,
-        top_k=arguments.top_k,
-        reject=arguments.reject,
-    )
-    with Preparation(arguments.workers, "numbers", arguments.invert) as preparation:
-        keeper = NumberKeeper() if arguments.plot else None
-        return score_and_report(reader, arguments, keeper, preparation, WRITERS)
+        from lenet5.whole_numbers.strips import all_numbers_in
+
+        if arguments.plot:
+            check_writable(arguments.plot)
+        reader = NumberReader(
+            arguments.weights,
+            digit_weights=arguments.digit_weights,
+            device=arguments.device,
+            arch=arguments.arch,
+            invert=arguments.invert,
+            top_k=arguments.top_k,
+            reject=arguments.reject,
+        )
+    return read_pictures(reader, arguments, all_numbers_in, NumberKeeper, WRITERS)
 
 
 if __name__ == "__main__":

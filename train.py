@@ -16,15 +16,10 @@ python benchmarks/default_run.py). `loss` and `train` are of the distorted image
 while they were learned; each line but the last says how long is left.
 
 A run leaves runs/<name>/ with config.json, metrics.csv, checkpoint.pth and, with
---tensorboard, event files. Ctrl-C saves, and `--resume` goes on where a run was
-stopped, to the bit if the machine, the versions and the number of threads are the same.
+--tensorboard, event files. Ctrl-C saves, and `--resume` continues the run,
+to the bit if the machine, the versions and the number of threads are the same.
 `torchrun --nproc-per-node=2 train.py` trains in two processes: see lenet5/runtime/distributed.py.
 """
-
-from lenet5.runtime.signals import end_quietly
-
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
 
 import math
 import statistics
@@ -32,40 +27,40 @@ import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
-from lenet5.data.augmentation import AUGMENTATIONS
-from lenet5.networks.registry import table_of_networks
-from lenet5.networks.weights import save_weights
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import check_writable, write_file
 from lenet5.runtime.cli import command_line
-from lenet5.runtime.errors import Stopped, UserError, say, user_error
-from lenet5.runtime.signals import handling_signals
-from lenet5.training.arguments import make_parser
-from lenet5.training.checkpoint import Run, best_network, check_steps
-from lenet5.training.comparison import COMPARISON_PLOT, compare_runs
-from lenet5.training.distillation import make_soft_targets
-from lenet5.training.epoch import RunningMetrics, train_epoch
-from lenet5.training.epoch_end import DivergedError, finish_epoch, training_step
-from lenet5.training.epoch_plan import EpochPlan
-from lenet5.training.optimizers import set_rate
-from lenet5.training.progress import RECENT, columns, epoch_line, print_start, print_summary
-from lenet5.training.recipes import Settings
-from lenet5.training.run_folder import (
-    as_published,
-    compare_conditions,
-    metrics_csv,
-    new_folder,
-    run_folder,
-)
-from lenet5.training.schedules import SCHEDULES
-from lenet5.training.settings import check_shareable, device_of, resolve_settings, settings_of
-from lenet5.training.stopping import Stop
-from lenet5.training.tensorboard import check_tensorboard
-from lenet5.training.training_pool import Data
+from lenet5.runtime.errors import import_package, say
+from lenet5.runtime.signals import handling_signals, quiet_imports
+
+with quiet_imports():  # of PyTorch
+    from tqdm import tqdm
+
+    from lenet5.data.augmentation import AUGMENTATIONS
+    from lenet5.networks.registry import table_of_networks
+    from lenet5.networks.weights import save_weights
+    from lenet5.training.checkpoint import Run, best_network, check_steps
+    from lenet5.training.distillation import make_soft_targets
+    from lenet5.training.epoch import RunningMetrics, train_epoch
+    from lenet5.training.epoch_end import finish_epoch, training_step
+    from lenet5.training.epoch_plan import EpochPlan
+    from lenet5.training.optimizers import set_rate
+    from lenet5.training.progress import columns, compare_runs, epoch_line, print_start, print_summary
+    from lenet5.training.recipes import Settings
+    from lenet5.training.run_folder import compare_conditions, metrics_csv, new_folder, run_folder
+    from lenet5.training.schedules import SCHEDULES
+    from lenet5.training.settings import (
+        check_shareable,
+        device_of,
+        make_parser,
+        resolve_settings,
+        settings_of,
+    )
+    from lenet5.training.stopping import Stop
+    from lenet5.training.training_pool import Data
 
 ASK_EVERY = 10  # steps, after which several processes agree whether to stop
+RECENT = 5  # epochs, of which the median tells how long the others will take
 
 
 def on_step(step: int) -> None:
@@ -84,7 +79,7 @@ def requested_run(given: dict) -> tuple[Path | None, Settings]:
         check_writable(settings.output)
     check_writable(settings.plot)
     if settings.tensorboard:
-        check_tensorboard()
+        import_package("tensorboard", "--tensorboard", "requirements-tensorboard.txt")
     return folder, settings
 
 
@@ -130,7 +125,7 @@ def fit(run: Run, data: Data, stop: Stop) -> int:
         soft_targets = run.soft_targets.of_epoch(epoch) if run.soft_targets else None
         plan = EpochPlan(data.pool, augmentation, run.generator, soft_targets)
         metrics = fit_epoch(run, plan, stop, total, f"epoch {epoch}/{epochs}")
-        if stop.agreed is not None and run.step < min(total, epoch * per_epoch):
+        if stop.agreed and run.step < min(total, epoch * per_epoch):
             run.tally, run.seconds = metrics.values.tolist(), time.perf_counter() - started
             run.save_checkpoint(generator_state)
             return stop.status
@@ -185,10 +180,10 @@ def write_outputs(run: Run) -> None:
         return
     write_file(run.folder / "metrics.csv", metrics_csv(run.history).encode())
     if run.events:
-        run.events.write(run.folder, as_published(run.history))
+        run.events.write(run.folder, run.history)
     draw_training(run)
     if not run.settings.dry_run:
-        save_weights(run.settings.output, best_network(run), **run.best["metadata"])
+        save_weights(run.settings.output, best_network(run), **run.kept["metadata"])
 
 
 def draw_training(run: Run) -> None:
@@ -196,48 +191,31 @@ def draw_training(run: Run) -> None:
     from lenet5.evaluation.training_figures import training_curves
 
     title = f"{run.settings.arch} on {run.settings.dataset}: {run.folder.name}"
-    training_curves(run.history, run.settings.plot, title, run.best["epoch"])
+    training_curves(run.history, run.settings.plot, title, run.kept["epoch"])
 
 
 # ---------------------------------------------------------------- the command line
-
-
-def fit_with_hint(run: Run, data: Data, stop: Stop) -> int:
-    """`fit`, with errors that say how to go on; the outputs of a finished run are written again."""
-    try:
-        with stop.patient():
-            if run.finished:
-                write_outputs(run)
-            return fit(run, data, stop)
-    except BrokenPipeError:
-        raise
-    except (UserError, Stopped, OSError) as error:
-        if isinstance(error, OSError):
-            error = user_error(error)
-        # What was done so far is on the disk, so this is "partly done". Resuming after a loss
-        # that is not finite would only lead there again.
-        can_go_on = run.step and not isinstance(error, DivergedError)
-        hint = f"; to go on: python train.py --resume {run.folder}" if can_go_on else ""
-        status = error.status if error.status > 2 else 1
-        raise type(error)(f"{error}{hint}", status) from error
 
 
 @command_line
 @distributed.under_torchrun
 def main(argv=None) -> int:
     started = time.perf_counter()
-    given = {k: v for k, v in vars(make_parser().parse_args(argv)).items() if v is not None}
+    given = vars(make_parser().parse_args(argv))
     if given.get("arch") == "list":
         print(table_of_networks())
         return 0
     if "compare" in given:
-        plot = given.get("plot", COMPARISON_PLOT)
+        plot = given.get("plot", "runs_comparison.png")
         return compare_runs(given["compare"], plot) if distributed.is_first() else 0
     stop = Stop()
     with handling_signals(stop.handle):
         run, data = load_run(given)
         print_start(run, data)
-        status = fit_with_hint(run, data, stop)
+        with stop.patient(run):
+            if run.finished:
+                write_outputs(run)
+            status = fit(run, data, stop)
         if status:
             say(f"stopped and saved; to go on: python train.py --resume {run.folder}")
             return status

@@ -1,24 +1,23 @@
-"""What the shipped weights read of digits from outside MNIST, and what they refuse, beside plain ones.
+"""Accuracy of the shipped weights outside MNIST and what they refuse, beside plain weights.
 
     pip install -r benchmarks/requirements.txt  # scikit-learn, for its 8×8 digits
     python benchmarks/anybody.py          # two minutes
     python benchmarks/anybody.py --table  # print what was measured
     python benchmarks/anybody.py --weights FILE ...  # of other weights, and keep nothing
 
-Four sets with labels, of which no training saw a picture, a font family or a
-writer: MNIST's test images; digits in fonts of families that are held out
-(fonts/README.md); scikit-learn's 8×8 digits; MNIST's test images reduced to 8×8.
-And what is no digit, to be refused by limits that 99 % of MNIST's held-out training
-images pass: those of confidence and evidence, as they go with the weights, and,
-to compare, one of confidence alone.
+Four sets have labels; no training saw a picture, a font family or a writer of them: MNIST's
+test images; digits in fonts of held-out families (fonts/README.md); scikit-learn's 8×8
+digits; MNIST's test images reduced to 8×8. Non-digits should be refused by limits that 99 %
+of MNIST's held-out training images pass: those of confidence and evidence that go with the
+weights and, to compare, one of confidence alone. Prints the shares read and accepted, then
+the fonts by digit and by package.
 """
 
-import argparse
 import sys
 
 import numpy as np
 import torch
-from common import ROOT, held_out, load, save
+from common import ROOT, held_out, make_parser, measure_anew
 from PIL import Image
 
 from lenet5.data.datasets import load_dataset, load_mnist
@@ -165,21 +164,19 @@ def print_table(rows: list[dict]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--table", action="store_true")
-    parser.add_argument("--weights", nargs="+")
-    arguments = parser.parse_args()
-    results = load("anybody")
-    if not arguments.table:
-        labelled, strange = labelled_sets(), strange_sets()
-        weights = {path: path for path in arguments.weights} if arguments.weights else WEIGHTS
-        results["rows"] = [
-            {"weights": name, **measure(path, labelled, strange)} for name, path in weights.items()
-        ]
-        if not arguments.weights:
-            save("anybody", results)
-    if results["rows"]:
-        print_table(results["rows"])
+    parser = make_parser(__doc__)
+    parser.add_argument("--weights", nargs="+", metavar="FILE")
+    options = parser.parse_args()
+
+    def measure_all(weights: dict) -> list[dict]:
+        sets = labelled_sets(), strange_sets()
+        return [{"weights": name, **measure(path, *sets)} for name, path in weights.items()]
+
+    if options.weights:
+        rows = measure_all({path: path for path in options.weights})
+    else:
+        rows = measure_anew("anybody", lambda: measure_all(WEIGHTS), options.table)
+    print_table(rows)
     return 0
 
 

@@ -1,23 +1,34 @@
-"""Every architecture at its own document's setting, three seeds each, test accuracy and time.
+"""Every architecture at its own setting, three seeds each: test accuracy and time.
 
     python benchmarks/architectures.py          # most of an hour on 2 cores, two runs at a time
     python benchmarks/architectures.py --time   # an epoch of each in turns, on a quiet machine
     python benchmarks/architectures.py --table  # print what was measured
 
-The setting is the default recipe (10 epochs), but for lenet-gap, whose document
-names its own: 30 epochs, batches of 64, Adam at 0.001, no distortions. Our
---recipe lenet-gap has the same with a schedule. What lenet5-1998 does in the
-paper's own training is in benchmarks/paper.py. A run that is in the results
-already is not made again, so the script can be interrupted.
+Prints mean and deviation of the test accuracy and, where --time has measured them, the
+seconds of an epoch. The setting is the default recipe (10 epochs), except for lenet-gap: 30
+epochs, batches of 64, Adam at 0.001, no distortions, once with a schedule (--recipe
+lenet-gap) and once without. paper.py has the paper's own training of lenet5-1998. A run that
+is in the results is not repeated.
 """
 
 import shutil
 import sys
-import time
 from statistics import median
 
 import torch
-from common import ROOT, best_row, flags, load, run_training, save, spread, two_at_a_time, work_folder
+from common import (
+    ROOT,
+    best_row,
+    flags,
+    in_turns,
+    load,
+    measure_missing,
+    run_training,
+    save,
+    seconds_of,
+    spread,
+    work_folder,
+)
 
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.data.datasets import load_mnist
@@ -41,8 +52,8 @@ SETTINGS = {
     "lenet5-1998": ["--arch", "lenet5-1998"],
 }
 TIMED = 12_800  # images of the 55,000 that an epoch has, each time
-TURNS = 5  # after one to warm up
-# The weights in pretrained/ are those of seed 0; of these two, another command's.
+TURNS = 5
+# The weights in pretrained/ are those of seed 0, except for these two.
 MADE_ELSEWHERE = ("lenet5", "lenet5-1998")
 
 
@@ -63,35 +74,35 @@ def seconds_an_epoch(name: str, images: torch.Tensor, labels: torch.Tensor) -> f
     recipe = RECIPES["default"] | RECIPES[recipe_of(name)]
     net = build(name)
     optimizer = make_optimizer(net, recipe["optimizer"], recipe["lr"])
-    inputs = to_input(images, net.mean, net.std)
-    start = time.perf_counter()
-    plan = EpochPlan(TrainingPool(inputs, labels), AUGMENTATIONS[recipe["augment"]], torch.Generator())
-    train_epoch(TrainingStep(net, optimizer), plan, recipe["batch_size"])
-    return (time.perf_counter() - start) * 55_000 / len(images)
+    pool = TrainingPool(to_input(images, net.mean, net.std), labels)
+
+    def epoch() -> None:
+        plan = EpochPlan(pool, AUGMENTATIONS[recipe["augment"]], torch.Generator())
+        train_epoch(TrainingStep(net, optimizer), plan, recipe["batch_size"])
+
+    return seconds_of(epoch) * 55_000 / len(images)
 
 
 def measure_times() -> dict[str, list[float]]:
-    """Seconds an epoch of each network, in turns, since a machine has good and bad minutes."""
+    """Seconds an epoch of each network, in turns."""
     mnist = load_mnist(ROOT / "data")
-    images, labels = mnist.train_images[:TIMED], mnist.train_labels[:TIMED]
+    part = mnist.train_images[:TIMED], mnist.train_labels[:TIMED]
     names = [name for name in SETTINGS if name in NETWORKS]
-    turns = [[seconds_an_epoch(name, images, labels) for name in names] for _ in range(1 + TURNS)]
-    return {name: [turn[i] for turn in turns[1:]] for i, name in enumerate(names)}
+    turns = in_turns({name: lambda name=name: seconds_an_epoch(name, *part) for name in names}, TURNS)
+    return {name: [turn[name] for turn in turns] for name in names}
 
 
 def main() -> int:
     given = flags(__doc__, "--table", "--time")
-    results = load("architectures")
-    done = {(row["setting"], row["seed"]) for row in results["rows"]}
-    wanted = [(setting, seed) for seed in SEEDS for setting in SETTINGS if (setting, seed) not in done]
+    wanted = [(setting, seed) for seed in SEEDS for setting in SETTINGS]
     if "--time" in given:
-        results["seconds_an_epoch"] = measure_times()
-        save("architectures", results)
-    elif "--table" not in given:
-        two_at_a_time("architectures", results, measure, wanted)
-    times = results.get("seconds_an_epoch", {})
+        save("architectures", load("architectures") | {"seconds_an_epoch": measure_times()})
+    found = measure_missing(
+        "architectures", measure, wanted, lambda r: (r["setting"], r["seed"]), table=bool(given)
+    )
+    times = load("architectures").get("seconds_an_epoch", {})
     for setting in SETTINGS:
-        rows = [row for row in results["rows"] if row["setting"] == setting]
+        rows = [row for row in found if row["setting"] == setting]
         if rows:
             line = f"{setting:22} {len(rows)} seeds  test {spread([r['test_accuracy'] for r in rows])}"
             if setting in times:

@@ -1,29 +1,39 @@
-"""What was tried for `--recipe anybody`, on held-out training images and held-out training fonts.
+"""Ideas for `--recipe anybody`, on held-out training images and held-out training fonts.
 
     python benchmarks/choose_anybody.py          # a quarter of an hour an idea, two at a time
     python benchmarks/choose_anybody.py --time   # an epoch of the recipe beside the default's
     python benchmarks/choose_anybody.py --table  # print what was measured
     python benchmarks/choose_anybody.py --weights FILE ...  # of other weights, and keep nothing
 
-No test image, no family that is held out for evaluation and none of
-scikit-learn's digits is looked at. The choice is made on the 5,000 images that
-train.py holds out, on the same in 8×8 pixels and stretched into few, on every fifth
-package of the fonts that are there to be learned, and on what is no digit (of
-Fashion-MNIST, training images), by the limits that 99 % of the held-out images pass.
-What counts is the epoch that train.py keeps.
+Prints what each idea reads right and what it accepts though it is no digit, in percent. The
+choice is made on the 5,000 images that train.py holds out, on the same in 8×8 pixels and
+stretched into few, on every fifth package of the training fonts, and on non-digits
+(Fashion-MNIST's are training images), by the limits that 99 % of the held-out images pass.
+It looks at no test image, at no font family held out for evaluation and at none of
+scikit-learn's digits. The epoch that train.py keeps counts.
 """
 
-import argparse
 import io
 import sys
-import time
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 from anybody import MADE_UP, as_in_mnist, in_eight, made_up
-from common import ROOT, held_out, load, median_and_range, run_training, save, two_at_a_time
+from common import (
+    ROOT,
+    held_out,
+    in_turns,
+    load,
+    make_parser,
+    measure_missing,
+    median_and_range,
+    run_training,
+    save,
+    seconds_of,
+    words_of,
+)
 
 from lenet5.data.augmentation import AUGMENTATIONS, low_resolution
 from lenet5.data.datasets import load_dataset
@@ -40,7 +50,7 @@ from lenet5.training.epoch_plan import EpochPlan
 from lenet5.training.recipes import RECIPES, Settings
 from lenet5.training.training_pool import Data
 
-TURNS = 5  # after one to warm up
+TURNS = 5
 FOLDER = ROOT / "benchmarks" / "work"
 VALIDATION = FOLDER / "validation-fonts.npz"
 RIGHT = ("mnist", "eight", "few", "fonts")  # what is read; in the rows, the rest is no digit
@@ -102,37 +112,27 @@ def accuracies(weights: Path) -> dict:
 
 
 def measure(idea: str) -> dict:
-    flags, folder = [], FOLDER / f"anybody-{list(IDEAS).index(idea)}"
-    for name, value in (COMMON | IDEAS[idea]).items():
-        if value is True:
-            flags.append(f"--{name}")
-        elif value is not None:
-            flags += [f"--{name}", str(value)]
+    folder = FOLDER / f"anybody-{list(IDEAS).index(idea)}"
     weights = folder / "weights.pth"
-    run_training([*flags, "--output", str(weights)], folder)
+    run_training([*words_of(COMMON | IDEAS[idea]), "--output", str(weights)], folder)
     return {"idea": idea, **accuracies(weights)}
 
 
-def prepare(recipe: str):
-    """A function that trains a new network for one epoch of a recipe and gives the seconds it took."""
+def an_epoch_of(recipe: str):
+    """A function that trains a new network for one epoch of a recipe and gives its seconds."""
     settings = Settings(**RECIPES[recipe] | {"recipe": recipe, "data_dir": ROOT / "data"})
     data = Data(settings, torch.device("cpu"))
 
-    def epoch() -> float:
+    def seconds() -> float:
         run = Run(settings, None, torch.device("cpu"), data.classes)
-        start = time.perf_counter()
-        plan = EpochPlan(data.pool, AUGMENTATIONS[settings.augment], run.generator)
-        train_epoch(training_step(run), plan, settings.batch_size)
-        return time.perf_counter() - start
 
-    return epoch
+        def epoch() -> None:
+            plan = EpochPlan(data.pool, AUGMENTATIONS[settings.augment], run.generator)
+            train_epoch(training_step(run), plan, settings.batch_size)
 
+        return seconds_of(epoch)
 
-def measure_times() -> list[dict]:
-    """Seconds an epoch of both recipes, in turns, since a machine has good and bad minutes."""
-    epochs = {recipe: prepare(recipe) for recipe in ("default", "anybody")}
-    turns = [{recipe: epoch() for recipe, epoch in epochs.items()} for _ in range(1 + TURNS)]
-    return turns[1:]
+    return seconds
 
 
 def print_rows(rows: list[dict]) -> None:
@@ -142,36 +142,33 @@ def print_rows(rows: list[dict]) -> None:
         print("   " + "  ".join(f"{name} {100 * share:.2f}" for name, share in named.items()))
 
 
+def print_times(turns: list[dict]) -> None:
+    middle = {recipe: median(turn[recipe] for turn in turns) for recipe in turns[0]}
+    ratios = median_and_range([turn["anybody"] / turn["default"] for turn in turns])
+    own, other = middle["anybody"], middle["default"]
+    print(f"an epoch: {own:.1f} s, the default's {other:.1f} s: {ratios} times")
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--time", action="store_true")
-    parser.add_argument("--table", action="store_true")
     parser.add_argument("--weights", nargs="+", metavar="FILE")
     options = parser.parse_args()
+    measuring = not (options.time or options.table)
+    if measuring or options.weights:
+        make_validation_fonts()
     if options.weights:
-        make_validation_fonts()
-        for path in options.weights:
-            print_rows([{"idea": path[-32:], **accuracies(Path(path))}])
+        print_rows([{"idea": path[-32:], **accuracies(Path(path))} for path in options.weights])
         return 0
-    results = load("choose_anybody")
-    done = {row["idea"] for row in results["rows"]}
     if options.time:
-        results["seconds_an_epoch"] = measure_times()
-        save("choose_anybody", results)
-    elif not options.table:
-        make_validation_fonts()
-        wanted = [(idea,) for idea in IDEAS if idea not in done]
-        two_at_a_time("choose_anybody", results, measure, wanted)
-    by_idea = {row["idea"]: row for row in results["rows"]}
+        turns = in_turns({recipe: an_epoch_of(recipe) for recipe in ("default", "anybody")}, TURNS)
+        save("choose_anybody", load("choose_anybody") | {"seconds_an_epoch": turns})
+    wanted = [(idea,) for idea in IDEAS]
+    rows = measure_missing("choose_anybody", measure, wanted, lambda row: (row["idea"],), not measuring)
+    by_idea = {row["idea"]: row for row in rows}
     print_rows([by_idea[idea] for idea in IDEAS if idea in by_idea])
-    turns = results.get("seconds_an_epoch", [])
-    if turns:
-        middle = {recipe: median(turn[recipe] for turn in turns) for recipe in turns[0]}
-        ratios = [turn["anybody"] / turn["default"] for turn in turns]
-        print(
-            f"an epoch: {middle['anybody']:.1f} s, the default's {middle['default']:.1f} s:"
-            f" {median_and_range(ratios)} times"
-        )
+    if turns := load("choose_anybody").get("seconds_an_epoch"):
+        print_times(turns)
     return 0
 
 

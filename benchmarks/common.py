@@ -1,4 +1,4 @@
-"""What the measurements share: the machine's description, result files, training runs."""
+"""What the measurements share: the machine, result files, training runs, work in turns."""
 
 import argparse
 import contextlib
@@ -9,6 +9,8 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -20,12 +22,23 @@ sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
 from lenet5.runtime.atomic_files import md5, write_file
 
 
+def make_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser with --table, whose --help prints the script's docstring."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="print what was measured")
+    return parser
+
+
 def flags(doc: str, *names: str) -> set[str]:
     """Which of a script's switches were typed; `--help` prints its docstring."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
-    for name in names:
-        parser.add_argument(name, action="store_true", dest=name)
-    return {name for name, typed in vars(parser.parse_args()).items() if typed}
+    parser = make_parser(doc)
+    for name in set(names) - {"--table"}:
+        parser.add_argument(name, action="store_true")
+    typed = vars(parser.parse_args())
+    return {name for name in names if typed[name.strip("-")]}
+
+
+# ---------------------------------------------------------------- the machine
 
 
 def machine() -> dict:
@@ -50,27 +63,11 @@ def machine() -> dict:
     }
 
 
-def load(name: str, folder: Path = RESULTS) -> dict:
-    """A result file's content, or an empty one to begin with."""
-    path = folder / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {"machine": machine(), "rows": []}
-
-
-def save(name: str, results: dict, folder: Path = RESULTS) -> None:
-    folder.mkdir(exist_ok=True)
-    write_file(folder / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
-
-
-def median_and_range(ratios: list[float]) -> str:
-    """Ratios that were measured turn by turn, in words: the median and the range."""
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-
-
 def lines_of(pattern: str) -> list[str]:
-    """The lines of all files below /proc like this, as far as there are any (Linux)."""
+    """The lines of all files below /proc that match a pattern (Linux)."""
     lines = []
     for path in Path("/proc").glob(pattern):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
+        with contextlib.suppress(OSError):  # the process has ended meanwhile
             lines += path.read_text().splitlines()
     return lines
 
@@ -84,10 +81,69 @@ def children_of(process: int) -> list[int]:
 def memory_of(process: int, kind: str) -> int:
     """Bytes of a process of a kind in /proc/PID/smaps_rollup (Linux); 0 if it has ended.
 
-    "Private_" is what it has for itself alone, "Pss:" that and its share of what others use too.
+    "Private_" is its own alone, "Pss:" that and its share of what others use too.
     """
     lines = lines_of(f"{process}/smaps_rollup")
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(kind))
+
+
+# ---------------------------------------------------------------- result files
+
+
+def load(name: str, folder: Path = RESULTS) -> dict:
+    """A result file's content, or an empty one to begin with."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {"machine": machine(), "rows": []}
+
+
+def save(name: str, results: dict, folder: Path = RESULTS) -> None:
+    folder.mkdir(exist_ok=True)
+    write_file(folder / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
+
+
+def measure_anew(name: str, measure: Callable[[], list[dict]], table: bool) -> list[dict]:
+    """The rows of a result file, which `measure` makes; those of before with `table`."""
+    results = load(name)
+    if not table:
+        results = {"machine": machine(), "rows": measure()}
+        save(name, results)
+    return results["rows"]
+
+
+def measure_missing(
+    name: str, measure: Callable[..., dict], wanted: list[tuple], key: Callable, table: bool, at_once=2
+) -> list[dict]:
+    """The rows of a result file, which has one of `measure(*arguments)` for each of `wanted`.
+
+    `key(row)` gives a row's arguments; those that the file has are not measured again, and
+    with `table` none is.
+    """
+    results = load(name)
+    done = [key(row) for row in results["rows"]]
+    if not table:
+        missing = [arguments for arguments in wanted if arguments not in done]
+        two_at_a_time(name, results, measure, missing, at_once)
+    return results["rows"]
+
+
+def two_at_a_time(name: str, results: dict, measure, wanted: list[tuple], at_once: int = 2) -> None:
+    """Add the row of `measure(*arguments)` for each of `wanted` to a result file, as each is done.
+
+    Two runs of one thread get more done on two cores than one run of two threads.
+    """
+    if at_once > 1:
+        os.environ["OMP_NUM_THREADS"] = "1"
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            for run in as_completed([pool.submit(measure, *arguments) for arguments in wanted]):
+                results["rows"].append(run.result())
+                save(name, results)
+        except BaseException:  # also Ctrl-C: start none of the others
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+# ---------------------------------------------------------------- training runs
 
 
 def run_training(
@@ -95,8 +151,8 @@ def run_training(
 ) -> tuple[list[dict], str]:
     """The rows of metrics.csv and the output of one `python train.py` in a folder of its own.
 
-    In a `folder` that is given, a run that is there already goes on. `start` is what
-    stands before train.py, in place of `python`.
+    A run that is in the given `folder` already is resumed. `start` is what stands before
+    train.py, in place of `python`.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
@@ -113,10 +169,20 @@ def run_training(
     return rows, done.stdout
 
 
-def work_folder(name: str, seed: int, recipe: str) -> Path:
-    """Where a long run stays, so that it goes on if it was interrupted; not tracked.
+def words_of(setting: dict) -> list[str]:
+    """The command line of a setting: a flag for each name, alone if its value is True, none if None."""
+    words = []
+    for name, value in setting.items():
+        if value is not None:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return words
 
-    Named after the recipe as it is now too, so that no run goes on with an older one.
+
+def work_folder(name: str, seed: int, recipe: str) -> Path:
+    """An untracked folder for a long run, which is resumed if it was interrupted.
+
+    The recipe's present settings are part of the name, so that no run of an older recipe
+    is resumed.
     """
     from lenet5.training.recipes import RECIPES  # imports torch, which not every measurement needs here
 
@@ -124,26 +190,10 @@ def work_folder(name: str, seed: int, recipe: str) -> Path:
     return ROOT / "benchmarks" / "work" / f"{name}-{md5(json.dumps(settings).encode())[:8]}-seed{seed}"
 
 
-def two_at_a_time(name: str, results: dict, measure, wanted: list[tuple]) -> None:
-    """Add the row of `measure(*arguments)` for each of `wanted` to a result file, as each is done.
-
-    Two runs with a thread each get more done on two cores than one with two.
-    """
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with ThreadPoolExecutor(2) as pool:
-        try:
-            for run in as_completed([pool.submit(measure, *arguments) for arguments in wanted]):
-                results["rows"].append(run.result())
-                save(name, results)
-        except BaseException:  # also Ctrl-C: what has not begun is not to begin
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def held_out(size: int = 5000, seed: int = 0):
     """MNIST's training images that a run with this --val-size and --seed did not learn, and labels.
 
-    N×28×28 uint8 and N. What is chosen or fitted is chosen and fitted on them.
+    N×28×28 uint8 and N. Settings are chosen and limits are fitted on them.
     """
     from lenet5.data.datasets import load_mnist, split
 
@@ -159,20 +209,31 @@ def best_row(rows: list[dict]) -> dict:
     return max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
 
 
+# ---------------------------------------------------------------- turns, and figures of them
+
+
+def in_turns(works: dict[str, Callable], turns: int) -> list[dict]:
+    """What each function returns, by name, a dict a turn; one turn before them warms up.
+
+    A machine has good and bad minutes, so compare within a turn.
+    """
+    return [{name: work() for name, work in works.items()} for _ in range(1 + turns)][1:]
+
+
+def seconds_of(work: Callable[[], object], calls: int = 1) -> float:
+    """Seconds of one call, the mean of some."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        work()
+    return (time.perf_counter() - start) / calls
+
+
+def median_and_range(ratios: list[float]) -> str:
+    """The median of ratios and their range."""
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
 def spread(values: list[float]) -> str:
     """Mean and sample deviation in percent."""
     deviation = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
     return f"{100 * mean(values):.2f}{deviation} %"
-
-
-def print_settings(rows: list[dict], settings: list[dict], width: int = 58) -> None:
-    """A line for each setting that was tried: accuracy and loss on held-out images, over the seeds."""
-    for setting in settings:
-        own = [row for row in rows if row["setting"] == setting]
-        if own:
-            words = ", ".join(f"{name} {value}" for name, value in setting.items())
-            accuracy, loss = (
-                spread([row["val_accuracy"] for row in own]),
-                mean(r["val_loss"] for r in own),
-            )
-            print(f"{words:{width}}  {accuracy}  loss {loss:.4f}  ({len(own)} seeds)")

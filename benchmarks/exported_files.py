@@ -19,7 +19,17 @@ import time
 from pathlib import Path
 from statistics import median
 
+import onnx
+import onnxruntime
+import torch
 from common import ROOT, flags, held_out, load, machine, median_and_range, save
+
+from lenet5.data.datasets import load_mnist
+from lenet5.export import writers
+from lenet5.export.onnx_graph import INPUT, OUTPUT, onnx_model, run_onnx, session_of
+from lenet5.export.quantization import quantised
+from lenet5.networks.registry import NETWORKS
+from lenet5.networks.weights import load_weights
 
 TURNS = 15
 CALLS = {1: 200, 256: 3}  # by batch size: a turn takes some hundredths of a second
@@ -27,63 +37,47 @@ THREADS = (1, 2)
 WAYS = ("PyTorch", "float32", "int8")
 
 
-def accuracy(model, inputs, labels) -> float:
-    from lenet5.export.onnx_graph import run_onnx
+def source_of(arch: str) -> writers.Source:
+    """An architecture's weights in pretrained/."""
+    path = ROOT / "pretrained" / f"{arch}.pth"
+    return writers.Source(str(path), *load_weights(path), str(ROOT / "data"))
 
+
+def accuracy(model, inputs, labels) -> float:
     return float((run_onnx(model, inputs).argmax(axis=1) == labels.numpy()).mean())
 
 
 def kept(arch: str) -> dict:
     """Bytes and accuracies of the two files that the command writes for an architecture's weights."""
-    import onnx
-
-    from lenet5.data.datasets import load_mnist
-    from lenet5.imaging.inputs import to_input
-    from lenet5.networks.weights import load_weights
-
-    weights = ROOT / "pretrained" / f"{arch}.pth"
-    _, metadata = load_weights(weights)
-    mnist = load_mnist(ROOT / "data")
+    source, mnist = source_of(arch), load_mnist(ROOT / "data")
     sets = {"held_out": held_out(), "test": (mnist.test_images, mnist.test_labels)}
     row = {"arch": arch}
     with tempfile.TemporaryDirectory() as folder:
         paths = {"float32": Path(folder, "a.onnx"), "int8": Path(folder, "b.onnx")}
-        flags = ["--onnx", paths["float32"], "--int8", paths["int8"], "--data-dir", ROOT / "data"]
-        command = [sys.executable, ROOT / "export.py", "--weights", weights, *flags]
+        files = ["--onnx", paths["float32"], "--int8", paths["int8"], "--data-dir", source.data_dir]
+        command = [sys.executable, ROOT / "export.py", "--weights", source.weights, *files]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             row["refused"] = done.stderr.strip()
         for kind, path in paths.items():
             if path.exists():
                 row[f"{kind}_bytes"] = path.stat().st_size
-                model = onnx.load(path)
                 for name, (images, labels) in sets.items():
-                    inputs = to_input(images, metadata["mean"], metadata["std"]).numpy()
-                    row[f"{kind}_{name}"] = accuracy(model, inputs, labels)
+                    inputs = source.inputs(images).numpy()
+                    row[f"{kind}_{name}"] = accuracy(onnx.load(path), inputs, labels)
     return row
 
 
-def models():
-    """The shipped network, its ONNX graphs in float32 and int8, and held-out images as its inputs."""
-    from lenet5.export import writers
-    from lenet5.export.onnx_graph import onnx_model
-    from lenet5.export.quantization import quantised
-    from lenet5.networks.weights import load_weights
-
-    net, metadata = load_weights(ROOT / "pretrained" / "lenet5.pth")
-    source = writers.Source("", net, metadata, str(ROOT / "data"))
-    images, labels = writers.calibration_images(source, writers.own_data(source)), held_out()
-    whole = onnx_model(net, metadata)
-    small = quantised(whole, source.inputs(images).numpy())
-    return net.eval(), whole, small, source.inputs(labels[0])
+def calibration_inputs(source: writers.Source):
+    images = writers.calibration_images(source, writers.own_data(source))
+    return source.inputs(images).numpy()
 
 
 def ways(made: tuple, threads: int, batch_size: int) -> dict:
-    """A function for each way that reads one batch, of what `models` has made."""
-    import torch
+    """A function for each way that reads one batch.
 
-    from lenet5.export.onnx_graph import INPUT, OUTPUT, session_of
-
+    `made` is the network, its ONNX graphs in float32 and int8, and inputs.
+    """
     torch.set_num_threads(threads)
     net, whole, small, inputs = made
     batch = inputs[:batch_size].contiguous()
@@ -109,7 +103,10 @@ def microseconds(work, calls: int, batch_size: int) -> float:
 
 
 def measure_times() -> list[dict]:
-    rows, made = [], models()
+    source = source_of("lenet5")
+    whole = onnx_model(source.net, source.metadata)
+    small = quantised(whole, calibration_inputs(source))
+    made, rows = (source.net.eval(), whole, small, source.inputs(held_out()[0])), []
     for threads in THREADS:
         for batch_size, calls in CALLS.items():
             work = ways(made, threads, batch_size)
@@ -125,28 +122,17 @@ def measure_times() -> list[dict]:
 
 def choices() -> None:
     """Held-out accuracy of some ways to quantise, for every architecture."""
-    from lenet5.export import writers
-    from lenet5.export.onnx_graph import onnx_model
-    from lenet5.export.quantization import quantised
-    from lenet5.networks.registry import NETWORKS
-    from lenet5.networks.weights import load_weights
-
     images, labels = held_out()
     for arch in NETWORKS:
-        net, metadata = load_weights(ROOT / "pretrained" / f"{arch}.pth")
-        source = writers.Source("", net, metadata, str(ROOT / "data"))
-        whole = onnx_model(net, metadata)
-        inputs = source.inputs(images).numpy()
-        chosen = source.inputs(writers.calibration_images(source, writers.own_data(source))).numpy()
+        source = source_of(arch)
+        whole = onnx_model(source.net, source.metadata)
+        inputs, chosen = source.inputs(images).numpy(), calibration_inputs(source)
         words = [f"float32 {accuracy(whole, inputs, labels):.2%}"]
+        all_layers = {"nodes_to_quantize": None}
         for name, count, changes in (
             ("chosen", len(chosen), {}),
-            (
-                "all layers, 8-bit weights",
-                len(chosen),
-                {"nodes_to_quantize": None, "reduce_range": False},
-            ),
-            ("all layers", len(chosen), {"nodes_to_quantize": None}),
+            ("all layers, 8-bit weights", len(chosen), {**all_layers, "reduce_range": False}),
+            ("all layers", len(chosen), all_layers),
             ("one range a layer", len(chosen), {"per_channel": False}),
             ("100 images", 100, {}),
         ):
@@ -157,16 +143,11 @@ def choices() -> None:
 
 def main() -> int:
     given = flags(__doc__, "--choices", "--table", "--time")
-    from lenet5.networks.registry import NETWORKS
-
     if "--choices" in given:
         choices()
         return 0
     results = load("export")
     if "--table" not in given:
-        import onnx
-        import onnxruntime
-
         versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
         results["machine"] = machine() | versions
         if "--time" in given:
@@ -186,11 +167,8 @@ def main() -> int:
     print("\nmicroseconds a picture: median (range); ratio of int8 to float32, turn by turn")
     for threads in THREADS:
         for batch_size in CALLS:
-            turns = [
-                r
-                for r in results.get("times", [])
-                if (r["threads"], r["batch"]) == (threads, batch_size)
-            ]
+            own = {"threads": threads, "batch": batch_size}
+            turns = [turn for turn in results.get("times", []) if turn.items() >= own.items()]
             if not turns:
                 continue
             found = {name: [turn[name] for turn in turns] for name in WAYS}

@@ -3,22 +3,20 @@
     python benchmarks/fuzz.py            # ten minutes on a core; Linux
     python benchmarks/fuzz.py --table    # print what was measured
     python benchmarks/fuzz.py --kind png --seed 3
-    python benchmarks/fuzz.py --write png 17 FILE  # a case's bytes
 
-Small whole files are damaged by `damage.py` with a seed and read by the functions
-that read them in the scripts, in a process of its own that is watched. A case may
-be read or be refused in words (UserError, or a Result with its error). It fails if
-anything else is raised, if the process ends, if a library writes to stderr what a
-person would not understand, after LONGEST seconds, and beyond MOST_MEMORY.
-Files that failed are kept in benchmarks/work/fuzz.
+Small whole files are damaged by `damage.py` with a seed and read by the functions that read
+them in the scripts, in a process that is watched. A case may be read, or refused in words
+(UserError, or a Result with its error). It fails if anything else is raised, if the process
+ends, if a library writes to stderr what a person would not understand, after LONGEST
+seconds, and beyond MOST_MEMORY. Prints a row a kind: files, how many were read, refused and
+failed, the longest time and the most memory. Files that failed stay in benchmarks/work/fuzz.
 """
 
-import argparse
+import functools
 import gzip
 import io
 import json
 import math
-import multiprocessing
 import os
 import re
 import resource
@@ -28,10 +26,16 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, TimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from common import ROOT, load, save
+import torch
+from common import ROOT, load, make_parser, save
 from damage import (
     damaged,
     damaged_csv,
@@ -43,14 +47,31 @@ from damage import (
 )
 from PIL import Image, ImageOps, PngImagePlugin
 
+from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.data.sources import DIGITS, IdxFile, members, parse_idx, read_verified, unzipped
+from lenet5.export.onnx_graph import describe, onnx_model
+from lenet5.export.quantization import quantised
+from lenet5.networks.registry import NETWORKS, build
+from lenet5.networks.weights import default_metadata, serialize, weights_with_metadata
+from lenet5.reading.classifier import PRETRAINED, ImageClassifier
+from lenet5.reading.results import TableWriter
 from lenet5.runtime.atomic_files import md5
 from lenet5.runtime.errors import UserError
+from lenet5.training.checkpoint import Run, best_network
+from lenet5.training.epoch import RunningMetrics
+from lenet5.training.progress import epoch_line
+from lenet5.training.recipes import RECIPES, Settings
+from lenet5.training.run_folder import COLUMNS, is_better, metrics_csv, read_metrics
+from lenet5.training.schedules import SCHEDULES
+from lenet5.training.settings import settings_of
 
 LONGEST = 5.0  # seconds a case
 MOST_MEMORY = 1000.0  # megabytes above what the imports take
 WHOLE_MEMORY = 8 << 30  # bytes of addresses that a case may ask for, so that this machine lives on
 KEPT = ROOT / "benchmarks" / "work" / "fuzz"
-TINY = 4  # pictures in an IDX file
+RUNS = ROOT / "tests" / "fixtures" / "runs.tar.xz"
+IDX_MEMBER = "package/data/train-images-idx3-ubyte"
+METADATA = {"temperature": 1.5, "reject_below": 0.4, "least_evidence": 0.1, "non_digits": True}
 
 # What Pillow writes: a kind, modes, and for each of them all these options.
 WRITTEN = (
@@ -91,30 +112,7 @@ WRITTEN = (
     ("spider", ["F"], [{}]),
     ("eps", ["L", "RGB"], [{}]),
 )
-PICTURES = tuple(dict.fromkeys(kind for kind, _, _ in WRITTEN))
 FORMATS = {"apng": "PNG", "spider": "SPIDER"}  # where the name does not tell
-# How many cases of a kind, in all more than 20,000.
-CASES = {
-    **dict.fromkeys(PICTURES, 500),
-    "png": 1500,
-    "jpg": 1000,
-    "gif": 1000,
-    "tif": 2000,
-    "webp": 800,
-    "bmp": 800,
-    "ppm": 800,
-    "other": 1500,
-    "pth": 2500,
-    "onnx": 2000,
-    "idx": 1500,
-    "idx.gz": 1000,
-    "verified": 500,
-    "tgz": 1000,
-    "checkpoint": 2000,
-    "config": 2500,
-    "metrics": 1500,
-    "npz": 2000,
-}
 
 
 # ---------------------------------------------------------------- whole files
@@ -161,48 +159,43 @@ def written(kind: str) -> list[bytes]:
 def others() -> list[bytes]:
     """Pictures that Pillow reads and does not write."""
     image = drawing(7)
-    width, height = image.size
-    pixels, size = image.tobytes(), [width, height]
-    rows = ",\n".join(
-        '"' + "".join(" X"[int(value < 128)] for value in row) + '"' for row in np.asarray(image)
-    )
-    cards = (f"BITPIX  = {8:20}", f"NAXIS   = {2:20}", f"NAXIS1  = {width:20}", f"NAXIS2  = {height:20}")
-    cards = "".join(f"{card:80}" for card in (f"SIMPLE  = {'T':>20}", *cards, "END"))
+    width, height = size = image.size
+    pixels = image.tobytes()
+    rows = ["".join(" X"[int(value < 128)] for value in row) for row in np.asarray(image)]
+    cards = {"SIMPLE": "T", "BITPIX": 8, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height}
+    lines = [*(f"{name:8}= {value:>20}" for name, value in cards.items()), "END"]
+    header = "".join(f"{line:80}" for line in lines)
 
     def numbers(width: int, order: str, *values: int) -> bytes:
         return b"".join(value.to_bytes(width, order) for value in values)
 
+    # A BMP in runs of equal pixels: a black one a row.
+    runs = bytes([width, 0, 0, 0]) * height + b"\x00\x01"
+    start = 14 + 40 + 8
+    fields = (start + len(runs), 0, start, 40, *size, 1 | 8 << 16, 1, len(runs), 0, 0, 2, 2)
     ico, pcx = written("ico")[1], written("pcx")[1]
     return [
         ico[:2] + b"\x02" + ico[3:],  # CUR
         numbers(4, "little", 987654321, 12, 0) + pcx,  # DCX
-        f'/* XPM */\nstatic char *x[] = {{\n"{width} {height} 2 1",\n'.encode()
-        + f'"  c #FFFFFF",\n"X c #000000",\n{rows}}};\n'.encode(),
-        cards.ljust(2880).encode() + pixels,  # FITS
+        f'/* XPM */\nstatic char *x[] = {{\n"{width} {height} 2 1",\n"  c #FFFFFF",\n"X c #000000",\n'
+        .encode() + ",\n".join(f'"{row}"' for row in rows).encode() + b"};\n",
+        header.ljust(2880).encode() + pixels,  # FITS
         numbers(4, "big", 0x59A66A95, *size, 8, len(pixels), 1, 0, 0) + pixels,  # SUN
         # PSD: channels, height, width, depth, gray; three empty parts; no compression
         b"8BPS\x00\x01" + bytes(6) + b"\x00\x01" + numbers(4, "big", height, width)
         + b"\x00\x08\x00\x01" + bytes(12) + b"\x00\x00" + pixels,
         numbers(4, "big", 28, 2, *size, 1) + b"GIMP" + numbers(4, "big", 10) + pixels,  # GBR
-        b"P7 332\n#END_OF_COMMENTS\n%d %d 255\n" % (width, height) + pixels,  # XVTHUMB
-        b"P2\n%d %d\n255\n" % (width, height) + b" ".join(b"%d" % value for value in pixels),
-        rle_bmp(width, height),
+        b"P7 332\n#END_OF_COMMENTS\n%d %d 255\n" % size + pixels,  # XVTHUMB
+        b"P2\n%d %d\n255\n" % size + b" ".join(b"%d" % value for value in pixels),
+        b"BM" + numbers(4, "little", *fields) + bytes(4) + b"\xff\xff\xff\x00" + runs,
     ]  # fmt: skip
 
 
-def rle_bmp(width: int, height: int) -> bytes:
-    """A BMP in runs: one black run a row."""
-    runs = bytes([width, 0, 0, 0]) * height + b"\x00\x01"
-    start = 14 + 40 + 8
-    header = [40, width, height, 1 | 8 << 16, 1, len(runs), 0, 0, 2, 2]
-    fields = b"".join(number.to_bytes(4, "little") for number in (start + len(runs), 0, start, *header))
-    return b"BM" + fields + bytes(4) + b"\xff\xff\xff\x00" + runs
-
-
 def idx_files() -> list[bytes]:
-    images = np.stack([np.asarray(drawing(number).resize((28, 28))) for number in range(TINY)])
+    """Four images, and their labels."""
+    images = np.stack([np.asarray(drawing(number).resize((28, 28))) for number in range(4)])
     header = b"\x00\x00\x08\x03" + b"".join(n.to_bytes(4, "big") for n in images.shape)
-    return [header + images.tobytes(), b"\x00\x00\x08\x01\x00\x00\x00\x04" + bytes(range(TINY))]
+    return [header + images.tobytes(), b"\x00\x00\x08\x01\x00\x00\x00\x04" + bytes(range(4))]
 
 
 def compressed_idx_files() -> list[bytes]:
@@ -210,14 +203,13 @@ def compressed_idx_files() -> list[bytes]:
 
 
 def archives() -> list[bytes]:
-    """Archives as npm's, one with links and names that lead out of the folder."""
+    """Archives as npm's, with a link and names that lead out of the folder."""
+    names = (IDX_MEMBER, "package/ä" * 30, "/tmp/x", "../x")
     found = []
     for style in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=style) as archive:
-            for name, content in zip(
-                (IDX_MEMBER, "package/ä" * 30, "/tmp/x", "../x"), idx_files() * 2, strict=True
-            ):
+            for name, content in zip(names, idx_files() * 2, strict=True):
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.pax_headers = len(content), {"comment": "ä" * 40}
                 archive.addfile(entry, io.BytesIO(content))
@@ -228,88 +220,31 @@ def archives() -> list[bytes]:
     return found
 
 
-IDX_MEMBER = "package/data/train-images-idx3-ubyte"
-
-
 def weights_files() -> list[bytes]:
-    import torch
-
-    from lenet5.networks.registry import NETWORKS
-    from lenet5.networks.weights import to_bytes, weights_with_metadata
-    from model import build
-
+    """Of every network; one without metadata, and one as before PyTorch 1.6."""
     torch.manual_seed(0)
-    more = {"temperature": 1.5, "reject_below": 0.4, "least_evidence": 0.1, "non_digits": True}
     nets = [build(name) for name in NETWORKS]
-    found = [to_bytes(weights_with_metadata(net, test_accuracy=0.5, **more)) for net in nets]
-    plain = nets[0].state_dict()
-    buffer = io.BytesIO()
-    torch.save(plain, buffer, _use_new_zipfile_serialization=False)  # as before PyTorch 1.6
-    return [*found, to_bytes(dict(plain)), buffer.getvalue()]
+    found = [serialize(weights_with_metadata(net, test_accuracy=0.5, **METADATA)) for net in nets]
+    plain, buffer = nets[0].state_dict(), io.BytesIO()
+    torch.save(plain, buffer, _use_new_zipfile_serialization=False)
+    return [*found, serialize(dict(plain)), buffer.getvalue()]
 
 
 def onnx_files() -> list[bytes]:
-    """Of every network, and of one in whole numbers of eight bits."""
-    import numpy as np
-    import torch
-
-    from lenet5.export.onnx_graph import describe, onnx_model
-    from lenet5.export.quantization import quantised
-    from lenet5.networks.registry import NETWORKS
-    from lenet5.networks.weights import default_metadata
-    from model import build
-
+    """Of every network, and of one in int8."""
     torch.manual_seed(0)
-    more = {"temperature": 1.5, "reject_below": 0.4, "least_evidence": 0.1, "non_digits": True}
     nets = [build(name) for name in NETWORKS]
-    models = [onnx_model(net, default_metadata(net) | more) for net in nets]
+    models = [onnx_model(net, default_metadata(net) | METADATA) for net in nets]
     small = quantised(models[0], np.random.default_rng(0).random((10, 1, 32, 32), np.float32))
-    describe(small, default_metadata(nets[0]) | more)
+    describe(small, default_metadata(nets[0]) | METADATA)
     return [model.SerializeToString(deterministic=True) for model in (*models, small)]
 
 
-def new_run(folder: Path):
-    """A run as train.py begins or resumes it."""
-    import torch
-
-    from lenet5.data.sources import DIGITS
-    from lenet5.training.checkpoint import Run
-    from lenet5.training.recipes import Settings
-
-    settings = Settings(average=0.99)
-    return Run(settings, folder, torch.device("cpu"), DIGITS)
-
-
-def go_on(run) -> None:
-    """One step, and what is written after an epoch."""
-    import torch
-
-    from lenet5.training.checkpoint import best_network
-    from lenet5.training.epoch import RunningMetrics
-    from lenet5.training.progress import epoch_line
-    from lenet5.training.run_folder import metrics_csv
-
-    run.net(torch.zeros(2, 1, 32, 32)).sum().backward()
-    run.optimizer.step()
-    run.average.add(run.net)
-    if run.tally is not None:
-        RunningMetrics(run.device, run.tally)
-    metrics_csv(run.history)
-    for row in run.history:
-        epoch_line(row, 10, 0)
-    if run.best is not None:
-        best_network(run)
-    assert run.step + run.step_in_epoch + run.seconds >= 0
-
-
 def checkpoints() -> list[bytes]:
-    """After an epoch, and within the second."""
-    from lenet5.networks.weights import weights_with_metadata
-    from lenet5.training.run_folder import COLUMNS
-
+    """After an epoch, and within the second; with averaged weights."""
     with tempfile.TemporaryDirectory() as folder:
         run = new_run(Path(folder))
-        go_on(run)
+        resume(run)
         run.history = [dict.fromkeys(COLUMNS, 0.5) | {"epoch": 1}]
         weights = weights_with_metadata(run.net)
         run.best = {"epoch": 1, "weights": weights, "metadata": weights._metadata[""] | {"epoch": 1}}
@@ -321,32 +256,17 @@ def checkpoints() -> list[bytes]:
         return found
 
 
-def configs() -> list[bytes]:
-    from lenet5.training.recipes import RECIPES
-
-    found = []
-    for name in ("default", "record", "1998", "anybody"):
-        config = {**RECIPES["default"], **RECIPES[name], "recipe": name, "versions": {"torch": "2"}}
-        found.append(json.dumps(config, indent=2).encode())
-    return found
-
-
-def metrics_files() -> list[bytes]:
-    from lenet5.training.run_folder import COLUMNS, metrics_csv
-
-    rows = [dict.fromkeys(COLUMNS, 0.5) | {"epoch": epoch} for epoch in (1, 2, 3)]
-    unvalidated = [row | {"val_loss": None, "val_accuracy": None} for row in rows]
-    return [metrics_csv(rows).encode(), metrics_csv(unvalidated).encode()]
+def of_runs(name: str) -> list[bytes]:
+    """The files of a name in the run folders that are kept for the tests."""
+    with tarfile.open(RUNS) as archive:
+        return [archive.extractfile(entry).read() for entry in archive if Path(entry.name).name == name]
 
 
 def font_files() -> list[bytes]:
-    """fonts/digits.npz with the first and the last of its faces, compressed and not."""
+    """The first two faces of fonts/digits.npz, ten digits each, compressed and not."""
     with np.load(ROOT / "fonts" / "digits.npz") as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    # Of two faces, ten digits each: fonts/render.py keeps them in the order of the faces.
-    few = {name: array[:20] for name, array in arrays.items()}
-    few["held_out"] = np.array([False, True])
-    few["letter_faces"] = np.arange(20) % 2
+        few = {name: array[:20] for name, array in archive.items()}
+    few |= {"held_out": np.array([False, True]), "letter_faces": np.arange(20) % 2}
     found = []
     for write in (np.savez, np.savez_compressed):
         buffer = io.BytesIO()
@@ -370,30 +290,13 @@ def check_result(result) -> None:
 
 
 def read_weights(path: Path) -> None:
-    from lenet5.reading.classifier import ImageClassifier
-    from lenet5.reading.results import TableWriter
-
     result = ImageClassifier(path, device="cpu", reject=True).predict_batch([drawing(7)])[0]
     check_result(result)
     result.path = "7.png"
     TableWriter(io.StringIO()).write([result])
 
 
-def read_idx(path: Path) -> None:
-    from lenet5.data.sources import parse_idx
-
-    parse_idx(path.read_bytes())
-
-
-def read_compressed_idx(path: Path) -> None:
-    from lenet5.data.sources import parse_idx, unzipped
-
-    parse_idx(unzipped(path.read_bytes(), 10_000))
-
-
 def read_verified_idx(path: Path) -> None:
-    from lenet5.data.sources import IdxFile, read_verified
-
     whole = idx_files()[0]
     name = path.with_name("train-images")
     path.rename(name if path.read_bytes()[:1] == b"\x00" else f"{name}.gz")
@@ -402,37 +305,47 @@ def read_verified_idx(path: Path) -> None:
 
 
 def read_archive(path: Path) -> None:
-    from lenet5.data.sources import IdxFile, members
-
     file = IdxFile("train-images-idx3-ubyte", len(idx_files()[0]), "")
     for _, content in members(path, {file: IDX_MEMBER}):
         assert len(content) <= file.size
+
+
+def new_run(folder: Path) -> Run:
+    """A run as train.py begins or resumes it."""
+    return Run(Settings(average=0.99), folder, torch.device("cpu"), DIGITS)
+
+
+def resume(run: Run) -> None:
+    """One step, and what is written after an epoch."""
+    run.net(torch.zeros(2, 1, 32, 32)).sum().backward()
+    run.optimizer.step()
+    run.average.add(run.net)
+    if run.tally is not None:
+        RunningMetrics(run.device, run.tally)
+    metrics_csv(run.history)
+    for row in run.history:
+        epoch_line(row, 10, 0)
+    if run.best is not None:
+        best_network(run)
+    assert run.step + run.step_in_epoch + run.seconds >= 0
 
 
 def read_checkpoint(path: Path) -> None:
     run = new_run(path.parent)
     path.rename(path.parent / "checkpoint.pth")
     assert run.load_checkpoint()
-    go_on(run)
+    resume(run)
 
 
 def read_config(path: Path) -> None:
-    from lenet5.networks.registry import NETWORKS
-    from lenet5.training.recipes import RECIPES
-    from lenet5.training.schedules import SCHEDULES
-    from lenet5.training.settings import settings_of
-
     path.rename(path.parent / "config.json")
     settings = settings_of(path.parent, {})
     NETWORKS[settings.arch], SCHEDULES[settings.scheduler]
-    assert all(
-        getattr(settings, name) is not None for name, value in RECIPES["default"].items() if value
-    )
+    wanted = [name for name, value in RECIPES["default"].items() if value]
+    assert all(getattr(settings, name) is not None for name in wanted)
 
 
 def read_history(path: Path) -> None:
-    from lenet5.training.run_folder import is_better, read_metrics
-
     path.rename(path.parent / "metrics.csv")
     history = read_metrics(path.parent)
     best = history[0]
@@ -443,40 +356,50 @@ def read_history(path: Path) -> None:
 
 
 def read_fonts(path: Path) -> None:
-    from lenet5.data.fonts import load_font_digits, load_letters
-
     _, labels = load_font_digits(path)
     assert ((labels >= 0) & (labels <= 9)).all()
-    letters = load_letters(path)
-    assert letters.shape[1:] == (28, 28)
+    assert load_letters(path).shape[1:] == (28, 28)
 
 
-# By kind: whole files, who reads them, and how they are damaged beside their bytes.
+class Kind(NamedTuple):
+    """How many files of a kind are damaged, who makes whole ones and reads them, and the damage."""
+
+    files: int
+    make: Callable[[], list[bytes]]
+    read: Callable[[Path], None]
+    damage: Callable = damaged_inside
+
+
+# In all more than 20,000 files.
+MANY = {"png": 1500, "jpg": 1000, "gif": 1000, "tif": 2000, "webp": 800, "bmp": 800, "ppm": 800}
 KINDS = {
-    **{kind: (lambda kind=kind: written(kind), read_picture, damaged_inside) for kind in PICTURES},
-    "other": (others, read_picture, damaged_inside),
-    "pth": (weights_files, read_weights, damaged_pth),
-    "onnx": (onnx_files, read_weights, damaged_onnx),
-    "idx": (idx_files, read_idx, damaged_inside),
-    "idx.gz": (compressed_idx_files, read_compressed_idx, damaged_inside),
-    "verified": (lambda: [idx_files()[0], compressed_idx_files()[0]], read_verified_idx, damaged_inside),
-    "tgz": (archives, read_archive, damaged_inside),
-    "checkpoint": (checkpoints, read_checkpoint, damaged_pth),
-    "config": (configs, read_config, damaged_json),
-    "metrics": (metrics_files, read_history, damaged_csv),
-    "npz": (font_files, read_fonts, damaged_inside),
-}  # fmt: skip
-CLASSIFIER = None  # of the process that reads pictures
-SAMPLES: dict[str, list[bytes]] = {}
+    kind: Kind(MANY.get(kind, 500), functools.partial(written, kind), read_picture)
+    for kind, _, _ in WRITTEN
+} | {
+    "other": Kind(1500, others, read_picture),
+    "pth": Kind(2500, weights_files, read_weights, damaged_pth),
+    "onnx": Kind(2000, onnx_files, read_weights, damaged_onnx),
+    "idx": Kind(1500, idx_files, lambda path: parse_idx(path.read_bytes())),
+    "idx.gz": Kind(1000, compressed_idx_files, lambda p: parse_idx(unzipped(p.read_bytes(), 10_000))),
+    "verified": Kind(500, lambda: [idx_files()[0], compressed_idx_files()[0]], read_verified_idx),
+    "tgz": Kind(1000, archives, read_archive),
+    "checkpoint": Kind(2000, checkpoints, read_checkpoint, damaged_pth),
+    "config": Kind(2500, lambda: of_runs("config.json"), read_config, damaged_json),
+    "metrics": Kind(1500, lambda: of_runs("metrics.csv"), read_history, damaged_csv),
+    "npz": Kind(2000, font_files, read_fonts),
+}
+
+
+@functools.cache
+def whole_files(kind: str) -> list[bytes]:
+    return KINDS[kind].make()
 
 
 def case(seed: int, kind: str, number: int) -> bytes:
     """The bytes of a damaged file."""
-    make, _, damage = KINDS[kind]
-    if kind not in SAMPLES:
-        SAMPLES[kind] = make()
+    damage, files = KINDS[kind].damage, whole_files(kind)
     rng = generator(seed, kind, number)
-    whole, other = (SAMPLES[kind][i] for i in rng.integers(len(SAMPLES[kind]), size=2))
+    whole, other = (files[i] for i in rng.integers(len(files), size=2))
     # What damages values also damages bytes, by chances of its own.
     bytes_alone = damage is damaged_inside and rng.random() < 0.5
     return (damaged if bytes_alone else damage)(whole, other, rng)
@@ -485,24 +408,48 @@ def case(seed: int, kind: str, number: int) -> bytes:
 # ---------------------------------------------------------------- the process that reads
 
 
+def prepare() -> None:
+    """Import and open all that reading needs, then limit the memory."""
+    global CLASSIFIER, NOISE, IMPORTED
+    NOISE = tempfile.TemporaryFile("w+", errors="replace")
+    for stream in (1, 2):  # where C libraries write
+        os.dup2(NOISE.fileno(), stream)
+    CLASSIFIER = ImageClassifier(PRETRAINED, device="cpu")
+    CLASSIFIER.predict(drawing(3))
+    Image.init()
+    resource.setrlimit(resource.RLIMIT_AS, (WHOLE_MEMORY, WHOLE_MEMORY))
+    IMPORTED = megabytes("VmRSS")
+
+
 def megabytes(name: str) -> float:
     """A line of this process's status: VmRSS, its memory now, or VmHWM, the most since it was reset."""
     return int(re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
 
 
+def read_case(seed: int, kind: str, number: int) -> tuple[str, str, float, float]:
+    """How reading a case went: read, refused or failed; why, seconds, megabytes above the imports."""
+    data = case(seed, kind, number)
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    start = time.perf_counter()
+    how, why = read_one(kind, data, NOISE)
+    seconds, memory = time.perf_counter() - start, megabytes("VmHWM") - IMPORTED
+    if seconds > LONGEST or memory > MOST_MEMORY:
+        how, why = "failed", f"{how} {why} after {seconds:.1f} s with {memory:.0f} MB"
+    return how, why, seconds, memory
+
+
 def read_one(kind: str, data: bytes, noise) -> tuple[str, str]:
-    """How reading a file went: read, refused or failed, and why."""
+    """How reading a file went, and why; `noise` is the file that gets what C libraries say."""
     sys.stderr = io.StringIO()  # for what the scripts say themselves
     noise.truncate(0)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         for category in (ResourceWarning, DeprecationWarning):  # which Python shows nobody
             warnings.simplefilter("ignore", category)
-        suffix = "" if kind == "other" else f".{kind}"
-        path = Path(folder, f"file{suffix}")
+        path = Path(folder, "file" if kind == "other" else f"file.{kind}")
         path.write_bytes(data)
         try:
-            KINDS[kind][1](path)
+            KINDS[kind].read(path)
             how, why = "read", ""
         except UserError as error:
             how, why = "refused", str(error)
@@ -513,73 +460,40 @@ def read_one(kind: str, data: bytes, noise) -> tuple[str, str]:
     return (how, why) if not heard else ("failed", f"on stderr: {heard[:2000]}")
 
 
-def serve(connection, seed: int) -> None:
-    """Read one case after the other as they are asked for; say how it went."""
-    global CLASSIFIER
-    from lenet5.reading.classifier import PRETRAINED, ImageClassifier
-
-    noise = tempfile.TemporaryFile("w+", errors="replace")
-    for stream in (1, 2):  # where C libraries write
-        os.dup2(noise.fileno(), stream)
-    CLASSIFIER = ImageClassifier(PRETRAINED, device="cpu")
-    CLASSIFIER.predict(drawing(3))
-    Image.init()
-    for module in ("train", "lenet5.data.non_digits"):
-        __import__(module)
-    resource.setrlimit(resource.RLIMIT_AS, (WHOLE_MEMORY, WHOLE_MEMORY))
-    imported = megabytes("VmRSS")
-    connection.send("ready")
-    while (asked := connection.recv()) is not None:
-        data = case(seed, *asked)
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
-        start = time.perf_counter()
-        how, why = read_one(asked[0], data, noise)
-        connection.send((how, why, time.perf_counter() - start, megabytes("VmHWM") - imported))
-
-
 class Watched:
     """A process that reads cases, and is replaced when one has ended or stopped it."""
 
     def __init__(self, seed: int):
-        self.seed, self.process = seed, None
-
-    def start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, self.seed), daemon=True)
-        self.process.start()
-        theirs.close()
-        assert self.connection.recv() == "ready"
+        self.seed, self.pool = seed, None
 
     def read(self, kind: str, number: int) -> tuple[str, str, float, float]:
-        """How it went, why, seconds, megabytes."""
-        if self.process is None:
-            self.start()
-        self.connection.send((kind, number))
+        """As `read_case`."""
+        if self.pool is None:
+            self.pool = ProcessPoolExecutor(1, get_context("spawn"))
+            self.pool.submit(prepare).result()
         try:
-            if self.connection.poll(3 * LONGEST):  # also to make the case, and on a busy machine
-                how, why, seconds, memory = self.connection.recv()
-                if seconds > LONGEST or memory > MOST_MEMORY:
-                    how, why = "failed", f"{how} {why} after {seconds:.1f} s with {memory:.0f} MB"
-                return how, why, seconds, memory
-            why = "no end"
-        except EOFError:
-            why = "the process ended"
-        self.stop()
-        return "failed", why, LONGEST, 0.0
+            # Also to make the case, and on a busy machine.
+            return self.pool.submit(read_case, self.seed, kind, number).result(3 * LONGEST)
+        except (TimeoutError, BrokenProcessPool) as error:
+            self.stop()
+            return "failed", repr(error), LONGEST, 0.0
 
     def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.process = None
+        for process in active_children():
+            process.kill()
+        if self.pool is not None:
+            self.pool.shutdown()
+        self.pool = None
 
 
-def measure(watched: Watched, kind: str, count: int) -> dict:
-    """A row of the table; what failed is named on stderr, and kept."""
-    row = {"kind": kind, "files": count, "read": 0, "refused": 0, "failed": 0}
+# ---------------------------------------------------------------- the table
+
+
+def measure(watched: Watched, kind: str) -> dict:
+    """A row of the table; a file that failed is named on stderr, and kept."""
+    row = {"kind": kind, "files": KINDS[kind].files, "read": 0, "refused": 0, "failed": 0}
     row |= {"seconds": 0.0, "megabytes": 0.0}
-    for number in range(count):
+    for number in range(row["files"]):
         how, why, seconds, memory = watched.read(kind, number)
         row[how] += 1
         row["seconds"], row["megabytes"] = max(row["seconds"], seconds), max(row["megabytes"], memory)
@@ -600,31 +514,25 @@ def print_row(row: dict) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--table", action="store_true")
-    parser.add_argument("--kind", choices=list(KINDS))
+    parser = make_parser(__doc__)
+    parser.add_argument("--kind", choices=KINDS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", nargs=3, metavar=("KIND", "NUMBER", "FILE"))
-    arguments = parser.parse_args()
-    if arguments.write:
-        kind, number, name = arguments.write
-        Path(name).write_bytes(case(arguments.seed, kind, int(number)))
-        return 0
+    options = parser.parse_args()
     results = load("fuzz")
-    rows = results["rows"] if arguments.table else []
+    rows = results["rows"] if options.table else []
     print(
         f"{'kind':10} {'files':>6} {'read':>6} {'refused':>7} {'failed':>6} {'longest':>9} {'most':>9}"
     )
     for row in rows:
         print_row(row)
-    if not arguments.table:
-        watched = Watched(arguments.seed)
-        for kind in [arguments.kind] if arguments.kind else CASES:
-            rows.append(measure(watched, kind, CASES[kind]))
+    if not options.table:
+        watched = Watched(options.seed)
+        for kind in [options.kind] if options.kind else KINDS:
+            rows.append(measure(watched, kind))
             print_row(rows[-1])
         watched.stop()
-        if not arguments.kind:
-            save("fuzz", results | {"seed": arguments.seed, "rows": rows})
+        if not options.kind:
+            save("fuzz", results | {"seed": options.seed, "rows": rows})
     total = {name: sum(row[name] for row in rows) for name in ("files", "read", "refused", "failed")}
     worst = {name: max(row[name] for row in rows) for name in ("seconds", "megabytes")}
     print_row({"kind": "all", **total, **worst})

@@ -34,15 +34,8 @@ BASE = "a8ad365b24cff3686d9dd3b78060af3f4df4657b"  # the last commit before the 
 ROOT = Path(__file__).resolve().parent.parent
 # Commands that are modules since the move, which start by `-m` where the file is gone.
 MODULES = {"train_numbers.py": "lenet5.whole_numbers.train"}
-SCRIPTS = (
-    "train",
-    "inference",
-    "read_number",
-    "export",
-    "generate_test_digits",
-    "draw",
-    "train_numbers",
-)
+SCRIPTS = ("train", "inference", "read_number", "export", "generate_test_digits", "draw")
+SCRIPTS += ("train_numbers",)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "500"}
 NOTE = "note: "  # begins the name of a value that may change
 # By the recipe: the flags that keep 20 steps of it short.
@@ -122,26 +115,25 @@ class Tree:
         )
         return done
 
-    def weights(self, name: str) -> dict:
-        weights = torch.load(self.folder / name, weights_only=True)
-        return flat(weights, "weights") | flat(weights._metadata, "metadata")
-
-    def metrics(self, pattern: str) -> dict:
-        (path,) = self.folder.glob(pattern)
-        return flat(list(csv.DictReader(path.open())), "metrics")
+    def trained(self) -> dict:
+        """What a training left: weights, their metadata and its metrics."""
+        weights = torch.load(self.folder / "out.pth", weights_only=True)
+        (metrics,) = self.folder.glob("runs/*/metrics.csv")
+        found = {"weights": weights, "metadata": weights._metadata}
+        return flat(found | {"metrics": list(csv.DictReader(metrics.open()))})
 
 
 def training(tree: Tree, flags: str, start=()) -> dict:
     tree.run("train", f"{flags} --max-steps 20 --output out.pth --plot out.png", start=start)
     (run,) = (tree.folder / "runs").iterdir()
-    found = tree.weights("out.pth") | tree.metrics("runs/*/metrics.csv")
     checkpoint = torch.load(run / "checkpoint.pth", weights_only=True)
-    return found | flat(checkpoint, "checkpoint") | flat(json.loads((run / "config.json").read_text()))
+    config = json.loads((run / "config.json").read_text())
+    return tree.trained() | flat(checkpoint, "checkpoint") | flat(config)
 
 
 def numbers(tree: Tree) -> dict:
     tree.run("train_numbers", "--windows-epochs 1 --epochs 1 --strings 1000 --output out.pth", None)
-    return tree.weights("out.pth") | tree.metrics("runs/numbers/metrics.csv")
+    return tree.trained()
 
 
 def two_processes(tree: Tree) -> dict:
@@ -191,8 +183,12 @@ def exports(tree: Tree) -> dict:
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         found |= flat([nodes, arrays, ends, metadata], path.name)
     for path in sorted(tree.folder.glob("*.html")):
-        before, networks, after = re.split(r"const NETWORKS = (.*);\n", path.read_text(), maxsplit=1)
-        found |= flat(json.loads(networks), path.name)
+        before, text, after = re.split(r"const NETWORKS = (.*);\n", path.read_text(), maxsplit=1)
+        networks = json.loads(text)
+        steps = [step for network in networks for step in network["operations"]]
+        # The page's scripts alone know the kinds by their names, which changed.
+        found[f"{NOTE}kinds of {path.name}"] = str([step.pop("kind") for step in steps])
+        found |= flat(networks, path.name)
         found[f"{NOTE}scripts of {path.name}"] = digest((before + after).encode())
     return found
 
@@ -306,12 +302,10 @@ def main() -> int:
         subprocess.run([*git, "add", "--quiet", "--detach", str(older), arguments.base], check=True)
         try:
             inputs = make_inputs(Tree(older, folder / "inputs"))
-            same = [
-                compare(
-                    name, Tree(older, folder / "old" / name, *inputs), Tree(ROOT, folder / name, *inputs)
-                )
-                for name in arguments.only or GOLDENS
-            ]
+            same = []
+            for name in arguments.only or GOLDENS:
+                old = Tree(older, folder / "old" / name, *inputs)
+                same.append(compare(name, old, Tree(ROOT, folder / name, *inputs)))
         finally:
             subprocess.run([*git, "remove", "--force", str(older)], check=True)
     return 0 if all(same) else 1

@@ -5,15 +5,13 @@
     python benchmarks/inference_speed.py --only memory --count 20000
     python benchmarks/inference_speed.py --table    # print what was measured
 
-Small pictures are MNIST's 10,000 test images as 28×28 PNGs; large ones are made-up
-photographs of 4000×3000 pixels in JPEG. Each way to read them is a process of its own, and
-they take turns. The time is that of the pictures alone: what a script imports, its weights
-and the start of its workers come before it.
+Small pictures are MNIST's 10,000 test images as 28×28 PNGs; large ones are made-up photographs
+of 4000×3000 pixels in JPEG. Each way to read them is a process of its own, and they take turns.
+The time is that of the pictures alone: imports, weights and the start of workers come before it.
 
-Memory: `inference.py` reads a tree of a million names (links to the 10,000 PNGs, 10,000 a
-folder) into a file, is stopped by SIGINT halfway, and goes on. The proportional set size of
-it and of its workers is looked at five times a second (/proc/PID/smaps_rollup, Linux);
-what its imports and its weights take is counted before.
+Memory: `inference.py` reads a tree of a million names (links to the 10,000 PNGs, 10,000 a folder)
+into a file, is stopped by SIGINT halfway, and starts again. The proportional set size of it and of
+its workers is looked at five times a second (/proc/PID/smaps_rollup, Linux).
 """
 
 import argparse
@@ -31,9 +29,9 @@ import numpy as np
 from common import ROOT, children_of, held_out, load, median_and_range, memory_of, save
 from PIL import Image
 
-REPEATS, LARGE, MILLION = 5, 48, 1_000_000
 A_FOLDER = 10_000  # names
 WEIGHTS = ROOT / "pretrained" / "lenet5.pth"
+# Programs that print the seconds which the paths in the file sys.argv[1] take.
 BARE = """
 import multiprocessing, sys, time
 from PIL import Image
@@ -41,24 +39,21 @@ def decode(path):
     Image.open(path).load()
 if __name__ == "__main__":
     paths, count = open(sys.argv[1]).read().split(), int(sys.argv[2])
-    share = max(1, len(paths) // (8 * count))
     with multiprocessing.Pool(count) as pool:
         pool.map(decode, paths[: 2 * count], 1)
         start = time.perf_counter()
         if count > 1:
-            pool.map(decode, paths, share)
+            pool.map(decode, paths, max(1, len(paths) // (8 * count)))
         else:
-            for path in paths:
-                decode(path)
+            list(map(decode, paths))
         print(time.perf_counter() - start)
 """
 PLAIN = """
 import sys, time
-sys.path.insert(0, sys.argv[3])
 import numpy as np, torch
 from PIL import Image
-from model import load_weights
-net, metadata = load_weights(sys.argv[4])
+from lenet5.networks.weights import load_weights
+net, metadata = load_weights(sys.argv[3])
 net.eval()
 torch.set_num_threads(int(sys.argv[2]))
 paths = open(sys.argv[1]).read().split()
@@ -72,28 +67,26 @@ for begin in (paths[:20], paths):
 print(time.perf_counter() - start)
 """
 OURS = """
-import contextlib, os, sys, time
-sys.path.insert(0, sys.argv[3])
-import inference
-from lenet5.reading.results import Report
+import os, sys, time
+from lenet5.imaging.preprocess import all_mnist_like
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.many_pictures import batches, read_all
+from lenet5.reading.results import JsonWriter
 from lenet5.reading.workers import Preparation
-flags = ["--files-from", sys.argv[1], "--format", "json", "--weights", sys.argv[4], "--device", "cpu"]
-arguments = inference.parse_arguments(flags)
-classifier = inference.classifier_of(arguments)
-first = open(sys.argv[1]).readline().strip()
-classifier.predict_batch([first] * 256)
-with Preparation(int(sys.argv[2]), "digits", "auto") as preparation:
-    for _ in range(8):
-        preparation.of([first] * 8)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+if __name__ == "__main__":
+    paths, writer = open(sys.argv[1]).read().split(), JsonWriter(open(os.devnull, "w"))
+    classifier = ImageClassifier(sys.argv[3], device="cpu")
+    classifier.predict_batch(paths[:1] * 256)
+    with Preparation(all_mnist_like, "auto", int(sys.argv[2])) as preparation:
+        for _ in range(8):
+            preparation.of(paths[:1] * 8)
         start = time.perf_counter()
-        report = Report()
-        inference.score(classifier, arguments, report, None, preparation)
-        seconds = time.perf_counter() - start
-assert report.unreadable == 0
-print(seconds)
+        for results in read_all(classifier, preparation, batches(iter(paths), 256)):
+            assert not any(result.error for result in results)
+            writer.write(results)
+        print(time.perf_counter() - start)
 """
-# By name: the script, and its number of processes, threads or workers.
+# By name: the program, and its number of processes, threads or workers.
 WAYS = {
     "Pillow's decoding, 1 process": (BARE, 1),
     "Pillow's decoding, 2 processes": (BARE, 2),
@@ -105,9 +98,6 @@ BESIDE = {
     "ours, no workers": "Pillow's decoding, 1 process",
     "ours, 2 workers": "Pillow's decoding, 2 processes",
 }
-
-
-# ---------------------------------------------------------------- pictures
 
 
 def make_small(folder: Path) -> list[Path]:
@@ -136,37 +126,23 @@ def make_large(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def link_many(pictures: list[Path], folder: Path, count: int) -> None:
-    """A tree of `count` names for some pictures."""
-    for i in range(count):
-        below = folder / f"{i // A_FOLDER:04}"
-        if i % A_FOLDER == 0:
-            below.mkdir(parents=True)
-        picture = pictures[i % len(pictures)]
-        os.link(picture, below / f"{picture.stem}_{i:07}.png")
-
-
-# ---------------------------------------------------------------- speed
-
-
 def rate(name: str, listed: Path, count: int) -> float:
     """Pictures a second of one way to read them, in a process of its own."""
-    script, number = WAYS[name]
+    program, number = WAYS[name]
     with tempfile.NamedTemporaryFile("w", suffix=".py") as file:  # multiprocessing needs a file
-        file.write(script)
+        file.write(program)
         file.flush()
-        command = [sys.executable, file.name, str(listed), str(number), str(ROOT), str(WEIGHTS)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        command = [sys.executable, file.name, str(listed), str(number), str(WEIGHTS)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return count / float(done.stdout)
 
 
 def measure_speed(what: str, arguments) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
-        if what == "small":
-            paths, ways = make_small(Path(folder)), list(WAYS)
-        else:
-            paths = make_large(Path(folder), arguments.large)
-            ways = [name for name in WAYS if name != "plain script"]  # it takes 28×28 alone
+        is_small = what == "small"
+        paths = make_small(Path(folder)) if is_small else make_large(Path(folder), arguments.large)
+        ways = [name for name in WAYS if is_small or name != "plain script"]  # it takes 28×28 alone
         listed = Path(folder, "paths.txt")
         listed.write_text("".join(f"{path}\n" for path in paths))
         return [
@@ -175,30 +151,25 @@ def measure_speed(what: str, arguments) -> list[dict]:
         ]
 
 
-# ---------------------------------------------------------------- memory
-
-
-class Reading:
-    """`inference.py` over a tree, and the most memory that it and its workers took."""
-
-    def __init__(self, tree: Path, output: Path):
-        flags = [str(tree), "--weights", str(WEIGHTS), "--device", "cpu", "--workers", "2"]
-        command = [sys.executable, str(ROOT / "inference.py"), *flags, "--output", str(output)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.output, self.most, self.most_of_workers = output, 0, 0
-        self.start, self.before = time.perf_counter(), self.size()
-
-    def size(self) -> int:
-        return self.output.stat().st_size if self.output.exists() else 0
-
-    def watch(self, until=lambda: False) -> float:
-        """Look at its memory until it ends or something is so; the seconds since it began."""
-        while self.process.poll() is None and not until():
-            workers = sum(memory_of(child, "Pss:") for child in children_of(self.process.pid))
-            self.most_of_workers = max(self.most_of_workers, workers)
-            self.most = max(self.most, memory_of(self.process.pid, "Pss:"))
-            time.sleep(0.2)
-        return time.perf_counter() - self.start
+def read_tree(tree: Path, output: Path, stop_at: float) -> dict:
+    """Read a tree into a file, stopped at so many bytes: the seconds, the status and the most memory."""
+    flags = [str(tree), "--weights", str(WEIGHTS), "--device", "cpu", "--workers", "2"]
+    command = [sys.executable, str(ROOT / "inference.py"), *flags, "--output", str(output)]
+    before = output.stat().st_size if output.exists() else 0
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    start, found = time.perf_counter(), {"first": 0.0, "most": 0, "most_of_workers": 0}
+    while process.poll() is None:
+        size = output.stat().st_size if output.exists() else 0
+        if size > before and not found["first"]:
+            found["first"] = time.perf_counter() - start
+        if size > stop_at:
+            process.send_signal(signal.SIGINT)
+            stop_at = float("inf")
+        workers = sum(memory_of(child, "Pss:") for child in children_of(process.pid))
+        found["most_of_workers"] = max(found["most_of_workers"], workers)
+        found["most"] = max(found["most"], memory_of(process.pid, "Pss:"))
+        time.sleep(0.2)
+    return found | {"seconds": time.perf_counter() - start, "status": process.returncode}
 
 
 def memory_of_imports() -> int:
@@ -213,33 +184,33 @@ def memory_of_imports() -> int:
 
 
 def measure_memory(count: int) -> dict:
-    row = {"what": "memory", "count": count, "imports": memory_of_imports()}
     with tempfile.TemporaryDirectory() as folder:
-        pictures = Path(folder, "pictures")
+        pictures, tree, output = (Path(folder, name) for name in ("pictures", "tree", "out.jsonl"))
         pictures.mkdir()
-        link_many(make_small(pictures), Path(folder, "tree"), count)
-        output = Path(folder, "out.jsonl")
-        first = Reading(Path(folder, "tree"), output)
-        first.watch(lambda: first.size() > 0)
-        row["first_result"] = time.perf_counter() - first.start
-        middle = 90 * count  # bytes, of about 180 a result
-        row["first_seconds"] = first.watch(lambda: first.size() > middle)
-        first.process.send_signal(signal.SIGINT)
-        row["first_status"], kept = first.process.wait(), first.size()
-        second = Reading(Path(folder, "tree"), output)
-        second.watch(lambda: second.size() > kept)
-        row["goes_on_after"] = time.perf_counter() - second.start
-        row["second_seconds"] = second.watch()
-        row["second_status"] = second.process.wait()
+        paths = make_small(pictures)
+        for i in range(count):
+            below, picture = tree / f"{i // A_FOLDER:04}", paths[i % len(paths)]
+            below.mkdir(parents=True, exist_ok=True)
+            os.link(picture, below / f"{picture.stem}_{i:07}.png")
+        first = read_tree(tree, output, stop_at=90 * count)  # of about 180 bytes a result
+        second = read_tree(tree, output, stop_at=float("inf"))
         with open(output) as file:
             names = [json.loads(line)["path"] for line in file]
-        row["results"], row["different"] = len(names), len(set(names))
-        row["most"] = max(first.most, second.most)
-        row["most_of_workers"] = max(first.most_of_workers, second.most_of_workers)
-    return row
-
-
-# ---------------------------------------------------------------- the table
+    return {
+        "what": "memory",
+        "count": count,
+        "imports": memory_of_imports(),
+        "first_result": first["first"],
+        "first_seconds": first["seconds"],
+        "first_status": first["status"],
+        "goes_on_after": second["first"],
+        "second_seconds": second["seconds"],
+        "second_status": second["status"],
+        "results": len(names),
+        "different": len(set(names)),
+        "most": max(first["most"], second["most"]),
+        "most_of_workers": max(first["most_of_workers"], second["most_of_workers"]),
+    }
 
 
 def print_speed(rows: list[dict]) -> None:
@@ -256,11 +227,10 @@ def print_speed(rows: list[dict]) -> None:
 
 
 def print_memory(row: dict) -> None:
-    megabytes = {name: row[name] / 1e6 for name in ("imports", "most", "most_of_workers")}
+    imports, most, workers = (row[name] / 1e6 for name in ("imports", "most", "most_of_workers"))
     print(
-        f"{row['count']:,} pictures: {megabytes['most'] - megabytes['imports']:.0f} MB above the "
-        f"{megabytes['imports']:.0f} MB of the imports and weights, and "
-        f"{megabytes['most_of_workers']:.0f} MB in two workers"
+        f"{row['count']:,} pictures: {most - imports:.0f} MB above the {imports:.0f} MB of the imports "
+        f"and weights, and {workers:.0f} MB in two workers"
     )
     print(
         f"first result after {row['first_result']:.1f} s, stopped after {row['first_seconds']:.0f} s "
@@ -274,20 +244,18 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--only", choices=["small", "large", "memory"])
-    parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--large", type=int, default=LARGE, help="large pictures")
-    parser.add_argument("--count", type=int, default=MILLION, help="pictures for the memory")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--large", type=int, default=48, help="large pictures")
+    parser.add_argument("--count", type=int, default=1_000_000, help="pictures for the memory")
     arguments = parser.parse_args()
     name = Path(__file__).stem
     results = load(name)
-    if not arguments.table:
-        for what in ("small", "large", "memory"):
-            if arguments.only not in (None, what):
-                continue
-            is_memory = what == "memory"
-            found = [measure_memory(arguments.count)] if is_memory else measure_speed(what, arguments)
-            results["rows"] = [row for row in results["rows"] if row["what"] != what] + found
-            save(name, results)
+    wanted = [arguments.only] if arguments.only else ["small", "large", "memory"]
+    for what in [] if arguments.table else wanted:
+        is_memory = what == "memory"
+        found = [measure_memory(arguments.count)] if is_memory else measure_speed(what, arguments)
+        results["rows"] = [row for row in results["rows"] if row["what"] != what] + found
+        save(name, results)
     print_speed(results["rows"])
     for row in results["rows"]:
         if row["what"] == "memory":

@@ -22,27 +22,19 @@ from statistics import median
 
 from common import ROOT, flags, load, machine, median_and_range, save
 
-TURNS, MEMORY_TURNS = 9, 15
+TURNS, MEMORY_TURNS = 9, 15  # after a first turn, which brings the programs into memory
 ONE = 300  # calls with one picture in a turn
 SIDE = 2048  # of the matrices whose product tells what the machine can do
 WEIGHTS = ROOT / "pretrained" / "lenet5.pth"
 
 
-def export(path: Path) -> None:
-    """Write what `python export.py --onnx` writes, without its look at the test images."""
-    from lenet5.export.onnx_graph import onnx_model
-    from lenet5.networks.weights import load_weights
-
-    path.write_bytes(onnx_model(*load_weights(WEIGHTS)).SerializeToString(deterministic=True))
-
-
-def seconds(command: list[str], folder: str) -> float:
+def seconds(command: list[str]) -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, check=True)
+    subprocess.run([sys.executable, *command], capture_output=True, check=True)
     return time.perf_counter() - start
 
 
-def measure_starts(exported: Path, folder: str) -> list[dict]:
+def measure_starts(exported: Path) -> list[dict]:
     """Seconds of each command, a row a turn."""
     inference = [str(ROOT / "inference.py"), str(ROOT / "test_digits"), "--weights"]
     commands = {
@@ -50,12 +42,8 @@ def measure_starts(exported: Path, folder: str) -> list[dict]:
         "inference.py": [*inference, str(WEIGHTS)],
         "exported": [*inference, str(exported)],
     }
-    rows = []
-    for turn in range(TURNS + 1):
-        row = {name: seconds(command, folder) for name, command in commands.items()}
-        if turn:  # the first brings the programs into memory
-            rows.append(row)
-    return rows
+    rows = [{name: seconds(words) for name, words in commands.items()} for _ in range(1 + TURNS)]
+    return rows[1:]
 
 
 def rate(work, pictures: int, calls: int = 1) -> float:
@@ -75,32 +63,34 @@ def measure_memory(exported: Path) -> list[dict]:
     from model import count_multiply_adds
 
     images = load_mnist(ROOT / "data").test_images.numpy()
-    readers = {
-        "inference.py": ImageClassifier(WEIGHTS, device="cpu"),
-        "exported": ImageClassifier(exported),
-    }
-    work = count_multiply_adds(readers["inference.py"].net)
+    reader, other = ImageClassifier(WEIGHTS, device="cpu"), ImageClassifier(exported)
+    work = count_multiply_adds(reader.net)
     factor = torch.randn(SIDE, SIDE)
-    rows = []
-    for turn in range(MEMORY_TURNS + 1):
-        row = {"limit": rate(lambda: factor @ factor, SIDE**3) / work}
-        for name, reader in readers.items():
-            row[f"{name}, one"] = rate(lambda reader=reader: reader.probabilities(images[:1]), 1, ONE)
-            row[f"{name}, many"] = rate(lambda reader=reader: reader.probabilities(images), len(images))
-        if turn:  # the first warms up
-            rows.append(row)
-    return rows
+    rows = [
+        {
+            "limit": rate(lambda: factor @ factor, SIDE**3) / work,
+            "inference.py, one": rate(lambda: reader.probabilities(images[:1]), 1, ONE),
+            "inference.py, many": rate(lambda: reader.probabilities(images), len(images)),
+            "exported, one": rate(lambda: other.probabilities(images[:1]), 1, ONE),
+            "exported, many": rate(lambda: other.probabilities(images), len(images)),
+        }
+        for _ in range(1 + MEMORY_TURNS)
+    ]
+    return rows[1:]
 
 
 def measure() -> dict:
     import onnxruntime
     import torch
 
+    from lenet5.export.onnx_graph import onnx_model
+    from lenet5.networks.weights import load_weights
+
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder, "lenet5.onnx")
-        export(exported)
-        starts = measure_starts(exported, folder)
-        memory = measure_memory(exported)
+        model = onnx_model(*load_weights(WEIGHTS))
+        exported.write_bytes(model.SerializeToString(deterministic=True))
+        starts, memory = measure_starts(exported), measure_memory(exported)
     versions = {"onnxruntime": onnxruntime.__version__, "threads": torch.get_num_threads()}
     return {"machine": machine() | versions, "rows": starts, "memory": memory}
 

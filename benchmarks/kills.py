@@ -1,34 +1,35 @@
-"""What is lost when something ends a script, and whether it goes on as if nothing had.
+"""What is lost when something ends a script, and whether it resumes as if nothing had happened.
 
-    python benchmarks/kills.py            # half an hour; goes on where it was stopped
+    python benchmarks/kills.py            # two hours; resumes where it was stopped
     python benchmarks/kills.py --short    # half a minute: a few of each, nothing is kept
     python benchmarks/kills.py --table    # print what was measured
 
-A small run of three epochs, twenty pictures a class, is ended at a random moment, or
-exactly between two file operations of its saves, one after the other. Then each of
-its files has to be missing or one that the run wrote that nobody disturbed, and the
-run, resumed and often killed again, has to end with the same weights and metrics.
-Whatever is not so ends this script with an AssertionError.
+Small runs of train.py (three epochs, twenty pictures a class), inference.py and
+generate_test_digits.py are ended at a random moment, exactly before one of their file
+operations, by a signal or by an error of the disk. Then each of their files has to be missing
+or whole. The run, resumed and often ended again, has to end with the results of a run that
+was not disturbed, to the bit. Anything else ends this script with an AssertionError.
 
-Most runs show their pictures once an epoch, in children of a fork server: a process without
-threads that has imported torch already; they need Linux or macOS. The others are
-`python train.py`.
+Prints a row a fault: how often it was tried, how many runs ended the same, and the most steps,
+epochs and temporary files that one try lost or left behind. Linux or macOS; the small disk
+needs root.
 """
 
 import contextlib
-import errno
-import functools
+import io
 import multiprocessing
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+from errno import EMFILE, ENOSPC
+from functools import partial
 from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM
 
 import torch
 from common import ROOT, flags, load, save
@@ -45,22 +46,256 @@ from lenet5.training.run_folder import read_metrics
 
 WEIGHTS = "lenet5_model.pth"
 PER_DIGIT = 20  # pictures
-EPOCHS = 3
-RUN = ["--dataset", "pictures", "--epochs", str(EPOCHS), "--batch-size", "20", "--device", "cpu"]
+RUN = ["--dataset", "pictures", "--epochs", "3", "--batch-size", "20", "--device", "cpu"]
 TEACHER = ["--teacher", str(ROOT / "pretrained" / "lenet5.pth"), "--average", "0.99"]
 AVERAGED = "averaged, with a teacher"
-VARIANTS = {"plain": RUN, AVERAGED: [*RUN, *TEACHER, "--augment", "elastic"]}
-ROOM = 2200  # KiB, a little less than a run needs
-AGAIN = 0.3  # how often a run that is resumed is killed again
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+LARGEST_FILE = 600_000  # bytes, of a training run
+RUN_KIB = 2200  # a little less than a run needs
+AGAIN = 0.5  # how often a resumed run is ended again
+EARLIEST = 0.15  # seconds; before them Python itself shows a traceback at a signal
+STATUS = {SIGINT: 130, SIGTERM: 143}
 
-# A child that is forked waits for ever for locks of threads that it has not, so its parent is a
-# process of its own, which has one thread: it only imports, and OpenBLAS is told to start none.
+# A forked child waits for ever for locks of threads that it has not, so its parent is a process
+# of its own with one thread: it only imports, and OpenBLAS is told to start none.
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(["train", "inference", "generate_test_digits"])
-steps = server.Value("q", 0, lock=False)  # begun by the child, and read by us
-operations = server.Value("q", 0, lock=False)
+steps = server.Value("q", 0, lock=False)  # started by the child, and read by us
+operations = server.Value("q", 0, lock=False)  # on files
+rng = random.Random(0)
+
+
+# ---------------------------------------------------------------- a script in a child process
+
+
+class Child(server.Process):
+    """A script's main() in a child that has imported torch, with its output in files.
+
+    `prepare` is called before main().
+    """
+
+    def __init__(self, folder: Path, main, flags: list[str], prepare):
+        steps.value = operations.value = 0
+        super().__init__(target=run_child, args=(folder, main, flags, prepare, steps, operations))
+        self.start()
+
+    def wait(self) -> int:
+        """The exit status, -9 after a SIGKILL."""
+        self.join()
+        return self.exitcode
+
+
+def run_child(folder: Path, main, flags: list[str], prepare, its_steps, its_operations) -> None:
+    """What a child does, until it ends with the status of main()."""
+    global steps, operations
+    steps, operations = its_steps, its_operations
+    try:
+        if sys.platform == "linux":
+            assert len(os.listdir(f"/proc/{os.getppid()}/task")) == 1  # threads of the fork server
+        os.chdir(folder)
+        for stream, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        training_pool.SMALLEST_EPOCH = 1  # each picture once an epoch
+        train.on_step = count_step
+        if prepare is not None:
+            prepare()
+        os._exit(main(flags))
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(99)
+
+
+def count_step(step: int) -> None:
+    steps.value += 1
+
+
+def disturb_files(chosen: int, code: int) -> None:
+    """Disturb this process before its `chosen`th operation that changes the disk.
+
+    A `code` of 0 kills it there; another one is the error of that operation and all later ones.
+    """
+
+    def tick():
+        operations.value += 1
+        if operations.value >= chosen:
+            if code == 0:
+                os.kill(os.getpid(), SIGKILL)
+            raise OSError(code, os.strerror(code))
+
+    class Halves(io.FileIO):
+        """A file that is written in two halves, each of them an operation."""
+
+        def write(self, data: bytes) -> int:
+            middle = len(data) // 2
+            tick()
+            super().write(data[:middle])
+            tick()
+            return middle + super().write(data[middle:])
+
+    def ticking(function):
+        def operation(*arguments, **options):
+            tick()
+            return function(*arguments, **options)
+
+        return operation
+
+    def open_ticking(path, mode="r", *arguments, **options):
+        if "r" in mode:
+            return open(path, mode, *arguments, **options)
+        tick()
+        return Halves(path, mode)
+
+    for name in ("mkdir", "fsync", "replace", "rename"):
+        setattr(os, name, ticking(getattr(os, name)))
+    atomic_files.open = open_ticking
+
+
+# ---------------------------------------------------------------- what is run
+
+
+class Training:
+    """A run of train.py on pictures in a child, and what it left when nothing disturbed it.
+
+    A subclass runs another script, or another way.
+    """
+
+    main, has_steps, largest = staticmethod(train.main), True, LARGEST_FILE
+
+    def __init__(self, pictures: Path, flags=()):
+        self.pictures, self.flags = pictures, [*RUN, *flags]
+        with self.folder() as folder:
+            began = time.perf_counter()
+            process = self.start(folder, partial(disturb_files, sys.maxsize, 0))
+            assert process.wait() == 0, read_text(folder / "stderr")
+            self.seconds, self.operations = time.perf_counter() - began, operations.value
+            self.whole = self.outcome(folder)
+
+    @contextlib.contextmanager
+    def folder(self, kibibytes: int = 0):
+        """A folder to run in, with the pictures; on a disk of that size if it is not 0."""
+        with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+            if kibibytes:
+                mount("-o", f"size={kibibytes}k", "tmpfs", name)
+                stack.callback(subprocess.run, ["umount", name], check=True)
+            os.symlink(self.pictures, Path(name, "pictures"))
+            yield Path(name)
+
+    def start(self, folder: Path, prepare=None):
+        """Begin what is to be done in a folder, or resume it."""
+        return Child(folder, self.main, self.next_flags(folder), prepare)
+
+    def next_flags(self, folder: Path) -> list[str]:
+        runs = runs_in(folder)
+        return ["--resume", runs[0].name] if runs else self.flags
+
+    def has_begun(self, folder: Path) -> bool:
+        """Whether an error comes after the beginning: status 1 and not 2."""
+        return bool(runs_in(folder) and steps.value)
+
+    def check_files(self, folder: Path) -> tuple[int, int]:
+        """Assert that every file is missing or whole; steps that are kept, epochs that are lost."""
+        kept, history = 0, []
+        assert len(runs_in(folder)) <= 1
+        for run in runs_in(folder):
+            assert (run / "config.json").read_bytes() == self.whole["config"]
+            metrics = rows_of(run)
+            assert metrics == self.whole["metrics"][: len(metrics)]
+            if (run / "checkpoint.pth").exists():
+                checkpoint = torch.load(run / "checkpoint.pth", weights_only=True)
+                kept, history = checkpoint["step"], checkpoint["history"]
+            assert len(history) - len(metrics) in (0, 1)
+        if (folder / "training_results.png").exists():
+            Image.open(folder / "training_results.png").load()
+        if (folder / WEIGHTS).exists():
+            _, metadata = load_weights(folder / WEIGHTS)
+            row = self.whole["metrics"][metadata["epoch"] - 1]
+            assert metadata["test_accuracy"] == row["test_accuracy"]
+        lines = read_text(folder / "stdout").splitlines()
+        printed = [int(line.split()[1].split("/")[0]) for line in lines if line[:6] == "epoch "]
+        return kept, max(printed, default=0) - len(history)
+
+    def outcome(self, folder: Path):
+        """What has to be the same in the end."""
+        (run,) = runs_in(folder)
+        return {
+            "weights": (folder / WEIGHTS).read_bytes(),
+            "metrics": rows_of(run),
+            "config": (run / "config.json").read_bytes(),
+        }
+
+
+class RealTraining(Training):
+    """`python train.py` as a person starts it."""
+
+    has_steps = False  # nobody counts them
+
+    def start(self, folder: Path, prepare=None):
+        command = [sys.executable, str(ROOT / "train.py"), *self.next_flags(folder)]
+        with open(folder / "stdout", "ab") as out, open(folder / "stderr", "ab") as err:
+            return subprocess.Popen(command, cwd=folder, stdout=out, stderr=err)
+
+
+class Reading(Training):
+    """inference.py --output on the pictures, which the same command continues."""
+
+    main = staticmethod(inference.main)
+
+    def __init__(self, pictures: Path, format: str):
+        self.format = format
+        super().__init__(pictures)
+
+    def next_flags(self, folder: Path) -> list[str]:
+        flags = ["pictures", "--output", "out", "--format", self.format, "--batch-size", "10"]
+        return [*flags, "--weights", str(ROOT / "pretrained" / "lenet5.pth")]
+
+    def has_begun(self, folder: Path) -> bool:
+        return True
+
+    def check_files(self, folder: Path) -> tuple[int, int]:
+        return 0, 0
+
+    def outcome(self, folder: Path):
+        """Every picture's result once, and nothing after the last."""
+        found = list(read_done(str(folder / "out"), self.format))
+        self.largest = (folder / "out").stat().st_size
+        assert found[-1][1] == self.largest
+        return [(row["path"], str(row["prediction"])) for row, _ in found]
+
+
+class Drawing(Training):
+    """generate_test_digits.py, which draws every picture again."""
+
+    main = staticmethod(generate_test_digits.main)
+
+    def next_flags(self, folder: Path) -> list[str]:
+        return ["--styles", "all", "--size", "40", "--output", "digits"]
+
+    def check_files(self, folder: Path) -> tuple[int, int]:
+        found = self.outcome(folder)
+        assert all(self.whole[name] == data for name, data in found.items() if name[0] != ".")
+        return 0, 0
+
+    def outcome(self, folder: Path):
+        return {path.name: path.read_bytes() for path in folder.glob("digits/*")}
+
+
+def read_text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def runs_in(folder: Path) -> list[Path]:
+    return list(folder.glob("runs/[!.]*"))
+
+
+def rows_of(run: Path) -> list[dict]:
+    """The metrics of a run but for the seconds, which are never the same."""
+    rows = read_metrics(run) if (run / "metrics.csv").exists() else []
+    return [{**row, "seconds": None} for row in rows]
+
+
+def leftovers(folder: Path) -> int:
+    return sum(1 for path in folder.rglob(".*") if path.name.endswith(".tmp"))
 
 
 def draw(folder: Path) -> None:
@@ -73,601 +308,210 @@ def draw(folder: Path) -> None:
             drawing.draw(28, seed=0).save(folder / str(digit) / f"{drawing.name}.png")
 
 
-# ---------------------------------------------------------------- a run in a process of its own
-
-
-class Child:
-    """A script's main() in a child of this process, whose standard output and error go to files.
-
-    `prepare` is called before it. It has begun when this is made, with all that it imports.
-    """
-
-    def __init__(self, folder: Path, main, flags: list[str], prepare=None):
-        steps.value = operations.value = 0
-        ours, its = server.Pipe()
-        self.process = server.Process(
-            target=run_child, args=(folder, main, flags, prepare, its, (steps, operations))
-        )
-        self.process.start()
-        its.close()
-        ours.recv()
-
-    def send(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has ended, and the fork server knows
-            os.kill(self.process.pid, number)
-
-    def wait(self) -> int:
-        """The exit status, -9 after a SIGKILL."""
-        self.process.join()
-        return self.process.exitcode
-
-
-def run_child(folder: Path, main, flags: list[str], prepare, parent, shared) -> None:
-    """What a child does, until it ends with the status of main()."""
-    global steps, operations
-    steps, operations = shared
-    try:
-        if sys.platform == "linux":
-            assert len(os.listdir(f"/proc/{os.getppid()}/task")) == 1  # threads of the fork server
-        os.chdir(folder)
-        for stream, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-        parent.send("ready")
-        if prepare is not None:
-            prepare()
-        os._exit(main(flags))
-    except BaseException:
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(99)
-
-
-class Real:
-    """A script as a person starts it."""
-
-    def __init__(self, folder: Path, script: str, flags: list[str]):
-        command = [sys.executable, str(ROOT / script), *flags]
-        with open(folder / "stdout", "ab") as out, open(folder / "stderr", "ab") as err:
-            self.process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=err)
-
-    def send(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def wait(self) -> int:
-        return self.process.wait()
-
-
-def child_training(folder: Path, flags: list[str], prepare=None) -> Child:
-    return Child(folder, train.main, flags, functools.partial(prepare_training, prepare))
-
-
-def prepare_training(prepare) -> None:
-    training_pool.SMALLEST_EPOCH = 1  # each picture once an epoch
-    count_steps()
-    if prepare is not None:
-        prepare()
-
-
-def real_training(folder: Path, flags: list[str]) -> Real:
-    return Real(folder, "train.py", flags)
-
-
-def count_steps() -> None:
-    """Tell the parent how many steps were begun."""
-
-    def count(step):
-        steps.value += 1
-
-    train.on_step = count
-
-
-class Halves:
-    """A file that is written in two halves, with a moment between them."""
-
-    def __init__(self, file, act):
-        self.file, self.act = file, act
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.file.close()
-
-    def write(self, data: bytes) -> None:
-        self.act()
-        self.file.write(data[: len(data) // 2])
-        self.file.flush()
-        self.act()
-        self.file.write(data[len(data) // 2 :])
-
-    def flush(self) -> None:
-        self.file.flush()
-
-    def fileno(self) -> int:
-        return self.file.fileno()
-
-
-def before_operations(act) -> None:
-    """Have every operation by which a script changes the disk call `act(its number)` before it."""
-
-    def tick():
-        operations.value += 1
-        act(operations.value)
-
-    def ticking(function):
-        def operation(*arguments, **options):
-            tick()
-            return function(*arguments, **options)
-
-        return operation
-
-    def open_ticking(path, mode="r", *arguments, **options):
-        if not set(mode) & set("wxa"):
-            return open(path, mode, *arguments, **options)
-        tick()
-        return Halves(open(path, mode, *arguments, **options), tick)
-
-    for name in ("mkdir", "fsync", "replace", "rename"):
-        setattr(os, name, ticking(getattr(os, name)))
-    atomic_files.open = open_ticking
-
-
-# What a child calls before each operation, given its number.
-
-
-def do_nothing(number: int) -> None:
-    pass
-
-
-def kill_at(chosen: int, number: int) -> None:
-    if number == chosen:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def fail_from(chosen: int, code: int, number: int) -> None:
-    if number >= chosen:
-        raise OSError(code, os.strerror(code))
-
-
-# ---------------------------------------------------------------- what a run left
-
-
-def rows_of(folder: Path) -> list[dict]:
-    """The metrics of a run but for the seconds, which are never the same."""
-    rows = read_metrics(folder) if (folder / "metrics.csv").exists() else []
-    return [{**row, "seconds": None} for row in rows]
-
-
-class Reference:
-    """The run that nobody disturbed: its metrics, and the weights that it wrote after each epoch."""
-
-    def __init__(self, start, pictures: Path, flags: list[str]):
-        self.start, self.pictures, self.flags = start, pictures, flags
-        # Python itself starts in less, and shows its own traceback before a script's first line.
-        self.earliest = 0.15 if start is real_training else 0.0
-        with self.folder() as folder:
-            began = time.perf_counter()
-            assert start(folder, flags).wait() == 0, (folder / "stderr").read_text()
-            self.seconds = time.perf_counter() - began
-            self.steps = steps.value
-            (run,) = (folder / "runs").iterdir()
-            self.metrics, self.config = rows_of(run), (run / "config.json").read_bytes()
-            self.last = (folder / WEIGHTS).read_bytes()
-
-    @contextlib.contextmanager
-    def folder(self):
-        """A folder to run in, with the pictures."""
-        with tempfile.TemporaryDirectory() as folder:
-            os.symlink(self.pictures, Path(folder, "pictures"))
-            yield Path(folder)
-
-
-def leftovers(folder: Path) -> int:
-    return sum(1 for path in folder.rglob(".*") if path.name.endswith(".tmp"))
-
-
-def look(folder: Path, reference: Reference) -> dict:
-    """Make sure that every file is missing or whole; what of the work is kept."""
-    kept = {"steps": 0, "epochs": 0, "left": leftovers(folder)}
-    runs = [path for path in folder.glob("runs/*") if not path.name.startswith(".")]
-    assert len(runs) <= 1, runs
-    for run in runs:
-        assert (run / "config.json").read_bytes() == reference.config
-        metrics = rows_of(run)
-        assert metrics == reference.metrics[: len(metrics)]
-        if (run / "checkpoint.pth").exists():
-            checkpoint = torch.load(run / "checkpoint.pth", weights_only=True)
-            history = [{**row, "seconds": None} for row in checkpoint["history"]]
-            kept = {**kept, "steps": checkpoint["step"], "epochs": len(history)}
-            assert len(history) - len(metrics) in (0, 1)
-        else:
-            assert not metrics
-    if (folder / "training_results.png").exists():
-        Image.open(folder / "training_results.png").load()
-    if (folder / WEIGHTS).exists():
-        _, metadata = load_weights(folder / WEIGHTS)
-        row = reference.metrics[metadata["epoch"] - 1]
-        assert metadata["test_accuracy"] == row["test_accuracy"]
-    return kept
-
-
-def finished_epochs(folder: Path) -> int:
-    """How many epochs' lines are on the screen."""
-    lines = (folder / "stdout").read_text().splitlines()
-    return max((int(line.split()[1].split("/")[0]) for line in lines if line[:6] == "epoch "), default=0)
-
-
-def flags_to_go_on(folder: Path, reference: Reference) -> list[str]:
-    """Those that resume the run of a folder, or begin it where there is none yet."""
-    runs = list(folder.glob("runs/[!.]*"))
-    return ["--resume", runs[0].name] if runs else reference.flags
-
-
-def go_on(folder: Path, reference: Reference, rng: random.Random) -> None:
-    """Resume a run, now and then killed again, to its end, and compare it."""
-    while True:
-        process = reference.start(folder, flags_to_go_on(folder, reference))
-        if rng.random() < AGAIN:
-            time.sleep(rng.uniform(0, reference.seconds))
-            process.send(signal.SIGKILL)
-        status = process.wait()
-        if status == 0:
-            break
-        assert status == -9, (folder / "stderr").read_text()
-        look(folder, reference)
-    compare(folder, reference)
-
-
-def compare(folder: Path, reference: Reference) -> None:
-    """Make sure that a run ended as the one that nobody disturbed, and that nothing else is left."""
-    (run,) = (folder / "runs").iterdir()
-    assert (folder / WEIGHTS).read_bytes() == reference.last
-    assert rows_of(run) == reference.metrics
-    assert leftovers(folder) == 0
+def mount(*words: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", *words], check=True)
 
 
 # ---------------------------------------------------------------- the faults
 
 
-class Fault:
-    """A row of the table: how often something was tried, and what was lost at most."""
+def attempt(job: Training, row: dict, check, prepare=None, end=None, kibibytes: int = 0) -> None:
+    """A run with one fault; then it is resumed, often ended again, until it is done, and compared.
 
-    def __init__(self, name: str, variant: str):
-        self.row = {"fault": name, "variant": variant, "tried": 0, "same_weights": 0}
-        self.row |= {"steps_lost": 0, "epochs_lost": 0, "left_behind": 0, "statuses": {}}
-
-    def count(self, folder: Path, reference: Reference, status: int, before: int = 0) -> dict:
-        """Look at what a process left that began with `before` steps done."""
-        begun, finished = before + steps.value, finished_epochs(folder)
-        kept = look(folder, reference)
-        row = self.row
-        row["tried"] += 1
-        row["steps_lost"] = max(row["steps_lost"], begun - kept["steps"])
-        row["epochs_lost"] = max(row["epochs_lost"], finished - kept["epochs"])
-        row["left_behind"] = max(row["left_behind"], kept["left"])
-        row["statuses"][str(status)] = row["statuses"].get(str(status), 0) + 1
-        return kept
-
-    def add(self, folder: Path, reference: Reference, status: int, rng: random.Random) -> None:
-        """The same, then go on and compare."""
-        self.count(folder, reference, status)
-        go_on(folder, reference, rng)
-        self.row["same_weights"] += 1
-
-
-def ended_at_random(reference: Reference, fault: Fault, times: int, end, check) -> dict:
-    """Runs that are ended at random moments, and resumed, until they come through or it was `times`.
-
-    `end(process, rng)` ends a process, and `check(folder, status)` looks at its words.
+    The fault is made by `prepare()` in the child, by `end(process)` at a random moment, or by
+    a disk of so many KiB. `check(job, folder, status, text)` looks at the status and at what
+    was said on stderr.
     """
-    rng = random.Random(fault.row["fault"])
-    while fault.row["tried"] < times:
-        with reference.folder() as folder:
-            done = 0
-            while True:
-                process = reference.start(folder, flags_to_go_on(folder, reference))
-                if fault.row["tried"] < times:
-                    time.sleep(rng.uniform(reference.earliest, reference.seconds))
-                    end(process, rng)
-                status = process.wait()
-                if status == 0:
-                    break
-                check(folder, status)
-                done = fault.count(folder, reference, status, done)["steps"]
-            compare(folder, reference)
-        fault.row["same_weights"] += 1
-    if reference.start is real_training:
-        fault.row["steps_lost"] = None  # nobody counted them
-    return fault.row
+    with job.folder(kibibytes) as folder:
+        process = job.start(folder, prepare)
+        if end is not None:
+            end_later(job, process, end)
+        status = process.wait()
+        if end is not None and status == 0:
+            return  # it came too late
+        check(job, folder, status, said(folder))
+        kept, epochs_lost = job.check_files(folder)
+        if job.has_steps:
+            row["steps_lost"] = max(row["steps_lost"], steps.value - kept)
+        row["epochs_lost"] = max(row["epochs_lost"], epochs_lost)
+        row["left_behind"] = max(row["left_behind"], leftovers(folder))
+        row["statuses"][str(status)] = row["statuses"].get(str(status), 0) + 1
+        if kibibytes:
+            mount("-o", "remount,size=64m", "tmpfs", str(folder))
+        while status != 0:
+            process = job.start(folder)
+            if rng.random() < AGAIN:
+                end_later(job, process, end or kill)
+            status = process.wait()
+            if status != 0:
+                (check if end else check_killed)(job, folder, status, said(folder))
+                job.check_files(folder)
+        assert job.outcome(folder) == job.whole
+        assert leftovers(folder) == 0
+    row["tried"] += 1
+    row["same_weights"] += 1
 
 
-def killed_at_random(reference: Reference, variant: str, times: int, name: str) -> dict:
-    def check(folder, status):
-        assert status == -9, (folder / "stderr").read_text()
-
-    fault = Fault(f"SIGKILL at a random moment{name}", variant)
-    return ended_at_random(reference, fault, times, lambda p, rng: p.send(signal.SIGKILL), check)
+def end_later(job: Training, process, end) -> None:
+    earliest = 0.0 if isinstance(process, Child) else EARLIEST
+    time.sleep(rng.uniform(earliest, job.seconds))
+    end(process)
 
 
-def signalled(reference: Reference, number: int, times: int, twice: bool = False) -> dict:
+def said(folder: Path) -> str:
+    """What the last process said on stderr, which begins anew."""
+    text = read_text(folder / "stderr")
+    (folder / "stderr").unlink(missing_ok=True)
+    assert "Traceback" not in text, text
+    return text
+
+
+def kill(process) -> None:
+    process.kill()
+
+
+def check_killed(job: Training, folder: Path, status: int, text: str) -> None:
+    assert status == -SIGKILL, text
+
+
+def check_failed(words: str):
+    """The status of an error, and words of its line."""
+
+    def check(job: Training, folder: Path, status: int, text: str) -> None:
+        assert status == (1 if job.has_begun(folder) else 2), (status, text)
+        assert words in (text.splitlines() or [""])[-1], text
+
+    return check
+
+
+# Each of these adds to a row: so many tries, or one before each `every`th file operation.
+
+
+def at_random(end=kill, check=check_killed):
+    """Ended at random moments."""
+
+    def add(job: Training, row: dict, times: int) -> None:
+        while row["tried"] < times:
+            attempt(job, row, check, end=end)
+
+    return add
+
+
+def signalled(number: int, twice: bool = False):
     """SIGINT or SIGTERM at random moments of a real process, from its imports to its end."""
 
-    def end(process, rng):
-        process.send(number)
+    def end(process) -> None:
+        process.send_signal(number)
         if twice:
             time.sleep(rng.uniform(0, 0.2))
-            process.send(number)
+            process.send_signal(number)
 
-    def check(folder, status):
-        text = (folder / "stderr").read_text()
-        (folder / "stderr").unlink()
+    def check(job: Training, folder: Path, status: int, text: str) -> None:
         # Before a script's first line and after its last, the signal's own end; the same to a shell.
         assert status in (STATUS[number], -number), (status, text)
-        assert "Traceback" not in text, text
         if "stopped and saved" in text:
             assert "; to go on: python train.py --resume runs/" in text, text
-        if not twice:
-            assert len(text.splitlines()) <= 2, text  # one may be about the validation images
+        # One line may be about the validation images.
+        assert twice or len(text.splitlines()) <= 2, text
 
-    name = signal.Signals(number).name
-    name = f"{name} twice within 0.2 s" if twice else f"{name} at a random moment"
-    return ended_at_random(reference, Fault(f"{name} (python train.py)", "plain"), times, end, check)
+    return at_random(end, check)
 
 
-@functools.cache
-def count_operations(reference: Reference) -> int:
-    with reference.folder() as folder:
-        reference.start(folder, reference.flags, functools.partial(before_operations, do_nothing)).wait()
-    return operations.value
+def between_operations(code: int):
+    """Killed before each operation on files, or with an error from each on (`disturb_files`)."""
+
+    def add(job: Training, row: dict, every: int) -> None:
+        check = check_failed("error: cannot ") if code else check_killed
+        for chosen in range(1, job.operations + 1, every):
+            attempt(job, row, check, prepare=partial(disturb_files, chosen, code))
+
+    return add
 
 
-def killed_between_operations(reference: Reference, variant: str, every: int) -> dict:
-    """Killed before each operation on the disk, or each `every`th."""
-    fault, rng = Fault("SIGKILL between two file operations", variant), random.Random(1)
-    for chosen in range(1, count_operations(reference) + 1, every):
-        prepare = functools.partial(before_operations, functools.partial(kill_at, chosen))
-        with reference.folder() as folder:
-            process = reference.start(folder, reference.flags, prepare)
-            fault.add(folder, reference, process.wait(), rng)
-    assert set(fault.row["statuses"]) == {"-9"}
-    return fault.row
-
-
-def failing_from(chosen: int, code: int):
-    """Prepare a child in which every operation on the disk fails from the `chosen`th on."""
-
-    return functools.partial(before_operations, functools.partial(fail_from, chosen, code))
-
-
-def failing_operations(reference: Reference, variant: str, every: int, code: int, name: str) -> dict:
-    """An error from each operation on, with one line and status 1, or 2 if nothing had begun."""
-    fault, rng = Fault(name, variant), random.Random(2)
-    for chosen in range(1, count_operations(reference) + 1, every):
-        with reference.folder() as folder:
-            process = reference.start(folder, reference.flags, failing_from(chosen, code))
-            status = process.wait()
-            begun = any(folder.glob("runs/[!.]*"))
-            assert status == (1 if begun and steps.value else 2), (folder / "stderr").read_text()
-            check_line(folder, "error: cannot ")
-            fault.add(folder, reference, status, rng)
-    return fault.row
-
-
-def no_file_above(size: int):
-    """Prepare a child in which no file may grow beyond so many bytes."""
-    return functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
-
-
-def small_files(reference: Reference, variant: str, times: int) -> dict:
-    """No file may grow beyond a size (RLIMIT_FSIZE): whatever is larger is cut off by the system."""
-    fault, rng = Fault("no file above a size (RLIMIT_FSIZE)", variant), random.Random(3)
+def small_files(job: Training, row: dict, times: int) -> None:
+    """The system cuts off every file at a size (RLIMIT_FSIZE)."""
     for i in range(times):
-        prepare = no_file_above(4096 + i * 600_000 // times)
-        with reference.folder() as folder:
-            status = reference.start(folder, reference.flags, prepare).wait()
-            assert status == 1, (status, (folder / "stderr").read_text())
-            check_line(folder, "File too large")
-            fault.add(folder, reference, status, rng)
-    return fault.row
+        size = (i + 1) * job.largest // (times + 1)
+        prepare = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
+        attempt(job, row, check_failed("File too large"), prepare=prepare)
 
 
-@contextlib.contextmanager
-def small_disk(folder: str, kibibytes: int):
-    """A disk of that size over a folder, in memory; gives a function that makes it larger."""
-
-    def mount(*options: str) -> None:
-        subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], check=True)
-
-    mount("-o", f"size={kibibytes}k")
-    try:
-        yield lambda: mount("-o", "remount,size=64m")
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-def full_disks(reference: Reference, times: int) -> dict:
-    """A disk with room for less and less of a run, and a larger one to go on with. Needs root."""
-    fault, rng = Fault("a disk (tmpfs) that gets full", "plain"), random.Random(4)
+def small_disks(job: Training, row: dict, times: int) -> None:
+    """Disks with room for less of a run than it needs, which are then made larger."""
     for i in range(times):
-        with tempfile.TemporaryDirectory() as name, small_disk(name, 8 + i * ROOM // times) as enlarge:
-            folder = Path(name)
-            os.symlink(reference.pictures, folder / "pictures")
-            status = reference.start(folder, reference.flags).wait()
-            begun = any(folder.glob("runs/[!.]*"))
-            assert status == (1 if begun and steps.value else 2), (
-                i,
-                status,
-            )  # stderr has no room either
-            enlarge()
-            fault.add(folder, reference, status, rng)
-    return fault.row
+        attempt(job, row, check_failed(""), kibibytes=8 + i * RUN_KIB // times)  # nor room for words
 
 
-def check_line(folder: Path, *words: str) -> None:
-    text = (folder / "stderr").read_text()
-    assert "Traceback" not in text, text
-    assert all(word in text.splitlines()[-1] for word in words), text
-
-
-def set_the_clock() -> None:
+def stop_the_clock() -> None:
     time.strftime = lambda form: "20200101-000000"
 
 
-def at_the_same_time(reference: Reference, times: int) -> dict:
+def at_the_same_time(job: Training, row: dict, times: int) -> None:
     """Two runs in the same second by their clocks, with the same outputs."""
-    fault = Fault("two runs in the same second, the same outputs", "plain")
     for _ in range(times):
-        with reference.folder() as folder:
-            both = [reference.start(folder, reference.flags, set_the_clock) for _ in range(2)]
-            assert [process.wait() for process in both] == [0, 0], (folder / "stderr").read_text()
-            names = sorted(path.name for path in (folder / "runs").iterdir())
-            assert names == ["20200101-000000-lenet5-seed0", "20200101-000000-lenet5-seed0-2"]
-            assert (folder / WEIGHTS).read_bytes() == reference.last
+        with job.folder() as folder:
+            both = [job.start(folder, stop_the_clock) for _ in range(2)]
+            assert [process.wait() for process in both] == [0, 0], said(folder)
+            runs = sorted(runs_in(folder))
+            names = ["20200101-000000-lenet5-seed0", "20200101-000000-lenet5-seed0-2"]
+            assert [run.name for run in runs] == names
+            assert all(rows_of(run) == job.whole["metrics"] for run in runs)
+            assert (folder / WEIGHTS).read_bytes() == job.whole["weights"]
             Image.open(folder / "training_results.png").load()
-            assert all(rows_of(folder / "runs" / name) == reference.metrics for name in names)
             assert leftovers(folder) == 0
-        fault.row["tried"] += 1
-        fault.row["same_weights"] += 1
-    fault.row["statuses"] = {"0": 2 * times}
-    return fault.row
+        row["tried"] += 1
+        row["same_weights"] += 1
+    row["statuses"] = {"0": 2 * times}
 
 
-# ---------------------------------------------------------------- the other two scripts
+# By name: what the table calls it, and a function of the folder of pictures.
+JOBS = {
+    "plain": ("plain", Training),
+    AVERAGED: (AVERAGED, partial(Training, flags=[*TEACHER, "--augment", "elastic"])),
+    "python train.py": ("plain", RealTraining),
+    "json": ("--output", partial(Reading, format="json")),
+    "csv": ("--output", partial(Reading, format="csv")),
+    "digits": ("", Drawing),
+}
+KILL = "SIGKILL at a random moment"
+BETWEEN = "SIGKILL between two file operations"
+# The fault, the job, how it is done, how often (or before each how manieth file operation), and
+# the same for --short, which leaves out those with 0.
+FAULTS = (
+    (BETWEEN, "plain", between_operations(0), 1, 40),
+    (KILL, "plain", at_random(), 50, 0),
+    (f"{KILL} (python train.py)", "python train.py", at_random(), 20, 0),
+    ("SIGINT at a random moment (python train.py)", "python train.py", signalled(SIGINT), 10, 0),
+    (KILL, AVERAGED, at_random(), 50, 1),
+    ("the disk is full from a file operation on", "plain", between_operations(ENOSPC), 6, 60),
+    ("no file handle is left from a file operation on", "plain", between_operations(EMFILE), 18, 0),
+    ("no file above a size (RLIMIT_FSIZE)", "plain", small_files, 6, 0),
+    ("two runs in the same second, the same outputs", "plain", at_the_same_time, 5, 1),
+    (f"{KILL} (inference.py, json)", "json", at_random(), 20, 0),
+    (f"{KILL} (inference.py, csv)", "csv", at_random(), 20, 2),
+    ("no file above a size (inference.py)", "json", small_files, 10, 0),
+    (f"{KILL} (generate_test_digits.py)", "digits", at_random(), 20, 0),
+    (BETWEEN, AVERAGED, between_operations(0), 6, 0),
+    ("a disk (tmpfs) that gets full", "plain", small_disks, 20, 0),
+    ("SIGTERM at a random moment (python train.py)", "python train.py", signalled(SIGTERM), 10, 0),
+    ("SIGINT twice within 0.2 s (python train.py)", "python train.py", signalled(SIGINT, True), 5, 0),
+)  # fmt: skip
 
 
-def read_pictures(folder: Path, format: str, prepare=None) -> Child:
-    flags = ["pictures", "--output", "out", "--format", format, "--batch-size", "10", "--weights"]
-    flags.append(str(ROOT / "pretrained" / "lenet5.pth"))
-    return Child(folder, inference.main, flags, prepare)
-
-
-def readings(folder: Path, format: str) -> list[tuple]:
-    found = list(read_done(str(folder / "out"), format))
-    assert found[-1][1] == (folder / "out").stat().st_size
-    return [(row["path"], str(row["prediction"])) for row, _ in found]
-
-
-def reading_killed(reference: Reference, times: int, format: str) -> dict:
-    """inference.py --output killed at random moments, again and again, until it is done."""
-    fault = Fault(f"SIGKILL at a random moment (inference.py, {format})", "--output")
-    rng = random.Random(4)
-    with reference.folder() as folder:
-        began = time.perf_counter()
-        assert read_pictures(folder, format).wait() == 0
-        seconds, whole = time.perf_counter() - began, readings(folder, format)
-    while fault.row["tried"] < times:
-        with reference.folder() as folder:
-            status = None
-            while status != 0:
-                process = read_pictures(folder, format)
-                time.sleep(rng.uniform(0, seconds))
-                process.send(signal.SIGKILL)
-                status = process.wait()
-                fault.row["tried"] += status == -9
-            assert readings(folder, format) == whole  # none is lost, and none is there twice
-            fault.row["same_weights"] += 1
-    return fault.row
-
-
-def reading_on_a_full_disk(reference: Reference, times: int) -> dict:
-    """A disk that gets full in mid-run: status 1, and the second call ends with what one had written."""
-    fault = Fault("no file above a size (inference.py)", "--output")
-    with reference.folder() as folder:
-        assert read_pictures(folder, "json").wait() == 0
-        whole, size = readings(folder, "json"), (folder / "out").stat().st_size
-    for i in range(times):
-        prepare = no_file_above((i + 1) * size // (times + 1))
-        with reference.folder() as folder:
-            assert read_pictures(folder, "json", prepare).wait() == 1
-            check_line(folder, "cannot write out: File too large")
-            assert read_pictures(folder, "json").wait() == 0
-            assert readings(folder, "json") == whole
-        fault.row["tried"] += 1
-        fault.row["same_weights"] += 1
-    fault.row["statuses"] = {"1": times}
-    return fault.row
-
-
-def drawing_killed(times: int) -> dict:
-    """generate_test_digits.py killed at random moments: every picture is whole, and drawn again."""
-    fault, rng = Fault("SIGKILL at a random moment (generate_test_digits.py)", ""), random.Random(5)
-    flags = ["--styles", "all", "--size", "40", "--output", "digits"]
-
-    def contents(folder: Path) -> dict:
-        return {path.name: path.read_bytes() for path in (folder / "digits").iterdir()}
-
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        assert Child(Path(folder), generate_test_digits.main, flags).wait() == 0
-        seconds, whole = time.perf_counter() - began, contents(Path(folder))
-    while fault.row["tried"] < times:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            process = Child(folder, generate_test_digits.main, flags)
-            time.sleep(rng.uniform(0, seconds))
-            process.send(signal.SIGKILL)
-            if process.wait() != -9 or not (folder / "digits").exists():
-                continue
-            found = contents(folder)
-            left = [name for name in found if name.startswith(".")]
-            fault.row["left_behind"] = max(fault.row["left_behind"], len(left))
-            assert all(whole[name] == data for name, data in found.items() if name not in left)
-            assert Child(folder, generate_test_digits.main, flags).wait() == 0
-            assert contents(folder) == whole
-        fault.row["tried"] += 1
-        fault.row["same_weights"] += 1
-    return fault.row
-
-
-# ---------------------------------------------------------------- all of them
-
-
-def measure(done: int):
-    """The row of each fault but the first `done`, as soon as it is there."""
-    full = "the disk is full from a file operation on"
-    handles = "no file handle is left from a file operation on"
-    with references() as (plain, averaged):
-        real = functools.cache(lambda: Reference(real_training, plain.pictures, RUN))
-        faults = [
-            lambda: killed_between_operations(plain, "plain", every=1),
-            lambda: killed_at_random(plain, "plain", 50, ""),
-            lambda: killed_at_random(real(), "plain", 20, " (python train.py)"),
-            lambda: signalled(real(), signal.SIGINT, 10),
-            lambda: killed_at_random(averaged, AVERAGED, 50, ""),
-            lambda: failing_operations(plain, "plain", 6, errno.ENOSPC, full),
-            lambda: failing_operations(plain, "plain", 18, errno.EMFILE, handles),
-            lambda: small_files(plain, "plain", 6),
-            lambda: at_the_same_time(plain, 5),
-            lambda: reading_killed(plain, 20, "json"),
-            lambda: reading_killed(plain, 20, "csv"),
-            lambda: reading_on_a_full_disk(plain, 10),
-            lambda: drawing_killed(20),
-            lambda: killed_between_operations(averaged, AVERAGED, every=6),
-            lambda: full_disks(plain, 20),
-            lambda: signalled(real(), signal.SIGTERM, 10),
-            lambda: signalled(real(), signal.SIGINT, 5, twice=True),
-        ]
-        for fault in faults[done:]:
-            yield fault()
-
-
-def measure_little():
-    """Rows of a few faults, for a test."""
-    with references() as (plain, averaged):
-        yield killed_between_operations(plain, "plain", every=40)
-        yield killed_at_random(averaged, AVERAGED, 1, "")
-        yield failing_operations(plain, "plain", 60, errno.ENOSPC, "the disk is full")
-        yield at_the_same_time(plain, 1)
-        yield reading_killed(plain, 2, "csv")
-
-
-@contextlib.contextmanager
-def references():
-    """The two runs in a child that nobody disturbed, with pictures that stay for this long."""
+def measure(faults):
+    """The row of each of `FAULTS`, as soon as it is there."""
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder, "pictures")
         draw(pictures)
-        yield [Reference(child_training, pictures, flags) for flags in VARIANTS.values()]
+        jobs = {}
+        for fault, name, add, count in faults:
+            variant, make = JOBS[name]
+            job = jobs[name] = jobs.get(name) or make(pictures)
+            row = {"fault": fault, "variant": variant, "tried": 0, "same_weights": 0}
+            row |= {"steps_lost": 0 if job.has_steps else None, "epochs_lost": 0, "left_behind": 0}
+            row["statuses"] = {}
+            add(job, row, count)
+            yield row
 
 
 def print_table(rows: list[dict]) -> None:
@@ -682,11 +526,12 @@ def print_table(rows: list[dict]) -> None:
 def main() -> int:
     given = flags(__doc__, "--short", "--table")
     if "--short" in given:
-        print_table(list(measure_little()))
+        short = [(*fault[:-2], fault[-1]) for fault in FAULTS if fault[-1]]
+        print_table(list(measure(short)))
         return 0
     results = load("kills")
     if "--table" not in given:
-        for row in measure(done=len(results["rows"])):
+        for row in measure([fault[:-1] for fault in FAULTS[len(results["rows"]) :]]):
             results["rows"].append(row)
             save("kills", results)
     print_table(results["rows"])

@@ -1,10 +1,10 @@
-"""Fit the limits of --reject anew, for weights that were trained before they had both.
+"""Fit the limits of --reject again, for weights that were trained before they had both.
 
     python benchmarks/limits.py pretrained/lenet5.pth ...
 
-train.py fits them on the images that it holds out and keeps them in the weights'
-metadata. The same images are held out here, by the seed and the number in the
-metadata; the weights themselves stay as they are, to the bit.
+train.py fits them on the images that it holds out and keeps them in the weights' metadata.
+The same images are held out here, by the seed and the number in the metadata. Prints both
+limits of each file; the weights themselves stay as they are, to the bit.
 """
 
 import argparse

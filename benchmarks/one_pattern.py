@@ -3,26 +3,24 @@
     python benchmarks/one_pattern.py            # a quarter of a minute
     python benchmarks/one_pattern.py --table    # print what was measured
 
-`lenet1998.OnePattern` writes the derivatives out for speed; this is what it gains.
+Prints microseconds a pattern of both and the ratio. `DiagonalLevenbergMarquardt` writes the
+derivatives out for speed; this is what it gains.
 """
 
 import sys
-import time
-from pathlib import Path
 from statistics import median
 
-from common import flags, load, median_and_range, save  # sets the path for what follows
+import torch
+from common import flags, in_turns, measure_anew, median_and_range, seconds_of
 
-REPEATS, PATTERNS = 7, 300
+from lenet5.networks.lenet1998 import LeNet1998
+from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
+
+TURNS, PATTERNS = 7, 300
 
 
 def measure() -> list[dict]:
-    import torch
-
-    from lenet5.networks.lenet1998 import LeNet1998
-    from lenet5.training.levenberg_marquardt import DiagonalLevenbergMarquardt
-
-    torch.set_num_threads(1)  # there is no work for two in one pattern
+    torch.set_num_threads(1)  # one pattern has no work for two
     torch.manual_seed(0)
     patterns = torch.rand(PATTERNS, 1, 32, 32) * 1.275 - 0.1
     labels = torch.randint(10, (PATTERNS,))
@@ -36,30 +34,24 @@ def measure() -> list[dict]:
             net.loss(net(patterns[n : n + 1]), labels[n : n + 1]).backward()
             theirs.step()
 
-    rows = []
-    for _ in range(REPEATS + 1):
-        row = {}
-        for name, work in (
-            ("by_hand", lambda: ours.learn(patterns, labels)),
-            ("autograd", with_autograd),
-        ):
-            start = time.perf_counter()
-            work()
-            row[name] = (time.perf_counter() - start) / PATTERNS * 1e6
-        rows.append(row)
-    return rows[1:]  # without the first, which warms up
+    def microseconds(work) -> float:
+        return seconds_of(work) / PATTERNS * 1e6
+
+    return in_turns(
+        {
+            "by_hand": lambda: microseconds(lambda: ours.learn(patterns, labels)),
+            "autograd": lambda: microseconds(with_autograd),
+        },
+        TURNS,
+    )
 
 
 def main() -> int:
-    given = flags(__doc__, "--table")
-    results = load(Path(__file__).stem)
-    if "--table" not in given:
-        results["rows"] = measure()
-        save(Path(__file__).stem, results)
-    by_hand, autograd = ([row[name] for row in results["rows"]] for name in ("by_hand", "autograd"))
-    ratios = [b / a for a, b in zip(by_hand, autograd, strict=True)]
+    rows = measure_anew("one_pattern", measure, table=bool(flags(__doc__, "--table")))
+    by_hand, autograd = (median(row[name] for row in rows) for name in ("by_hand", "autograd"))
+    ratios = [row["autograd"] / row["by_hand"] for row in rows]
     print(
-        f"microseconds a pattern: by hand {median(by_hand):.0f}  autograd {median(autograd):.0f}"
+        f"microseconds a pattern: by hand {by_hand:.0f}  autograd {autograd:.0f}"
         f"  ratio {median_and_range(ratios)}"
     )
     return 0

@@ -12,6 +12,7 @@ pointer draws, five rounds after one to warm up; and the same of a number of fiv
 """
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +28,7 @@ from lenet5.reading.classifier import ImageClassifier
 from lenet5.whole_numbers.decoding import search
 from lenet5.whole_numbers.strip_reader import StripReader
 from lenet5.whole_numbers.synthetic_numbers import make_strings
-from tests.browser import READ_ALL, STROKES, as_pixels, chromium, draw, settled, strokes_of
+from tests.browser import READ_ALL, READ_STRIP, STROKES, as_pixels, chromium, draw, settled, strokes_of
 
 ROUNDS = 5
 CHUNK = 500  # test images that the page is given at a time
@@ -68,29 +69,29 @@ def number_agreement(tab) -> dict:
     made = make_strings(mnist.test_images, mnist.test_labels, NUMBERS, 0, lengths=(1, 6))
     same, away = 0, 0.0
     for strip in made.strips():
-        text, confidence = tab.evaluate(
-            """([width, values]) => {
-                const strip = {width, height: 32, values: Uint8Array.from(values)};
-                const {text, confidence} = readStrip(loadedOnce(numberNetwork), strip);
-                return [text, confidence];
-            }""",
-            [strip.shape[1], strip.ravel().tolist()],
-        )
+        text, confidence = tab.evaluate(READ_STRIP, [strip.shape[1], strip.ravel().tolist()])
         digits, probability = search(reader.shares([strip])[0])[0]
         same += text == "".join(map(str, digits))
         away = max(away, abs(confidence - probability))
     return {"strips": NUMBERS, "same_number": same, "most_away": away}
 
 
-def measure() -> dict:
-    results = load("page")
+@contextlib.contextmanager
+def opened_page(width: int = 1280):
+    """The page with both networks in a tab, and its file."""
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         path = Path(folder) / "digit_reader.html"
-        html_page.write(path, *WEIGHTS[:1], WEIGHTS[1:])
-        results["bytes"] = path.stat().st_size
-        results["browser"] = f"Chromium {browser.version}"
-        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        html_page.write(path, WEIGHTS[0], WEIGHTS[1:])
+        tab = browser.new_page(viewport={"width": width, "height": 900})
         tab.goto(path.as_uri())
+        yield tab, path
+
+
+def measure() -> dict:
+    results = load("page")
+    with opened_page() as (tab, path):
+        results["bytes"] = path.stat().st_size
+        results["browser"] = f"Chromium {tab.context.browser.version}"
         digits = list(STROKES.values())
         results["frames"] = [frames(tab, digits) for _ in range(ROUNDS + 1)][1:]
         results["rows"] = [agreement(tab, weights) for weights in WEIGHTS]
@@ -104,10 +105,7 @@ def measure() -> dict:
 
 def picture(path: str, digit: int, number: str | None, width: int) -> None:
     """The page as it is when a digit was drawn, or a number."""
-    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        html_page.write(Path(folder) / "digit_reader.html", *WEIGHTS[:1], WEIGHTS[1:])
-        tab = browser.new_page(viewport={"width": width, "height": 900})
-        tab.goto((Path(folder) / "digit_reader.html").as_uri())
+    with opened_page(width) as (tab, _):
         if number is not None:
             tab.check("#modes input[value=number]")
         draw(tab, STROKES[digit] if number is None else strokes_of(number))
@@ -117,12 +115,10 @@ def picture(path: str, digit: int, number: str | None, width: int) -> None:
 
 def print_frames(what: str, found: list[list[float]]) -> None:
     """The median of rounds of frames, and what nearly all of them stay below."""
-    rounds = [np.array(times) for times in found]
-    medians = [np.median(times) for times in rounds]
-    slow = [np.percentile(times, 99) for times in rounds]
-    for name, values in (("median", medians), ("99 of 100 within", slow)):
+    for name, share in (("median", 50), ("99 of 100 within", 99)):
+        values = [np.percentile(times, share) for times in found]
         span = f"{min(values):.1f} to {max(values):.1f}"
-        print(f"{what}, {name}: {np.median(values):.1f} ms ({span} in {len(rounds)} rounds)")
+        print(f"{what}, {name}: {np.median(values):.1f} ms ({span} in {len(found)} rounds)")
 
 
 def main() -> int:
@@ -139,18 +135,15 @@ def main() -> int:
     results = load("page") if arguments.table else measure()
     print(f"{results['bytes']:,} bytes, {results['browser']}")
     print_frames("a frame", results["frames"])
+    away = "no probability farther away than"
     for row in results["rows"]:
-        print(
-            f"{row['network']}: the digit of PyTorch for {row['same_digit']:,} of {row['images']:,},"
-            f" no probability farther away than {row['most_away']:.0e}"
-        )
+        same = f"{row['same_digit']:,} of {row['images']:,}"
+        print(f"{row['network']}: the digit of PyTorch for {same}, {away} {row['most_away']:.0e}")
     if "numbers" in results:
         print_frames("a frame of a number", results["number_frames"])
         row = results["numbers"]
-        print(
-            f"numbers: that of Python for {row['same_number']:,} of {row['strips']:,} strips,"
-            f" no probability farther away than {row['most_away']:.0e}"
-        )
+        same = f"{row['same_number']:,} of {row['strips']:,}"
+        print(f"numbers: that of Python for {same} strips, {away} {row['most_away']:.0e}")
     return 0
 
 

@@ -3,15 +3,15 @@
     python benchmarks/paper.py          # about 45 minutes on 2 cores, two runs at a time
     python benchmarks/paper.py --table  # print what was measured
 
-A run that is in the results already is not made again, so the script can be
-interrupted.
+Prints test and training error of each recipe. A run that is in the results is not repeated,
+so an interrupted measurement continues.
 """
 
 import re
 import sys
 from statistics import mean
 
-from common import flags, load, run_training, spread, two_at_a_time, work_folder
+from common import flags, measure_missing, run_training, spread, work_folder
 
 SEEDS = (0, 1, 2)
 PAPER = {"1998": 0.0095, "1998-distorted": 0.008}  # test errors, figure 9
@@ -31,14 +31,11 @@ def measure(recipe: str, seed: int) -> dict:
 
 
 def main() -> int:
-    given = flags(__doc__, "--table")
-    results = load("paper")
-    done = {(row["recipe"], row["seed"]) for row in results["rows"]}
-    wanted = [(recipe, seed) for seed in SEEDS for recipe in PAPER if (recipe, seed) not in done]
-    if "--table" not in given:
-        two_at_a_time("paper", results, measure, wanted)
+    table = bool(flags(__doc__, "--table"))
+    wanted = [(recipe, seed) for seed in SEEDS for recipe in PAPER]
+    found = measure_missing("paper", measure, wanted, lambda r: (r["recipe"], r["seed"]), table)
     for recipe, error in PAPER.items():
-        rows = [row for row in results["rows"] if row["recipe"] == recipe]
+        rows = [row for row in found if row["recipe"] == recipe]
         if rows:
             test = spread([row["test_errors"][-1] for row in rows])
             training = spread([row["training_error"] for row in rows])

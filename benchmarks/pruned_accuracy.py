@@ -5,8 +5,7 @@
 
 Of three default runs (python train.py --seed 0, 1, 2, of which the first is
 lenet5-plain.pth) and of the shipped weights, which are one training. How the pruning
-itself was chosen is in tune.py prune. A run that is in the results already is not made
-again, so the script can be interrupted.
+itself was chosen is in tune.py prune. Runs that are in the results already are not repeated.
 """
 
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from common import ROOT, flags, load, spread, two_at_a_time
 from tune import default_weights
 
+from lenet5.evaluation.figures import WIDTH, curve_style, new_figure, save
 from lenet5.networks.weights import load_weights
 from model import count_parameters
 
@@ -40,8 +40,14 @@ def export(*flags) -> None:
         raise SystemExit(f"{flags}: {done.stderr}")
 
 
-def figures(name: str, seed: int, keep: float, weights: Path, npz: Path) -> dict:
-    """What weights say of themselves, and their size in a compressed file."""
+def measure(name: str, seed: int, keep: float) -> dict:
+    """What pruned weights say of themselves, and their size in a compressed file."""
+    folder = ROOT / "benchmarks" / "work" / f"prune-{name.split('/')[0]}-{seed}".replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, npz = weights_of(name, seed), folder / f"{keep}.npz"
+    if keep < 1:
+        export("--weights", weights, "--prune", folder / f"{keep}.pth", "--keep", keep)
+        weights = folder / f"{keep}.pth"
     export("--weights", weights, "--npz", npz)
     net, metadata = load_weights(weights)
     row = {"weights": name, "seed": seed, "keep": keep, "npz_bytes": npz.stat().st_size}
@@ -49,29 +55,29 @@ def figures(name: str, seed: int, keep: float, weights: Path, npz: Path) -> dict
     return row | {kind: metadata[kind] for kind in ("val_accuracy", "test_accuracy")}
 
 
-def measure(name: str, seed: int, keep: float) -> dict:
-    folder = ROOT / "benchmarks" / "work" / f"prune-{name.split('/')[0]}-{seed}".replace(" ", "-")
-    folder.mkdir(parents=True, exist_ok=True)
-    pruned, npz = folder / f"{keep}.pth", folder / f"{keep}.npz"
-    weights = weights_of(name, seed)
-    if keep == 1:
-        return figures(name, seed, keep, weights, npz)
-    export("--weights", weights, "--prune", pruned, "--keep", keep)
-    return figures(name, seed, keep, pruned, npz)
-
-
 def draw(rows: list[dict]) -> None:
-    from lenet5.evaluation.training_figures import pruning_curve
-
-    curves = {}
-    for name in dict.fromkeys(row["weights"] for row in rows):
-        mine = sorted((row for row in rows if row["weights"] == name), key=lambda row: row["parameters"])
-        counts = dict.fromkeys(row["parameters"] for row in mine)
-        found = [(n, [r["test_accuracy"] for r in mine if r["parameters"] == n]) for n in counts]
-        curves[f"{name}, {max(len(values) for _, values in found)} seeds".replace(", 1 seeds", "")] = (
-            found
-        )
-    pruning_curve(curves, FIGURE, "MNIST's test images, read with fewer and fewer parameters")
+    """Test accuracy against the parameters that are left: a mark for each run, a curve of means."""
+    figure = new_figure(WIDTH, 5)
+    axes = figure.subplots()
+    for i, name in enumerate(dict.fromkeys(row["weights"] for row in rows)):
+        found: dict[int, list[float]] = {}
+        for row in sorted(rows, key=lambda row: row["parameters"]):
+            if row["weights"] == name:
+                found.setdefault(row["parameters"], []).append(100 * row["test_accuracy"])
+        style, seeds = curve_style(i), max(map(len, found.values()))
+        means = [sum(values) / len(values) for values in found.values()]
+        axes.plot(list(found), means, "-", color=style["color"], linewidth=1.8)
+        places = [(count, value) for count, values in found.items() for value in values]
+        label = f"{name}, {seeds} seeds" if seeds > 1 else name
+        axes.plot(*zip(*places, strict=True), markersize=6, linestyle="", label=label, **style)
+    ticks = sorted({row["parameters"] for row in rows})
+    title = "MNIST's test images, read with fewer and fewer parameters"
+    axes.set(xscale="log", title=title, xlabel="parameters that are left", ylabel="test accuracy, %")
+    axes.set_xticks(ticks, [f"{count:,}\n{count / ticks[-1]:.0%}" for count in ticks])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    save(figure, FIGURE)
 
 
 def main() -> int:

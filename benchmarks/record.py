@@ -1,18 +1,17 @@
-"""The most that lenet5 can do: `--recipe record` with five seeds; several views, and all five together.
+"""The most that lenet5 can do: `--recipe record` with five seeds; several views; all five together.
 
     python benchmarks/record.py          # hours on 2 cores, two runs at a time
     python benchmarks/record.py --table  # evaluate and print what was trained
 
-Each run's folder stays in benchmarks/work/ (not tracked) and its weights in
-benchmarks/results/, so that a run which was interrupted goes on where it was.
-The rows with several views and with the ensemble read each picture more than
-once; the first row is the network as it is.
+Prints the test accuracy of one network, of one that reads nine views of each picture, and of
+the five networks together. Runs stay in benchmarks/work/ (not tracked), where an interrupted
+one continues, and their weights in benchmarks/results/.
 """
 
 import sys
 
 import torch
-from common import RESULTS, ROOT, flags, load, run_training, spread, two_at_a_time, work_folder
+from common import RESULTS, ROOT, flags, measure_missing, run_training, spread, work_folder
 
 from lenet5.data.augmentation import warp
 from lenet5.data.datasets import load_mnist
@@ -35,15 +34,11 @@ def weights_of(seed: int):
     return RESULTS / f"record-seed{seed}.pth"
 
 
-def measure(seed: int) -> dict:
+def measure(seed: int, recipe: dict) -> dict:
     flags = ["--recipe", "record", "--seed", str(seed), "--output", str(weights_of(seed))]
     rows, _ = run_training(flags, work_folder("record", seed, "record"))
-    return {
-        "seed": seed,
-        "recipe": RECIPES["record"],
-        **rows[-1],
-        "seconds": sum(row["seconds"] for row in rows),
-    }
+    seconds = sum(row["seconds"] for row in rows)
+    return {"seed": seed, "recipe": recipe, **rows[-1], "seconds": seconds}
 
 
 def probabilities(net, inputs: torch.Tensor, views: list) -> torch.Tensor:
@@ -53,37 +48,29 @@ def probabilities(net, inputs: torch.Tensor, views: list) -> torch.Tensor:
     return torch.stack(logits).softmax(dim=2).mean(dim=0)
 
 
-def print_table(results: dict) -> None:
-    found = [row["seed"] for row in results["rows"]]
+def main() -> int:
+    table, recipe = bool(flags(__doc__, "--table")), RECIPES["record"]
+    wanted = [(seed, recipe) for seed in SEEDS]
+    rows = measure_missing("record", measure, wanted, lambda r: (r["seed"], r["recipe"]), table)
+    rows = [row for row in rows if row["recipe"] == recipe]
     mnist = load_mnist(ROOT / "data")
     one, many = [], []
-    for seed in sorted(found):
-        net, metadata = load_weights(weights_of(seed))
+    for row in sorted(rows, key=lambda row: row["seed"]):
+        net, metadata = load_weights(weights_of(row["seed"]))
         inputs = to_input(mnist.test_images, metadata["mean"], metadata["std"])
         one.append(probabilities(net, inputs, MOVES[:1]))
         many.append(probabilities(net, inputs, MOVES))
 
-    def accuracy(answers):
-        return (answers.argmax(dim=1) == mnist.test_labels).double().mean().item()
+    def accuracy(p: torch.Tensor) -> float:
+        return (p.argmax(dim=1) == mnist.test_labels).double().mean().item()
 
-    minutes = sum(row["seconds"] for row in results["rows"]) / len(found) / 60
-    each = "  ".join(f"{100 * accuracy(answers):.2f}" for answers in one)
-    print(f"one network               {spread([accuracy(a) for a in one])}  ({each})")
-    print(f"one network, {len(MOVES)} views      {spread([accuracy(a) for a in many])}")
-    print(f"{len(found)} networks                {100 * accuracy(sum(one)):.2f} %")
-    print(f"{len(found)} networks, {len(MOVES)} views       {100 * accuracy(sum(many)):.2f} %")
+    minutes = sum(row["seconds"] for row in rows) / len(rows) / 60
+    each = "  ".join(f"{100 * accuracy(p):.2f}" for p in one)
+    print(f"one network               {spread([accuracy(p) for p in one])}  ({each})")
+    print(f"one network, {len(MOVES)} views      {spread([accuracy(p) for p in many])}")
+    print(f"{len(rows)} networks                {100 * accuracy(sum(one)):.2f} %")
+    print(f"{len(rows)} networks, {len(MOVES)} views       {100 * accuracy(sum(many)):.2f} %")
     print(f"{minutes:.0f} minutes a seed, two at a time on 2 cores")
-
-
-def main() -> int:
-    given = flags(__doc__, "--table")
-    results = load("record")
-    results["rows"] = [row for row in results["rows"] if row["recipe"] == RECIPES["record"]]
-    done = {row["seed"] for row in results["rows"]}
-    if "--table" not in given:
-        two_at_a_time("record", results, measure, [(seed,) for seed in SEEDS if seed not in done])
-    if results["rows"]:
-        print_table(results)
     return 0
 
 

@@ -2,23 +2,22 @@
 
     python benchmarks/side_by_side.py --python others=/opt/others/bin/python
     python benchmarks/side_by_side.py --rows training --only ours --minutes 8   # a part of it
-    python benchmarks/side_by_side.py --quick      # does it run? in benchmarks/work/, no figures
     python benchmarks/side_by_side.py --table      # print what was measured
     python benchmarks/side_by_side.py --write      # and put it into docs/results.md
 
-Each contestant is a script in contestants/ that can be run by itself, and a process of its
-own here; they take turns, with two threads each. Those of other libraries want what
-requirements-others.txt names, in an environment of their own if you like; nothing is
-installed by this script, and what is not there says so in the table.
+Each contestant is a script in contestants/ that can be run alone, and a process of its own
+here; they take turns, with two threads each. Those of other libraries need what
+requirements-others.txt names, in an environment of their own if you like; this script
+installs nothing, and the table says which library is missing.
 
     python3 -m venv /opt/others && /opt/others/bin/pip install -r benchmarks/requirements-others.txt
 
-Rows: `training` trains every contestant once for each seed, for at most ten epochs or
-until 99.3 % of the test images are read right, and gives the time of an epoch, the time
-to an accuracy, the evaluation and the memory; `growth` is the first epoch over 1, 2, 4
-and 8 copies of the images; `startup` is what each script takes to say --help (left out
-with --only). It goes on where it was stopped; `--anew` measures again what --rows and
---only name. All of it takes about an hour on two idle cores, one run a few minutes.
+Rows: `training` trains every contestant once for each seed, for at most ten epochs or until
+99.3 % of the test images are read right, and gives the time of an epoch, the time to an
+accuracy, the evaluation and the memory; `growth` is the first epoch over 1, 2, 4 and 8 copies
+of the images; `startup` is what each script takes to say --help (left out with --only). A run
+that is in the results is not repeated; `--anew` measures again what --rows and --only name.
+All of it takes about an hour on two idle cores, one run a few minutes.
 """
 
 import contextlib
@@ -34,16 +33,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import NamedTuple
 
-from common import (  # sets the path for what follows
-    RESULTS,
-    ROOT,
-    children_of,
-    load,
-    machine,
-    median_and_range,
-    memory_of,
-    save,
-)
+from common import ROOT, children_of, load, machine, median_and_range, memory_of, save
 
 from lenet5.data.datasets import load_mnist
 from lenet5.runtime.atomic_files import write_file
@@ -54,9 +44,11 @@ from lenet5.training.recipes import RECIPES
 NAME = "side_by_side"
 THREADS = 2
 TARGETS = (0.985, 0.99, 0.993)  # of the test images
+EPOCHS = 10  # at most
+ROUNDS, GROWTH_ROUNDS, COPIES = 5, 3, (1, 2, 4, 8)
 BEGIN, END = "<!-- side by side: begin -->", "<!-- side by side: end -->"
-SAMPLE_SECONDS = 1.0  # between two looks at a contestant's processes
-LONGEST = 3600  # seconds of one contestant's run, after which it hangs
+SAMPLE_SECONDS = 1.0  # between two samples of a contestant's memory
+LONGEST = 3600  # seconds of one contestant's run
 
 
 class Contestant(NamedTuple):
@@ -66,12 +58,17 @@ class Contestant(NamedTuple):
     script: str
     flags: tuple[str, ...] = ()
     needs: str = "torch"
-    epochs: int = 10
+    epochs: int = EPOCHS
     grows: bool = False  # takes part in the row `growth`
 
 
-QUICK_RUN = RECIPES["quick"]  # its steps are named, since every contestant is told its epochs
-# One more is one line more. A run of ours hands its flags on to train.py.
+def ours(*flags: str, **more) -> Contestant:
+    """`train.py` with these flags, which are handed on to it."""
+    return Contestant(f"`{' '.join(('train.py', *flags))}`", "ours.py", flags, **more)
+
+
+STEPS = ("--max-steps", str(RECIPES["quick"]["max_steps"]))  # since every contestant is told its epochs
+# One more is one line more.
 CONTESTANTS = {
     "textbook-0": Contestant(
         "textbook loop, no workers", "textbook.py", ("--workers", "0"), "torchvision", grows=True
@@ -83,54 +80,22 @@ CONTESTANTS = {
     "flax": Contestant("JAX, Flax", "flax_lenet.py", needs="flax"),
     "tinygrad": Contestant("tinygrad", "tinygrad_lenet.py", needs="tinygrad", epochs=4),
     "sklearn": Contestant("scikit-learn's MLP", "sklearn_mlp.py", needs="sklearn"),
-    "ours": Contestant("`train.py`", "ours.py", grows=True),
+    "ours": ours(grows=True),
     "ours-quick": Contestant(
-        "`train.py --recipe quick`",
-        "ours.py",
-        ("--recipe", "quick", "--max-steps", str(QUICK_RUN["max_steps"])),
-        epochs=QUICK_RUN["epochs"],
+        "`train.py --recipe quick`", "ours.py", ("--recipe", "quick", *STEPS), epochs=2
     ),
-    "ours-plain": Contestant("`train.py --augment none`", "ours.py", ("--augment", "none")),
-    "ours-rounded": Contestant(
-        "`train.py --precision bfloat16`", "ours.py", ("--precision", "bfloat16")
-    ),
-    "ours-plain-rounded": Contestant(
-        "`train.py --augment none --precision bfloat16`",
-        "ours.py",
-        ("--augment", "none", "--precision", "bfloat16"),
-    ),
+    "ours-plain": ours("--augment", "none"),
+    "ours-rounded": ours("--precision", "bfloat16"),
+    "ours-plain-rounded": ours("--augment", "none", "--precision", "bfloat16"),
 }
 LIMIT = "limit"  # takes its turn like a contestant, since the machine's speed drifts
 OTHERS = ("keras", "flax", "tinygrad", "sklearn")
-STARTS = {
-    'python -c "import torch"': ("-c", "import torch"),
-    **{
-        f"python {name} --help": (str(ROOT / name), "--help")
-        for name in (
-            "train.py",
-            "inference.py",
-            "generate_test_digits.py",
-            "export.py",
-            "read_number.py",
-        )
-    },
-}
-
-
-class Effort(NamedTuple):
-    """How much is measured: rounds of each row, copies of the images, and the flags of every run."""
-
-    rounds: int
-    growth_rounds: int
-    copies: tuple[int, ...]
-    most_epochs: int
-    flags: tuple[str, ...]
-    name: str  # of the result file
-    folder: Path
-
-
-FULL = Effort(5, 3, (1, 2, 4, 8), 10, (), NAME, RESULTS)
-QUICK = Effort(1, 1, (1, 2), 2, ("--images", "1000"), f"{NAME}_quick", ROOT / "benchmarks" / "work")
+SCRIPTS = ("train.py", "inference.py", "generate_test_digits.py", "export.py", "read_number.py")
+STARTS = {'python -c "import torch"': ("-c", "import torch")}
+STARTS |= {f"python {name} --help": (str(ROOT / name), "--help") for name in SCRIPTS}
+# Of every process: as many threads, and no GPU.
+ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), str(THREADS))
+ENVIRONMENT |= {"CUDA_VISIBLE_DEVICES": ""}
 
 
 class Task(NamedTuple):
@@ -142,18 +107,14 @@ class Task(NamedTuple):
     copies: int = 1
 
 
-def tasks(effort: Effort) -> list[Task]:
-    """All that there is to do, in turns."""
+def tasks() -> list[Task]:
+    """All runs, in turns."""
     growing = [who for who, contestant in CONTESTANTS.items() if contestant.grows]
+    growth = [(i, copies, who) for i in range(GROWTH_ROUNDS) for copies in COPIES for who in growing]
     return [
-        *(Task("training", who, i) for i in range(effort.rounds) for who in (LIMIT, *CONTESTANTS)),
-        *(
-            Task("growth", who, i, copies)
-            for i in range(effort.growth_rounds)
-            for copies in effort.copies
-            for who in growing
-        ),
-        *(Task("startup", command, i) for i in range(effort.rounds) for command in STARTS),
+        *(Task("training", who, i) for i in range(ROUNDS) for who in (LIMIT, *CONTESTANTS)),
+        *(Task("growth", who, i, copies) for i, copies, who in growth),
+        *(Task("startup", command, i) for i in range(ROUNDS) for command in STARTS),
     ]
 
 
@@ -162,15 +123,6 @@ def task_of(row: dict) -> Task:
 
 
 # ---------------------------------------------------------------- one process
-
-
-def environment() -> dict:
-    """Of every process: as many threads, and no GPU."""
-    return os.environ | {
-        "OMP_NUM_THREADS": str(THREADS),
-        "TF_NUM_INTRAOP_THREADS": str(THREADS),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
 
 
 def use_two_cores() -> None:
@@ -182,29 +134,23 @@ def use_two_cores() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 
 
-def memory_of_children(process: int) -> float:
-    """MB that a process's children have now for themselves alone.
-
-    What they share with it is in its own memory, which it tells itself.
-    """
-    return sum(memory_of(child, "Private_") for child in children_of(process)) / 1e6
-
-
 class FailedError(Exception):
-    """A contestant did not come to its end; the message is the last line that it said."""
+    """A contestant failed; the message is the last line that it said."""
 
 
 def run(command: list[str], watching: bool = True) -> tuple[str, dict]:
     """The output of a command, its seconds, and the most MB that its children had at a time.
 
-    `watching` them makes the seconds less exact (0.05).
+    Children count with what they do not share. `watching` them makes the seconds less exact (0.05).
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began, peak = time.perf_counter(), 0.0
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=errors, env=environment())
+        environment = os.environ | ENVIRONMENT
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=errors, env=environment)
         try:
             while process.poll() is None:
-                peak = max(peak, memory_of_children(process.pid))
+                own = [memory_of(child, "Private_") for child in children_of(process.pid)]
+                peak = max(peak, sum(own) / 1e6)
                 if time.perf_counter() - began > LONGEST:
                     raise FailedError(f"did not end in {LONGEST} seconds")
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -221,21 +167,22 @@ def run(command: list[str], watching: bool = True) -> tuple[str, dict]:
         return output.read(), {"run_seconds": seconds, "children_mb": peak}
 
 
-def compete(task: Task, effort: Effort, pythons: dict) -> dict:
+def compete(task: Task, pythons: dict) -> dict:
     """The row of results of one contestant's run, or of the limit."""
     contestant = CONTESTANTS.get(task.who, Contestant("", "limit.py"))
-    epochs = 1 if task.row == "growth" else min(contestant.epochs, effort.most_epochs)
+    python = pythons.get(task.who, sys.executable)
+    if not has_module(python, contestant.needs):
+        raise FailedError("not installed")
     settings = {
         "--data": ROOT / "data",
         "--seed": task.round,
-        "--epochs": epochs,
+        "--epochs": 1 if task.row == "growth" else contestant.epochs,
         "--until": max(TARGETS),
         "--copies": task.copies,
     }
-    command = [pythons.get(task.who, sys.executable)]
-    command += [str(ROOT / "benchmarks" / "contestants" / contestant.script), *contestant.flags]
-    command += [str(word) for setting in settings.items() for word in setting]
-    output, watched = run([*command, *effort.flags, "--json"])
+    script = ROOT / "benchmarks" / "contestants" / contestant.script
+    words = [str(word) for setting in settings.items() for word in setting]
+    output, watched = run([python, str(script), *contestant.flags, *words, "--json"])
     found = json.loads(output.splitlines()[-1])
     found["peak_mb"] += watched.pop("children_mb")
     return {**task._asdict(), **found, **watched}
@@ -243,7 +190,9 @@ def compete(task: Task, effort: Effort, pythons: dict) -> dict:
 
 def start(task: Task) -> dict:
     """The row of results of one command's start."""
-    _, watched = run([sys.executable, *STARTS[task.who]], watching=False)
+    command = [sys.executable, *STARTS[task.who]]
+    run(command)  # brings the script and its libraries into memory
+    _, watched = run(command, watching=False)
     return {**task._asdict(), "seconds": watched["run_seconds"]}
 
 
@@ -254,43 +203,30 @@ def has_module(python: str, name: str) -> bool:
     return subprocess.run([python, "-c", code], check=False).returncode == 0
 
 
-def check_installed(who: str, pythons: dict) -> None:
-    """Raise FailedError for a contestant whose library is not there."""
-    needs = CONTESTANTS[who].needs if who in CONTESTANTS else "torch"
-    if not has_module(pythons.get(who, sys.executable), needs):
-        raise FailedError("not installed")
-
-
 # ---------------------------------------------------------------- all of them
 
 
-def measure(wanted: list[Task], results: dict, effort: Effort, pythons: dict, minutes: float) -> int:
-    """Do what is wanted and not yet done, save after each; how many contestants could not."""
-    began, failed, warm = time.monotonic(), {}, set()
+def measure(wanted: list[Task], results: dict, pythons: dict, minutes: float) -> int:
+    """Do the wanted tasks that are not in the results, save after each; how many contestants failed."""
+    began, failed = time.monotonic(), set()
     done = {task_of(row) for row in results["rows"]}
     for task in wanted:
         if task in done or task.who in failed:
             continue
         if time.monotonic() - began > 60 * minutes:
-            say(f"stopped after {minutes:g} minutes; the same command goes on")
+            say(f"stopped after {minutes:g} minutes; the same command resumes")
             break
         try:
-            if task.row == "startup":
-                if task.who not in warm:
-                    start(task)  # brings the script and its libraries into memory
-                    warm.add(task.who)
-                row = start(task)
-            else:
-                check_installed(task.who, pythons)
-                row = compete(task, effort, pythons)
+            row = start(task) if task.row == "startup" else compete(task, pythons)
         except FailedError as error:
-            failed[task.who] = results["missing"][task.who] = str(error)
+            failed.add(task.who)
+            results["missing"][task.who] = str(error)
             say(f"{task.who}: {error}")
         else:
             results["missing"].pop(task.who, None)
             results["rows"].append(row)
             say(f"{task.row}, {task.who}, round {task.round}, copies {task.copies}: {words_of(row)}")
-        save(effort.name, results, effort.folder)
+        save(NAME, results)
     return len(failed)
 
 
@@ -332,11 +268,9 @@ def usual(epochs: list[dict], what: str) -> float:
 
 def by_round(results: dict, row: str, who: str, value, copies: int = 1) -> dict:
     """Round to `value(row of results)` of those there are and have one."""
-    found = {
-        r["round"]: value(r)
-        for r in results["rows"]
-        if (r["row"], r["who"], r["copies"]) == (row, who, copies)
-    }
+    wanted = (row, who, copies)
+    rows = [r for r in results["rows"] if (r["row"], r["who"], r["copies"]) == wanted]
+    found = {r["round"]: value(r) for r in rows}
     return {i: found[i] for i in sorted(found) if found[i] is not None}
 
 
@@ -350,11 +284,6 @@ def epoch_seconds(results: dict, who: str) -> dict:
 def seconds_until(results: dict, who: str, target: float) -> dict:
     """Round to seconds up to an accuracy, of those rounds in which it was reached."""
     return by_round(results, "training", who, lambda r: time_to_accuracy(r["epochs"], target))
-
-
-def ratios(over: dict, under: dict) -> list[float]:
-    """The quotients of two measurements, of each round that has both."""
-    return [over[i] / under[i] for i in over if i in under]
 
 
 # ---------------------------------------------------------------- the tables
@@ -378,8 +307,6 @@ def spread(found: dict) -> str:
 def reached(results: dict, who: str, target: float) -> str:
     """Mean and deviation of the seconds to an accuracy, and how many seeds reached it if not all."""
     epochs = by_round(results, "training", who, lambda r: len(r["epochs"]))
-    if not epochs:
-        return "–"
     values = list(seconds_until(results, who, target).values())
     if not values:
         return f"not in {max(epochs.values())} epochs"
@@ -421,7 +348,7 @@ def training_table(results: dict) -> list[str]:
 
 def quotients(over: dict, under: dict) -> str:
     """How many times as long one took as the other, round by round: median and range."""
-    values = ratios(over, under)
+    values = [over[i] / under[i] for i in over if i in under]
     if not values:
         return "–"
     rounds = max(len(over), len(under))
@@ -489,7 +416,7 @@ def report(results: dict) -> str:
     if not results["rows"]:
         return f"Not measured yet (`python benchmarks/{NAME}.py`)."
     lines = [conditions(results), "", *training_table(results), ""]
-    lines += EXPLAINED.format(most=FULL.most_epochs, last=100 * max(TARGETS)).splitlines()
+    lines += EXPLAINED.format(most=EPOCHS, last=100 * max(TARGETS)).splitlines()
     if limits := [row for row in results["rows"] if row["who"] == LIMIT]:
         speed = median(row["gflop_per_second"] for row in limits)
         lines += [
@@ -533,12 +460,10 @@ def interpreters(words: list[str]) -> dict:
     """Contestant to interpreter, of --python NAME=PATH; `others` is all of other libraries."""
     found = {}
     for word in words:
-        name, sign, path = word.partition("=")
-        if not sign or name not in (*CONTESTANTS, "others"):
+        name, _, path = word.partition("=")
+        if name not in (*CONTESTANTS, "others") or shutil.which(path) is None:
             names = ", ".join((*CONTESTANTS, "others"))
-            raise UserError(f"--python {word}: it takes NAME=PATH, with a NAME of {names}")
-        if shutil.which(path) is None:
-            raise UserError(f"--python {word}: {path} is no program; name an interpreter")
+            raise UserError(f"--python {word}: give NAME=PATH, an interpreter and a NAME of {names}")
         # Not resolved: what a link in a virtual environment leads to is outside of it.
         interpreter = os.path.abspath(shutil.which(path))
         found |= dict.fromkeys(OTHERS if name == "others" else [name], interpreter)
@@ -560,44 +485,34 @@ def make_parser() -> ArgumentParser:
     add("--only", help=f"some of {', '.join((LIMIT, *CONTESTANTS))}, with commas (all)")
     add("--python", action="append", default=[], metavar="NAME=PATH", help="a contestant's interpreter")
     add("--minutes", type=number(float, 0), default=1e9, help="begin no further run after so many")
-    add("--quick", action="store_true", help="try it out with little, in benchmarks/work/")
     add("--anew", action="store_true", help="forget first what was measured of --rows and --only")
     add("--table", action="store_true", help="measure nothing, print the tables")
     add("--write", action="store_true", help="measure nothing, put the tables into docs/results.md")
     return parser
 
 
-def results_for(effort: Effort, wanted: list[Task], anew: bool) -> dict:
-    """What was measured so far, without what is wanted `anew`. Raises UserError if elsewhere."""
-    results = load(effort.name, effort.folder)
-    if results["machine"] != machine():
-        path = effort.folder / f"{effort.name}.json"
-        raise UserError(f"{path} is of another machine or other versions; move it away to begin anew")
-    if anew:
-        results["rows"] = [row for row in results["rows"] if task_of(row) not in set(wanted)]
-    return results
-
-
 @command_line
 def main(argv=None) -> int:
     options = make_parser().parse_args(argv)
-    effort = QUICK if options.quick else FULL
     rows = choose(options.rows, ("training", "growth", "startup"), "--rows")
-    only = choose(options.only, (LIMIT, *CONTESTANTS), "--only")
+    # With --only, a command's start is left out: it is no contestant's.
+    everybody = choose(options.only, (LIMIT, *CONTESTANTS), "--only") | set(
+        () if options.only else STARTS
+    )
     pythons = interpreters(options.python)
-    if options.table or options.write:
-        results = load(effort.name, effort.folder)
-    else:
-        # With --only, a command's start is left out: it is no contestant's.
-        everybody = only | (set() if options.only else set(STARTS))
-        wanted = [task for task in tasks(effort) if task.row in rows and task.who in everybody]
-        results = results_for(effort, wanted, options.anew)
-    results.setdefault("missing", {})
-    failed = 0
+    results, failed = {"missing": {}} | load(NAME), 0
     if not (options.table or options.write):
+        if results["machine"] != machine():
+            path = f"benchmarks/results/{NAME}.json"
+            raise UserError(
+                f"{path} is of another machine or other versions; move it away to begin anew"
+            )
+        wanted = [task for task in tasks() if task.row in rows and task.who in everybody]
+        if options.anew:
+            results["rows"] = [row for row in results["rows"] if task_of(row) not in wanted]
         use_two_cores()
         load_mnist(ROOT / "data")  # downloads it where it is missing, or says why it cannot
-        failed = measure(wanted, results, effort, pythons, options.minutes)
+        failed = measure(wanted, results, pythons, options.minutes)
     print(report(results))
     if options.write:
         write_between(report(results), ROOT / "docs" / "results.md")

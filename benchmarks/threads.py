@@ -1,11 +1,11 @@
-"""Whether a run is the same again, and what another number of threads changes.
+"""Whether a run repeats to the bit, and what another number of threads changes.
 
     python benchmarks/threads.py          # five minutes on two idle cores
     python benchmarks/threads.py --table  # print what was measured
 
-The default recipe, ended after 20 steps and after an epoch, with one thread, with
-one once more, and with two: how far the weights are from those of the first, and
-the test accuracy. Two seeds.
+The default recipe, ended after 20 steps and after an epoch: with one thread, with one
+thread again, and with two. Prints how far the weights and the test accuracy are from the
+first run's, over two seeds.
 """
 
 import os
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import flags, load, run_training, save
+from common import flags, measure_missing, run_training
 
 SEEDS = (0, 1)
 LENGTHS = {"20 steps": ["--max-steps", "20"], "an epoch": ["--max-steps", "215"]}
@@ -30,38 +30,35 @@ def trained(flags: list[str], threads: str) -> tuple[dict, float]:
         return torch.load(output, weights_only=True), rows[-1]["test_accuracy"]
 
 
-def compare(length: str, seed: int) -> list[dict]:
+def measure(length: str, other: str, seed: int) -> dict:
     flags = [*LENGTHS[length], "--seed", str(seed)]
     first, first_accuracy = trained(flags, "1")
-    rows = []
-    for other, threads in OTHERS.items():
-        weights, accuracy = trained(flags, threads)
-        apart = max((weights[name] - first[name]).abs().max().item() for name in first)
-        largest = max(tensor.abs().max().item() for tensor in first.values())
-        rows.append({"length": length, "seed": seed, "other": other, "largest_difference": apart})
-        rows[-1] |= {"largest_weight": largest, "accuracy": first_accuracy, "its_accuracy": accuracy}
-    return rows
+    weights, accuracy = trained(flags, OTHERS[other])
+    return {
+        "length": length,
+        "seed": seed,
+        "other": other,
+        "largest_difference": max((weights[name] - first[name]).abs().max().item() for name in first),
+        "largest_weight": max(tensor.abs().max().item() for tensor in first.values()),
+        "accuracy": first_accuracy,
+        "its_accuracy": accuracy,
+    }
 
 
 def main() -> int:
-    given = flags(__doc__, "--table")
-    results = load("threads")
-    if "--table" not in given:
-        results["rows"] = []
-        for length in LENGTHS:
-            for seed in SEEDS:
-                results["rows"] += compare(length, seed)
-                save("threads", results)
+    table = bool(flags(__doc__, "--table"))
+    wanted = [(length, other, seed) for length in LENGTHS for other in OTHERS for seed in SEEDS]
+    found = measure_missing(
+        "threads", measure, wanted, lambda r: (r["length"], r["other"], r["seed"]), table, at_once=1
+    )
     print("| after | beside one thread | seeds | largest difference of a weight | test accuracy apart |")
     print("|---|---|---|---|---|")
     for length in LENGTHS:
         for other in OTHERS:
-            rows = [r for r in results["rows"] if (r["length"], r["other"]) == (length, other)]
+            rows = [row for row in found if (row["length"], row["other"]) == (length, other)]
             apart = max(row["largest_difference"] for row in rows)
-            points = max(abs(row["accuracy"] - row["its_accuracy"]) for row in rows)
-            print(
-                f"| {length} | {other} | {len(rows)} | {apart:.1e} | {100 * points:.2f} points at most |"
-            )
+            points = 100 * max(abs(row["accuracy"] - row["its_accuracy"]) for row in rows)
+            print(f"| {length} | {other} | {len(rows)} | {apart:.1e} | {points:.2f} points at most |")
     return 0
 
 

@@ -7,20 +7,29 @@
     python benchmarks/tune.py prune           # how --prune removes weights, 12 minutes
     python benchmarks/tune.py recipe --table  # print what was measured
 
-Each study trains every setting once for each of its seeds, two runs at a time, and adds a row
-to results/choose_STUDY.json. A run that is in the results is not repeated, so an
-interrupted study continues. The seeds are not those of the published figures.
+Prints the validation accuracy or error of each setting. A study trains every setting once for
+each of its seeds, two runs at a time, and adds a row to results/choose_STUDY.json. A run that
+is in the results is not repeated. The seeds are not those of the published figures.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
-from common import ROOT, best_row, load, print_settings, run_training, two_at_a_time, work_folder
+from common import (
+    ROOT,
+    best_row,
+    make_parser,
+    measure_missing,
+    run_training,
+    spread,
+    words_of,
+    work_folder,
+)
 
 DEFAULT = {"augment": "affine", "batch-size": "256", "lr": "0.008"}
 RECIPE = [
@@ -110,10 +119,6 @@ PRUNE = [
 ]
 
 
-def words_of(setting: dict) -> list[str]:
-    return [word for name, value in setting.items() for word in (f"--{name}", str(value))]
-
-
 def measure_recipe(setting: dict, seed: int) -> dict:
     rows, _ = run_training([*words_of(setting), "--seed", str(seed)])
     best, seconds = best_row(rows), sum(row["seconds"] for row in rows)
@@ -168,15 +173,24 @@ def measure_prune(setting: dict, seed: int) -> dict:
     return {"setting": setting, "seed": seed} | figures
 
 
+def print_settings(rows: list[dict], settings: list[dict]) -> None:
+    """A line for each setting: accuracy and loss on held-out images, over the seeds."""
+    for setting in settings:
+        own = [row for row in rows if row["setting"] == setting]
+        if own:
+            words = ", ".join(f"{name} {value}" for name, value in setting.items())
+            accuracy, loss = spread([row["val_accuracy"] for row in own]), [r["val_loss"] for r in own]
+            print(f"{words:58}  {accuracy}  loss {mean(loss):.4f}  ({len(own)} seeds)")
+
+
 def print_errors(rows: list[dict], settings: list) -> None:
     """Validation error (and loss, where it was kept) of each row, in the order of the settings."""
     for setting in settings:
         for row in rows:
-            if setting_of(row) != setting:
-                continue
-            error = row["val_errors"][-1] if "val_errors" in row else 1 - row["val_accuracy"]
-            loss = f"  loss {row['val_loss']:.4f}" if "val_loss" in row else ""
-            print(f"{setting!s:62}  validation error {100 * error:.2f} %{loss}")
+            if setting_of(row) == setting:
+                error = row["val_errors"][-1] if "val_errors" in row else 1 - row["val_accuracy"]
+                loss = f"  loss {row['val_loss']:.4f}" if "val_loss" in row else ""
+                print(f"{setting!s:62}  validation error {100 * error:.2f} %{loss}")
 
 
 def setting_of(row: dict):
@@ -203,21 +217,22 @@ STUDIES = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
-    study, name = STUDIES[options.study], f"choose_{options.study}"
-    results = load(name)
-    done = [(setting_of(row), row.get("seed", study.seeds[0])) for row in results["rows"]]
+    study = STUDIES[options.study]
+    if options.study == "prune" and not options.table:
+        for seed in study.seeds:
+            default_weights(seed)
     wanted = [(setting, seed) for setting in study.settings for seed in study.seeds]
-    wanted = [run for run in wanted if run not in done]
-    if not options.table:
-        if study.measure is measure_prune:
-            for seed in study.seeds:
-                default_weights(seed)
-        two_at_a_time(name, results, study.measure, wanted)
-    study.report(results["rows"], study.settings)
+    rows = measure_missing(
+        f"choose_{options.study}",
+        study.measure,
+        wanted,
+        lambda row: (setting_of(row), row.get("seed", study.seeds[0])),
+        options.table,
+    )
+    study.report(rows, study.settings)
     return 0
 
 

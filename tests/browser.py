@@ -31,6 +31,13 @@ READ_NUMBERS = """pictures => pictures.map(({width, height, data}) => {
     });
 })"""
 
+# The number on a strip of 32 rows, and its confidence.
+READ_STRIP = """([width, values]) => {
+    const strip = {width, height: 32, values: Uint8Array.from(values)};
+    const {text, confidence} = readStrip(loadedOnce(numberNetwork), strip);
+    return [text, confidence];
+}"""
+
 # What the page makes of pictures: 28×28 pixels, probabilities, evidence, and why it refuses.
 READ_ALL = """pictures => pictures.map(({width, height, data}) => {
     const bytes = Uint8ClampedArray.from(atob(data), sign => sign.charCodeAt(0));
@@ -89,6 +96,23 @@ def draw(tab, strokes, steps: int = 4) -> None:
         for place in places[1:]:
             tab.mouse.move(*place, steps=steps)
         tab.mouse.up()
+
+
+def touch(tab, points: list[tuple[int, int]]) -> None:
+    """Draw a stroke through points of the sheet with a finger."""
+    box = tab.locator("#sheet").bounding_box()
+    scale = box["height"] / 280
+    places = [{"x": box["x"] + x * scale, "y": box["y"] + y * scale} for x, y in points]
+    session = tab.context.new_cdp_session(tab)
+    for kind, place in [("touchStart", places[0]), *(("touchMove", place) for place in places)]:
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def sheet_of(tab) -> Image.Image:
+    """What the page reads of its sheet."""
+    width, height, data = tab.evaluate("(p => [p.width, p.height, [...p.data]])(pixels())")
+    return Image.frombytes("RGBA", (width, height), bytes(data))
 
 
 def wait_for(tab, condition: str) -> None:

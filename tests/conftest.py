@@ -1,5 +1,6 @@
 """What the tests share: the repository, real MNIST, the shipped weights, and how to run a script."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from lenet5.data.datasets import load_mnist
 from lenet5.networks.weights import load_weights
 
 ROOT = Path(__file__).resolve().parent.parent
+DIGITS = ROOT / "test_digits"
 PRETRAINED = ROOT / "pretrained" / "lenet5.pth"
+SHIPPED = ["--weights", str(PRETRAINED)]
 
 SLOW_SECONDS = 300  # for a slow test; the limit of the others is in pyproject.toml
 SLOW_FIXTURES = {"browser", "several"}  # a browser, and runs with torchrun
@@ -117,6 +120,11 @@ def run_script(name, *flags, cwd, stdin=None, timeout=300, env=None):
         check=False,
         env=env,
     )
+
+
+def objects(text: str) -> list[dict]:
+    """What lines of JSON hold."""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def assert_same_readings(some, others):

@@ -1,29 +1,11 @@
-"""What the scripts promise about their ends: exit statuses, lines and files, whatever ends them.
+"""Exit statuses, the last line on stderr and whole files, whatever ends a script.
 
-Each row of the two tables says where a promise is kept. Those of another test
-are named, so that nobody looks for them in vain; the others are below.
-
-| status 2, could not start | tested by |
-|---|---|
-| wrong usage, a missing device, no usable weights or data | `test_wrong_…_status_2` of each script |
-| an output in no folder, in a read-only one, or that is a folder | the same; test_files |
-| --resume with another value, of no run, of a damaged one | test_train |
-| the file of --output holds something else, or another process writes it | test_inference; here |
-| the disk is full before anything is written | here |
-
-| status | of what | tested by |
-|---|---|---|
-| 1 | some pictures could not be read; an empty folder | test_inference |
-| 1 | the disk is full in the middle, of each script | here; test_kills |
-| 1 | the loss is no longer a finite number | here |
-| 130, 143 | a signal during the imports, of each script | here |
-| 130, 143 | a signal in the middle, with how to go on | test_train; here |
-| 130, 143 | a second signal, and one after the end of the training | here |
-| 0 | the same command twice gives the same bytes | test_train, test_generate_test_digits; here |
-| 0 | a refusal, a wrong answer, a finished run resumed | test_inference, test_train |
+0 done, 1 partly done, 2 could not start, 130 and 143 after SIGINT and SIGTERM. Here are the ends
+that signals, full disks, other processes and losses that are not finite bring; wrong usage and
+wrong files are tested with each script.
 """
 
-import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -44,9 +26,17 @@ from lenet5.runtime.atomic_files import lock
 from lenet5.training import epoch
 from lenet5.training.checkpoint import first_weights
 from lenet5.training.run_folder import read_metrics
-from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
+from tests.conftest import (
+    DIGITS,
+    PRETRAINED,
+    ROOT,
+    SHIPPED,
+    assert_one_error_line,
+    objects,
+    run_script,
+)
 
-DIGITS = ROOT / "test_digits"
+READING = [str(DIGITS), *SHIPPED]
 SIGNALS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 # Without --dataset, four runs of two steps would each load all of MNIST.
 SHORT = ["--dataset", "pictures", "--batch-size", "50", "--max-steps", "4", "--device", "cpu"]
@@ -144,9 +134,10 @@ def test_a_signal_after_the_training_says_that_it_is_finished(pictures, monkeypa
     load_weights("lenet5_model.pth")
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize(("number", "status", "word"), SIGNALS)
 def test_a_signal_while_pictures_are_read_says_how_to_go_on(
-    workdir, monkeypatch, capsys, number, status, word
+    workdir, monkeypatch, capsys, number, status, word, workers
 ):
     predict, calls = ImageClassifier.predict_batch, []
 
@@ -156,68 +147,62 @@ def test_a_signal_while_pictures_are_read_says_how_to_go_on(
             os.kill(os.getpid(), number)
         return predict(classifier, paths, *prepared)
 
-    flags = [str(DIGITS), "--weights", str(PRETRAINED), "--batch-size", "2", "--output", "out"]
+    flags = [*READING, "--batch-size", "2", "--output", "out", "--workers", workers]
     with monkeypatch.context() as patch:
         patch.setattr(ImageClassifier, "predict_batch", predict_and_stop)
         assert inference.main(flags) == status
     hint = "the same command goes on after the results in out"
     assert capsys.readouterr().err == f"{word}; {hint}\n"
-    assert len(list(read_done("out", "json"))) == 4  # two whole batches
+    assert not multiprocessing.active_children()
+    assert len(objects(Path("out").read_text())) == 4  # two whole batches
     assert inference.main(flags) == 0
-    assert len(list(read_done("out", "json"))) == 10
+    assert len(objects(Path("out").read_text())) == 10
 
 
 # ------------------------------------------------------------ a full disk
 
 
-def with_files_up_to(size):
-    """The system cuts off each file there: what a disk that gets full looks like to one process."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
-def without_coverage() -> dict:
-    """The environment of a process whose lines are not counted: what counts them needs the disk too."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-
-
 @pytest.mark.slow
 def test_a_disk_that_gets_full_while_pictures_are_read(workdir):
-    command = [sys.executable, str(ROOT / "inference.py"), str(DIGITS), "--weights", str(PRETRAINED)]
-    command += ["--batch-size", "2", "--output", "out"]
+    command = [sys.executable, str(ROOT / "inference.py"), *READING, "--batch-size", "2"]
+    command += ["--output", "out"]
     size = 5 * 200  # a result takes about 200 bytes
-    limited = {"preexec_fn": with_files_up_to(size), "env": without_coverage()}
-    done = subprocess.run(command, **limited, capture_output=True, text=True)
+    # The system cuts off each file there: what a disk that gets full looks like to one process.
+    # What counts the covered lines needs the disk too.
+    done = subprocess.run(
+        command,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        env={name: value for name, value in os.environ.items() if not name.startswith("COV")},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     assert_one_error_line(done.stderr, "cannot write out: File too large")
     assert 0 < len(list(read_done("out", "json"))) < 10
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in Path("out").read_text().splitlines()]
+    assert inference.main([*READING, "--output", "out"]) == 0
+    rows = objects(Path("out").read_text())
     assert [row["prediction"] for row in rows] == list(range(10))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("flags", [["--output", "/dev/full"], ["--format", "json"]])
-def test_a_disk_that_is_full_from_the_start(workdir, flags):
-    command = [sys.executable, str(ROOT / "inference.py"), str(DIGITS), "--weights", str(PRETRAINED)]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run([*command, *flags], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 2
-    assert_one_error_line(done.stderr, "cannot write", "the disk is full; free some space")
-
-
-def test_words_that_find_no_room_after_the_work_is_done(workdir):
-    command = [sys.executable, str(ROOT / "generate_test_digits.py")]
+@pytest.mark.parametrize(
+    ("script", "flags", "status"),
+    [
+        ("inference.py", [*READING, "--output", "/dev/full"], 2),
+        ("inference.py", [*READING, "--format", "json"], 2),
+        ("generate_test_digits.py", [], 1),  # words that find no room after the work is done
+    ],
+)
+def test_a_disk_that_is_full_from_the_start(workdir, script, flags, status):
+    command = [sys.executable, str(ROOT / script), *flags]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1
+    assert done.returncode == status
     assert_one_error_line(done.stderr, "the disk is full; free some space")
-    assert len(os.listdir("test_digits")) == 10
+    assert status == 2 or len(os.listdir("test_digits")) == 10
 
 
 def test_a_full_disk_after_the_results_is_partly_done(workdir, capsys):
-    flags = [str(DIGITS), "--weights", str(PRETRAINED), "--plot", "/dev/full"]
-    assert inference.main(flags) == 1
+    assert inference.main([*READING, "--plot", "/dev/full"]) == 1
     captured = capsys.readouterr()
     assert "10 of 10 right" in captured.out
     assert_one_error_line(captured.err, "cannot write /dev/full: the disk is full")
@@ -269,7 +254,7 @@ def test_output_on_a_full_disk_keeps_the_run(pictures, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_two_processes_do_not_write_one_file_of_results(workdir):
-    flags = [str(DIGITS), "--weights", str(PRETRAINED), "--output", "out"]
+    flags = [*READING, "--output", "out"]
     with open("out", "ab") as file:
         lock(file, "out")
         done = run_script("inference.py", *flags, cwd=workdir)

@@ -1,4 +1,4 @@
-"""What `tests/runtime/test_distributed.py` has several processes do, started once for all of its tests.
+"""What several processes do for `tests/runtime/test_distributed.py`, started once for all its tests.
 
     torchrun --nproc-per-node=N tests/together.py FOLDER
 
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -19,7 +20,7 @@ import inference
 import train
 from lenet5.data.augmentation import AUGMENTATIONS
 from lenet5.evaluation import metrics
-from lenet5.reading import classifier as classifier_module
+from lenet5.reading.classifier import ImageClassifier
 from lenet5.runtime import distributed
 from lenet5.runtime.errors import UserError
 from lenet5.training import checkpoint, distillation, ema, epoch, epoch_plan, losses, training_pool
@@ -37,10 +38,8 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, torch.randint(losses.IGNORE_INDEX, 10, (count,), generator=generator)
 
 
-def learned(
-    count: int, batch_size: int, loss=None, teacher: bool = False, precision=torch.float32
-) -> dict:
-    """The weights, their average, the tally and the order of an epoch."""
+def learned(count: int, batch_size: int, loss, teacher: bool = False) -> dict:
+    """The weights, their average, the metrics and the order of an epoch."""
     torch.manual_seed(0)
     net, other = LeNet5(), build("lenet5-tanh")
     inputs, labels = noise(count)
@@ -52,7 +51,7 @@ def learned(
     plan = epoch_plan.EpochPlan(pool, augmentation, torch.Generator().manual_seed(5), targets)
     average = ema.EMA(net, 0.9)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    training = epoch.TrainingStep(net, optimizer, loss, precision, lambda: average.add(net))
+    training = epoch.TrainingStep(net, optimizer, loss, after_step=lambda: average.add(net))
     _, tally = epoch.train_epoch(training, plan, batch_size)
     states = {"net": net.state_dict(), "average": average.net.state_dict()}
     return states | {"tally": tally.values, "order": plan.order}
@@ -69,7 +68,6 @@ def parts() -> dict:
         "largest": distributed.all_max(-distributed.here.rank),
         "known classes": learned(IMAGES, BATCH, losses.outlier_exposure(0.1)),
         "a process without images": learned(FEW, SMALL_BATCH, losses.outlier_exposure()),
-        "rounded": learned(IMAGES, BATCH, losses.outlier_exposure(), precision=torch.bfloat16),
         "a teacher": learned(IMAGES, BATCH, losses.soft_cross_entropy(2.0), teacher=True),
     }
     for count in (1, 2, 500, 501):
@@ -101,26 +99,20 @@ def with_signal(flags: list[str]) -> int:
         if step == 5 and distributed.here.rank == distributed.count() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    on_step, train.on_step = train.on_step, stop
-    try:
+    with mock.patch.object(train, "on_step", stop):
         return train.main([*flags, "--output", "stopped.pth"])
-    finally:
-        train.on_step = on_step
 
 
 def reading(flags: list[str]) -> dict:
     """The status of inference.py, and the names of the files that this process has read."""
-    names, predict = [], classifier_module.ImageClassifier.predict_batch
+    names, predict = [], ImageClassifier.predict_batch
 
     def predict_and_tell(classifier, paths, *prepared):
         names.extend(os.path.basename(path) for path in paths)
         return predict(classifier, paths, *prepared)
 
-    classifier_module.ImageClassifier.predict_batch = predict_and_tell
-    try:
+    with mock.patch.object(ImageClassifier, "predict_batch", predict_and_tell):
         return {"status": inference.main(flags), "names": names}
-    finally:
-        classifier_module.ImageClassifier.predict_batch = predict
 
 
 def whole_scripts() -> dict:
@@ -137,14 +129,15 @@ def whole_scripts() -> dict:
 
 def fail_alone() -> int:
     """The status of a run that only this process cannot begin; the others find it gone."""
+    first_weights = checkpoint.first_weights
 
     def no_weights(settings, classes):
         if not distributed.is_first():
             raise UserError("its disk is gone")
         return first_weights(settings, classes)
 
-    first_weights, checkpoint.first_weights = checkpoint.first_weights, no_weights
-    return train.main(STEPS)
+    with mock.patch.object(checkpoint, "first_weights", no_weights):
+        return train.main(STEPS)
 
 
 def main() -> int:
@@ -155,13 +148,7 @@ def main() -> int:
     os.makedirs(own, exist_ok=True)
     os.chdir(own)
     training_pool.load_dataset = few_images
-    found = {}
-
-    def tell(argv) -> int:
-        found.update(parts())
-        return 0
-
-    assert distributed.under_torchrun(tell)() == 0
+    found = distributed.under_torchrun(lambda argv: parts())()
     if count == "2":
         found |= whole_scripts()
     torch.save(found, folder / f"{count}-{rank}.pth")

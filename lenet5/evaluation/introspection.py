@@ -12,18 +12,17 @@ import torch
 from torch import nn
 
 from lenet5.evaluation.metrics import BATCH_SIZE
-from lenet5.networks.operations import apply, operations
+from lenet5.networks.operations import operations
 
 IN_WORDS = {
-    "convolution": "convolution",
-    "largest": "largest of 2×2",
-    "mean": "mean of 2×2",
-    "mean-of-map": "mean of each map",
+    "max_pool": "max pooling 2×2",
+    "avg_pool": "average pooling 2×2",
+    "global_avg_pool": "global average pooling",
     "scale": "scaled",
     "relu": "ReLU",
-    "squash": "1.7159·tanh(2x/3)",
-    "full": "full connection",
-    "distance": "distance to bitmaps",
+    "scaled_tanh": "1.7159·tanh(2x/3)",
+    "linear": "full connection",
+    "rbf": "distance to bitmaps",
 }
 
 
@@ -37,25 +36,22 @@ class Kernels(NamedTuple):
 
 def kernels(net: nn.Module) -> list[Kernels]:
     """The kernels of C1 and C3; a missing connection has zeros."""
-    found, below, weight = [], "input", None
-    for operation in operations(net):
-        weight = operation.weight if operation.kind == "convolution" else weight
-        if operation.name:
-            if operation.name in ("C1", "C3") and weight is not None:
-                found.append(Kernels(operation.name, below, weight))
-            below = operation.name
-    return found
+    layers = operations(net)
+    names = ["input", *layers]
+    return [
+        Kernels(name, names[names.index(name) - 1], step.weight)
+        for name in ("C1", "C3")
+        for step in layers[name]
+        if step.kind == "convolution" and step.weight is not None
+    ]
 
 
 def stages(net: nn.Module) -> dict[str, str]:
     """What each layer does with the one before, in words: {"C1": "convolution, ReLU", …}."""
-    found, words = {}, []
-    for operation in operations(net):
-        if operation.kind != "crop":
-            words.append(IN_WORDS.get(operation.kind, operation.kind))
-        if operation.name:
-            found[operation.name], words = ", ".join(words), []
-    return found
+    return {
+        name: ", ".join(IN_WORDS.get(step.kind, step.kind) for step in steps if step.kind != "crop")
+        for name, steps in operations(net).items()
+    }
 
 
 @torch.inference_mode()
@@ -64,11 +60,12 @@ def features(net: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 
     `teacher` has no F6 and gives N×128, the means of C4's maps.
     """
-    found, all_but_outputs = [], operations(net)[:-1]
-    for x in inputs.split(BATCH_SIZE):
-        for operation in all_but_outputs:
-            x = apply(operation, x)
-        found.append(x.flatten(1).cpu())
+    found: list[torch.Tensor] = []
+    output = net.get_submodule("output")
+    net.eval()
+    with output.register_forward_pre_hook(lambda _, read: found.append(read[0].flatten(1).cpu())):
+        for x in inputs.split(BATCH_SIZE):
+            net(x)
     return torch.cat(found)
 
 
@@ -107,14 +104,10 @@ def best_directions(centres: torch.Tensor, steps: int) -> torch.Tensor:
     """K×2 orthonormal directions in which the nearest of C×K centres are far apart."""
     first, second = torch.triu_indices(len(centres), len(centres), 1)
     directions = torch.eye(centres.shape[1], 2, dtype=centres.dtype, requires_grad=True)
-    optimiser = torch.optim.Adam([directions], lr=0.05)
+    optimizer = torch.optim.Adam([directions], lr=0.05)
     for _ in range(steps):
-        distances = ((centres[first] - centres[second]) @ orthonormal(directions)).norm(dim=1)
-        optimiser.zero_grad()
+        distances = ((centres[first] - centres[second]) @ torch.linalg.qr(directions).Q).norm(dim=1)
+        optimizer.zero_grad()
         torch.logsumexp(-distances / 2, dim=0).backward()
-        optimiser.step()
-    return orthonormal(directions.detach())
-
-
-def orthonormal(directions: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.qr(directions)[0]
+        optimizer.step()
+    return torch.linalg.qr(directions.detach()).Q

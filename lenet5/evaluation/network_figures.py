@@ -32,11 +32,13 @@ def filters(layers: list[Kernels], path, title: str) -> None:
         axes = part.subplots()
         step, full, is_sparse = show_kernels(axes, weight.cpu().numpy().astype(float))
         count = len(kernels.weight)
-        which = f"each of its {maps} maps" if maps == count else f"the first {maps} of its {count} maps"
-        words = f"{kernels.layer}: {side}×{side} weights of {which}, full colour from ±{full:.2f} on"
+        which = f"each of its {maps}" if maps == count else f"the first {maps} of its {count}"
+        words = (
+            f"{kernels.layer}: {side}×{side} weights of {which} maps, full colour from ±{full:.2f} on"
+        )
         axes.set_title(words + "; grey: not connected" * is_sparse, fontsize=11)
-        axes.set_xlabel(f"map of {kernels.layer}")
-        axes.set_ylabel("input" if maps_below == 1 else f"map of {kernels.below}")
+        below = "input" if maps_below == 1 else f"map of {kernels.below}"
+        axes.set(xlabel=f"map of {kernels.layer}", ylabel=below)
         axes.set_xticks([(i + 0.5) * step for i in range(maps)], range(maps))
         if maps_below > 1:
             axes.set_yticks([(i + 0.5) * step for i in range(maps_below)], range(maps_below))
@@ -70,8 +72,9 @@ def maps(layers: list[tuple[str, str, torch.Tensor]], answer, path, title: str, 
         panels.append(("what the answer wants F6 to be:\nits bitmap", mosaic(tiles_of(bitmap), 7)[0]))
     rows = math.ceil((len(panels) + 1) / 3)
     figure = new_figure(WIDTH, 3.1 * rows + 0.6)
-    key = f"{KEY}; the fullest colour is a layer's largest number"
-    figure.suptitle(f"{plain(title)}\n{key}", fontsize=11)
+    figure.suptitle(
+        f"{plain(title)}\n{KEY}; the fullest colour is a layer's largest number", fontsize=11
+    )
     grid = figure.add_gridspec(rows, 3)
     for i, (words, values) in enumerate(panels):
         axes = figure.add_subplot(grid[i // 3, i % 3])
@@ -106,16 +109,13 @@ def mosaic(tiles: np.ndarray, columns: int) -> tuple[np.ndarray, int]:
 
     Each number is repeated zoom×zoom times, so that a gap can be thinner than a tile's pixel.
     """
-    count, height, width = tiles.shape
-    zoom = math.ceil(48 / height) if height > 1 else 16
-    gap = 4 if height > 1 else 1
+    count, height, _ = tiles.shape
+    zoom, gap = (math.ceil(48 / height), 4) if height > 1 else (16, 1)
     tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    across, down = zoom * width + gap, zoom * height + gap
-    whole = np.full((math.ceil(count / columns) * down + gap, columns * across + gap), np.nan)
-    for i, tile in enumerate(tiles):
-        top, left = i // columns * down + gap, i % columns * across + gap
-        whole[top : top + zoom * height, left : left + zoom * width] = tile
-    return whole, across
+    tiles = np.pad(tiles, ((0, -count % columns), (gap, 0), (gap, 0)), constant_values=np.nan)
+    _, down, across = tiles.shape
+    whole = tiles.reshape(-1, columns, down, across).swapaxes(1, 2).reshape(-1, columns * across)
+    return np.pad(whole, ((0, gap), (0, gap)), constant_values=np.nan), across
 
 
 def columns_for(count: int) -> int:

@@ -5,11 +5,10 @@
     >>> run_onnx(model, inputs).shape
     (10000, 10)
 
-The graph is built from the list of operations in `lenet5/networks/operations.py`, one node or a few for
-each, so that its states have the names of the paper. What the weights say of
-themselves (network, mean, std, classes, temperature …) is in the file's metadata, text
-as it is and all else as JSON: enough to bring a picture to the input and to name the
-answer.
+The graph is built from the description in `lenet5/networks/operations.py`, so that its
+states have the names of the paper's layers. The weights' metadata (network, mean, std,
+classes, temperature …) goes into the file's, text as it is and all else as JSON: enough to
+bring a picture to the input and to name the answer.
 
 onnx and onnxruntime are in requirements-export.txt.
 """
@@ -24,8 +23,7 @@ from lenet5.networks.operations import Operation, operations
 from lenet5.reading.onnx_backend import INPUT, OUTPUT
 from lenet5.runtime.errors import one_line
 
-# Opset 13 is of 2020: what reads ONNX at all reads it. It is the first that quantises
-# the weights of each map by themselves.
+# Opset 13, of 2020, is the first that quantises the weights of each map by themselves.
 OPSET, IR_VERSION = 13, 7
 ABOUT = (
     "N×1×32×32 pictures to N×classes logits, of which the largest wins. The input is "
@@ -33,13 +31,33 @@ ABOUT = (
     "mean, std, classes and temperature are in the metadata."
 )
 BATCH_SIZE = 500
+# Operations by the names that they have in the names of a file's nodes and numbers.
+NAMES_IN_FILE = {
+    "max_pool": "largest",
+    "avg_pool": "mean",
+    "global_avg_pool": "mean-of-map",
+    "scaled_tanh": "squash",
+    "linear": "full",
+    "rbf": "distance",
+}
+POOLING = {"kernel_shape": [2, 2], "strides": [2, 2]}
+# Operations that are a node without numbers: its type and attributes.
+NODES: dict[str, tuple[str, dict]] = {
+    "max_pool": ("MaxPool", POOLING),
+    "avg_pool": ("AveragePool", POOLING),
+    "global_avg_pool": ("GlobalAveragePool", {}),  # N×maps×1×1
+    "relu": ("Relu", {}),
+    "tanh": ("Tanh", {}),
+}
 
 
 class Graph:
     """The nodes of an ONNX graph, one after the other, and the numbers that they need."""
 
-    def __init__(self):
-        self.nodes, self.numbers, self.last, self.is_flat = [], [], INPUT, False
+    def __init__(self) -> None:
+        self.nodes: list = []
+        self.numbers: list = []
+        self.last, self.is_flat = INPUT, False
 
     def add(self, kind: str, *others: str, name: str, **attributes) -> None:
         """A node that reads what the last one gave, and `others`; its result has its name."""
@@ -62,53 +80,41 @@ class Graph:
             self.is_flat = True
 
 
-def add_operation(graph: Graph, operation: Operation, layer: str, name: str) -> None:
-    """What `operations.apply` does in a `layer`, as nodes of which the last has a `name`."""
-    kind, _, weight, bias, amount = operation
-    inner = f"{layer}.{kind}"
+def add_operation(graph: Graph, operation: Operation, inner: str, name: str) -> None:
+    """An operation as nodes, of which the last has a `name` and the others begin with `inner`."""
+    kind, weight, bias, amount = operation
 
     def number(what: str, value) -> str:
         return graph.number(f"{inner}.{what}", np.asarray(value))
 
-    if kind == "crop":
+    if kind in NODES:
+        node, attributes = NODES[kind]
+        graph.add(node, name=name, **attributes)
+    elif kind == "crop":
         places = [number("from", [amount] * 2), number("to", [-amount] * 2), number("axes", [2, 3])]
         graph.add("Slice", *places, name=name)
+    elif kind == "scaled_tanh":
+        graph.add("Mul", number("steepness", np.float32(STEEPNESS)), name=f"{inner}.argument")
+        graph.add("Tanh", name=f"{inner}.tanh")
+        graph.add("Mul", number("amplitude", np.float32(AMPLITUDE)), name=name)
+    elif weight is None:
+        raise ValueError(f"no operation is called {kind}")
     elif kind == "convolution":
         numbers = [number("weight", weight), number("bias", bias)]
         graph.add("Conv", *numbers, name=name, pads=[amount] * 4, kernel_shape=weight.shape[2:])
-    elif kind in ("largest", "mean"):
-        pool = {"largest": "MaxPool", "mean": "AveragePool"}[kind]
-        graph.add(pool, name=name, kernel_shape=[2, 2], strides=[2, 2])
-    elif kind == "mean-of-map":
-        graph.add("GlobalAveragePool", name=name)  # N×maps×1×1
-    elif kind == "scale":
-        graph.add("Mul", number("weight", weight[:, None, None]), name=f"{inner}.times")
-        graph.add("Add", number("bias", bias[:, None, None]), name=name)
-    elif kind == "full":
+    elif kind == "linear":
         graph.flatten(f"{inner}.flat")
         graph.add("Gemm", number("weight", weight), number("bias", bias), name=name, transB=1)
-    elif kind == "distance":
+    elif kind == "rbf":
         graph.flatten(f"{inner}.flat")
         graph.add("Unsqueeze", number("axis", [1]), name=f"{inner}.to.each")
         graph.add("Sub", number("weight", weight), name=f"{inner}.difference")
         graph.add("Mul", graph.last, name=f"{inner}.square")
         graph.add("ReduceSum", number("units", [2]), name=f"{inner}.sum", keepdims=0)
         graph.add("Neg", name=name)
-    elif kind == "squash":
-        graph.add("Mul", number("steepness", np.float32(STEEPNESS)), name=f"{inner}.argument")
-        graph.add("Tanh", name=f"{inner}.tanh")
-        graph.add("Mul", number("amplitude", np.float32(AMPLITUDE)), name=name)
-    else:
-        graph.add({"relu": "Relu", "tanh": "Tanh"}[kind], name=name)
-
-
-def layer_names(steps: list[Operation]) -> list[str]:
-    """For each operation the name of the layer that it belongs to: that of the next one with a name."""
-    names, name = [], ""
-    for step in reversed(steps):
-        name = step.name or name
-        names.append(name)
-    return names[::-1]
+    else:  # "scale"
+        graph.add("Mul", number("weight", weight[:, None, None]), name=f"{inner}.times")
+        graph.add("Add", number("bias", np.asarray(bias)[:, None, None]), name=name)
 
 
 def onnx_model(net: nn.Module, metadata: dict):
@@ -116,18 +122,19 @@ def onnx_model(net: nn.Module, metadata: dict):
     import onnx
     from onnx import TensorProto, helper
 
-    graph, steps = Graph(), operations(net)
-    for step, layer in zip(steps, layer_names(steps), strict=True):
-        is_last = step is steps[-1]
-        add_operation(graph, step, layer, OUTPUT if is_last else step.name or f"{layer}.{step.kind}")
+    graph = Graph()
+    for layer, steps in operations(net).items():
+        for step in steps:
+            inner = f"{layer}.{NAMES_IN_FILE.get(step.kind, step.kind)}"
+            whole = OUTPUT if layer == "output" else layer
+            add_operation(graph, step, inner, whole if step is steps[-1] else inner)
     # "batch" stands for any number of pictures.
     ends = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
         for name, shape in ((INPUT, (1, 32, 32)), (OUTPUT, (len(metadata["classes"]),)))
     ]
-    whole = helper.make_graph(graph.nodes, metadata["arch"], ends[:1], ends[1:], graph.numbers)
     model = helper.make_model(
-        whole,
+        helper.make_graph(graph.nodes, metadata["arch"], ends[:1], ends[1:], graph.numbers),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="export.py of LeNet-5",
@@ -143,21 +150,12 @@ def describe(model, metadata: dict) -> None:
     """Write into a model what the weights say of themselves: plain numbers, text and lists."""
     from onnx import helper
 
-    told = {name: value for name, value in metadata.items() if is_plain(value)}
-    helper.set_model_props(
-        model,
-        {
-            one_line(name): one_line(value) if isinstance(value, str) else json.dumps(value)
-            for name, value in told.items()
-        },
-    )
-
-
-def is_plain(value) -> bool:
-    """Whether a value of the metadata can be written as text: a file may hold anything else."""
-    if isinstance(value, list):
-        return all(isinstance(entry, str | int | float) for entry in value)
-    return isinstance(value, str | int | float)
+    told = {}
+    for name, value in metadata.items():
+        entries = value if isinstance(value, list) else [value]
+        if all(isinstance(entry, str | int | float) for entry in entries):  # a file may hold anything
+            told[one_line(name)] = one_line(value) if isinstance(value, str) else json.dumps(value)
+    helper.set_model_props(model, told)
 
 
 def session_of(model, threads: int = 0):

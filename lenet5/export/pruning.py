@@ -9,14 +9,14 @@ Tran, Dally, "Learning both Weights and Connections for Efficient Neural Network
 2015), little by little while training goes on, so that the others take over their
 work (Zhu and Gupta, "To prune, or not to prune", 2017, equation 1).
 
-What is left is the same network with zeros in it: its weights load as before. A file
-of them is smaller once it is compressed; reading a picture takes as long as before,
-since PyTorch multiplies by the zeros too. To take away whole maps or units instead
-would save time, and make another network of it, which no `--arch` knows.
+What is left is the same network with zeros in it: its weights load as before. A file of
+them is smaller once it is compressed; reading takes as long as before, since PyTorch
+multiplies by the zeros too.
 """
 
 import os
 import time
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -43,8 +43,8 @@ CUTTING = 0.5  # of the steps, in which weights are left out; in the others the 
 class Pruning:
     """Which weights of a network are left, and how many of them are to be.
 
-    Shares are of all parameters that training may change. Biases and what else has
-    one number a map or unit always stay: they are few, and much hangs on each.
+    Shares are of all parameters that training may change. Biases and what else has one
+    number a map or unit always stay: they are few, and much hangs on each.
     """
 
     def __init__(self, net: nn.Module, keep: float, cutting: float = CUTTING):
@@ -63,19 +63,15 @@ class Pruning:
 
     @torch.no_grad()
     def cut(self, progress: float) -> None:
-        """Leave out as many weights as after `progress` (0 to 1) of all steps.
-
-        Fast at first, while there is much to leave out that does nothing, then slower.
-        """
+        """Mask as many weights as after `progress` (0 to 1) of all steps: most of them at first."""
         to_go = max(0.0, 1 - progress / self.cutting) ** 3
         share = self.keep + max(0.0, self.share - self.keep) * to_go
         sizes = torch.cat([weight.abs().flatten() for weight in self.weights])
         out = max(0, self.all - round(share * self.all))
         least = sizes.kthvalue(out + 1).values
         # What is out stays out, also if all that is left is 0.
-        self.masks = [
-            mask & (w.abs() >= least) for mask, w in zip(self.masks, self.weights, strict=True)
-        ]
+        pairs = zip(self.masks, self.weights, strict=True)
+        self.masks = [mask & (weight.abs() >= least) for mask, weight in pairs]
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -89,10 +85,10 @@ def learned(weights, metadata: dict) -> dict:
 
     Raises UserError if they say nothing that can be used, or the data is not here.
     """
-    defaults = {name: RECIPES["default"][name] for name in ("dataset", "seed", "val_size")}
-    found = {name: metadata.get(name, value) for name, value in defaults.items()}
-    found["recipe"] = metadata.get("recipe", "default")
-    for name, kind in (("dataset", str), ("recipe", str), ("seed", int), ("val_size", int)):
+    kinds = {"dataset": str, "recipe": str, "seed": int, "val_size": int}
+    defaults = RECIPES["default"] | {"recipe": "default"}
+    found = {name: metadata.get(name, defaults[name]) for name in kinds}
+    for name, kind in kinds.items():
         if type(found[name]) is not kind:
             raise UserError(f"{weights} was changed: its {name} is not what train.py writes")
     if not 0 <= found["seed"] < 2**63:  # as --seed takes it
@@ -108,30 +104,17 @@ def learned(weights, metadata: dict) -> dict:
 def settings_for(weights, metadata: dict, epochs: int, lr: float) -> dict:
     """The settings with which a network goes on learning what its weights were trained on.
 
-    Those of their own recipe, and above all its split, so that images that were held
-    out stay so; but labels for a teacher, and Adam with a cosine schedule.
+    Those of their own recipe, and above all its split, so that images that were held out
+    stay so; but labels for a teacher, and Adam with a cosine schedule.
     """
     known = learned(weights, metadata)
     settings = RECIPES["default"] | RECIPES.get(known["recipe"], {})
     if known["dataset"] not in DATASETS:  # of a folder of pictures, train.py finds out the size itself
         known["val_size"] = settings["val_size"]
-    return (
-        settings
-        | known
-        | {
-            "arch": metadata["arch"],
-            "init_from": str(weights),
-            "epochs": epochs,
-            "max_steps": None,
-            "lr": lr,
-            "optimizer": "adam",
-            "weight_decay": None,
-            "scheduler": "cosine",
-            "average": None,
-            "teacher": None,
-            "temperature": None,
-        }
-    )
+    own = {"arch": metadata["arch"], "init_from": str(weights), "epochs": epochs, "lr": lr}
+    left_out = ("max_steps", "weight_decay", "average", "teacher", "temperature")
+    plain = dict.fromkeys(left_out) | {"optimizer": "adam", "scheduler": "cosine"}
+    return settings | known | own | plain
 
 
 def show(line: str) -> None:
@@ -148,15 +131,13 @@ def prune(
     lr: float = RATE,
     cutting: float = CUTTING,
     data_dir="data",
-    say=show,
+    say: Callable[[str], None] = show,
 ) -> Run:
     """Leave out all but a share `keep` of a network's parameters, and train the others on.
 
-    Nothing is chosen: the last step's weights are the result, in `run.net`, and
-    `run.history` has a row an epoch. `say` gets its line. The same weights, machine
-    and number of threads give the same result.
-
-    Raises UserError for weights, data or a share that cannot be used.
+    The last step's weights are the result, in `run.net`, and `run.history` has a row an
+    epoch; `say` gets a line of each. The same weights, machine and number of threads give
+    the same result. Raises UserError for weights, data or a share that cannot be used.
     """
     net, metadata = load_weights(weights, arch)
     Pruning(net, keep)  # a share that is too small is refused before the data is read
@@ -167,30 +148,36 @@ def prune(
         raise UserError(f"{weights} knows other classes than {settings.dataset} has")
     run = Run(settings, None, device, data.classes)
     pruning = Pruning(run.net, keep, cutting)
-    steps, total = (f(data.pool.epoch_size) for f in (run.steps_per_epoch, run.total_steps))
     say(columns(epochs))
     for epoch in range(1, epochs + 1):
-        started = time.perf_counter()
-
-        def before_step(step: int, epoch=epoch) -> bool:
-            progress = ((epoch - 1) * steps + step) / total
-            set_rate(run.optimizer, lr * SCHEDULES["cosine"](progress))
-            pruning.cut(progress)
-            pruning.apply()
-            return True
-
-        plan = EpochPlan(data.pool, AUGMENTATIONS[settings.augment], run.generator)
-        training = TrainingStep(run.net, run.optimizer, loss_of_run(run), after_step=pruning.apply)
-        _, tally = train_epoch(training, plan, settings.batch_size, before_step=before_step)
-        run.best = None  # the last epoch is kept: those before it have more parameters
-        finish_epoch(run, data, epoch, tally, started)
+        pruning_epoch(run, data, pruning, epoch)
         row = run.history[-1]
         line = epoch_line(row, epochs, (epochs - epoch) * row["seconds"])
         say(f"{line}  {pruning.parameters_left():,} parameters")
     return run
 
 
+def pruning_epoch(run: Run, data: Data, pruning: Pruning, epoch: int) -> None:
+    """An epoch of training in which weights are left out before each step."""
+    settings, started = run.settings, time.perf_counter()
+    steps, total = run.steps_per_epoch(data.pool.epoch_size), run.total_steps(data.pool.epoch_size)
+
+    def before_step(step: int) -> bool:
+        progress = ((epoch - 1) * steps + step) / total
+        set_rate(run.optimizer, settings.lr * SCHEDULES["cosine"](progress))
+        pruning.cut(progress)
+        pruning.apply()
+        return True
+
+    plan = EpochPlan(data.pool, AUGMENTATIONS[settings.augment], run.generator)
+    training = TrainingStep(run.net, run.optimizer, loss_of_run(run), after_step=pruning.apply)
+    _, metrics = train_epoch(training, plan, settings.batch_size, before_step=before_step)
+    run.best = None  # the last epoch is kept: those before it have more parameters
+    finish_epoch(run, data, epoch, metrics, started)
+
+
 def metadata_of(run: Run, before: dict) -> dict:
     """What the pruned weights say of themselves: what they said `before`, measured anew."""
+    assert run.best is not None, "the run has no epoch"
     measured = {k: v for k, v in run.best["metadata"].items() if k not in ("epoch", "epochs")}
     return before | measured | {"parameters_left": Pruning(run.net, 1.0).parameters_left()}

@@ -1,6 +1,5 @@
 """Static quantisation to eight bits."""
 
-import contextlib
 import logging
 import os
 import tempfile
@@ -28,10 +27,9 @@ class Pictures:
 def quantised(model, inputs: np.ndarray, **changes):
     """A model that computes with numbers of eight bits, calibrated on N×1×32×32 inputs.
 
-    Static quantisation: what range each state has is measured once, on `inputs`, and
-    each weight and state becomes a whole number, a step of that range. The graph keeps
-    its operations, with QuantizeLinear and DequantizeLinear around them (QDQ), which
-    onnxruntime replaces by those of whole numbers.
+    Static quantisation: the range of each state is measured once, on `inputs`, and each
+    weight and state becomes a whole number of steps. The graph keeps its operations, with
+    QuantizeLinear and DequantizeLinear around them (QDQ).
 
     Only layers with a good share of the weights are quantised. Of `lenet5` these are C5
     and F6: C1 and C3 have 4 % of the weights and most of the work, and onnxruntime takes
@@ -52,18 +50,17 @@ def quantised(model, inputs: np.ndarray, **changes):
         "per_channel": True,
         "reduce_range": True,
     } | changes
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet_log():
-        warnings.simplefilter("ignore")
-        # From file to file, since the quantiser takes the numbers out of a model that it is given.
-        whole, small = (os.path.join(folder, name) for name in ("whole.onnx", "small.onnx"))
-        onnx.save(model, whole)
-        quantize_static(
-            whole,
-            small,
-            Pictures(inputs),
-            **options,
-        )
-        result = onnx.load(small)
+    logging.disable(logging.WARNING)  # of onnxruntime, which advises a preparation that is not needed
+    try:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # From file to file, since the quantiser takes the numbers out of a model that it is given.
+            whole, small = (os.path.join(folder, name) for name in ("whole.onnx", "small.onnx"))
+            onnx.save(model, whole)
+            quantize_static(whole, small, Pictures(inputs), **options)
+            result = onnx.load(small)
+    finally:
+        logging.disable(logging.NOTSET)
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -73,13 +70,3 @@ def heavy_nodes(model) -> list[str]:
     sizes = {numbers.name: int(np.prod(numbers.dims)) for numbers in model.graph.initializer}
     weights = {n.name: sizes[n.input[1]] for n in model.graph.node if n.op_type in ("Conv", "Gemm")}
     return [name for name, size in weights.items() if size >= HEAVY * sum(weights.values())]
-
-
-@contextlib.contextmanager
-def quiet_log():
-    """Without onnxruntime's advice to prepare a model that needs no preparation."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

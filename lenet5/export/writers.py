@@ -2,13 +2,13 @@
 
 import io
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from lenet5.data.datasets import load_dataset, load_mnist, split
+from lenet5.data.datasets import ImageSet, load_dataset, load_mnist, split
 from lenet5.evaluation.metrics import compute_logits
 from lenet5.export import html_page
 from lenet5.export.onnx_graph import OPSET, describe, onnx_model, run_onnx
@@ -17,8 +17,8 @@ from lenet5.export.quantization import quantised
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.definition import count_parameters
 from lenet5.networks.weights import save_weights
-from lenet5.runtime.atomic_files import write_file
-from lenet5.runtime.errors import UserError, one_line, say
+from lenet5.runtime.atomic_files import check_writable, write_file
+from lenet5.runtime.errors import UserError, import_package, one_line, say
 
 INT8 = "lenet5-int8.onnx"
 KEEP = 0.1
@@ -50,15 +50,14 @@ def write_html(source: Source, path: str, arguments) -> None:
 
 
 def write_onnx(source: Source, path: str, arguments) -> None:
-    """The network as one ONNX file, after a look at the whole test set."""
+    """The network as one ONNX file, after a comparison on the whole test set."""
     model = onnx_model(source.net, source.metadata)
     images = load_mnist(source.data_dir).test_images
     largest, difference = compare(source, model, source.inputs(images))
     write_file(path, model.SerializeToString(deterministic=True))
     show(path, f"opset {OPSET}")
-    print(
-        f"  logits of {len(images):,} test images, up to {largest:.0f}: {difference:.0e} from PyTorch's"
-    )
+    found = f"up to {largest:.0f}: {difference:.0e} from PyTorch's"
+    print(f"  logits of {len(images):,} test images, {found}")
 
 
 def compare(source: Source, model, inputs: torch.Tensor) -> tuple[float, float]:
@@ -97,16 +96,13 @@ def write_int8(source: Source, path: str, arguments) -> None:
     test = accuracies(source, (model, small), data.test_images, data.test_labels)
     write_file(path, small.SerializeToString(deterministic=True))
     show(path, f"float32 has {model.ByteSize():,}; {len(chosen):,} training images to calibrate")
-    for name, count, (whole, eight) in (
-        ("held-out", len(held), seen),
-        ("test", len(data.test_labels), test),
-    ):
-        words = f"{100 * whole:.2f} % in float32, {100 * eight:.2f} % in int8, of {count:,}"
-        print(f"  {name} accuracy: {words}")
+    for name, count, found in (("held-out", len(held), seen), ("test", len(data.test_labels), test)):
+        whole, eight = (f"{100 * accuracy:.2f} %" for accuracy in found)
+        print(f"  {name} accuracy: {whole} in float32, {eight} in int8, of {count:,}")
 
 
-def own_data(source: Source):
-    """The data set that the weights were trained on. Raises UserError if it is not to be had."""
+def own_data(source: Source) -> ImageSet:
+    """The data set that the weights were trained on. Raises UserError if it could not be loaded."""
     name = learned(source.weights, source.metadata)["dataset"]
     data = load_dataset(name, source.data_dir)
     if data.classes != source.metadata["classes"]:
@@ -123,7 +119,7 @@ def parts(source: Source, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     return split(labels, known["val_size"] or min(HELD_OUT, len(labels) // 6), known["seed"])
 
 
-def calibration_images(source: Source, data) -> torch.Tensor:
+def calibration_images(source: Source, data: ImageSet) -> torch.Tensor:
     """N×28×28 uint8 pictures that the weights learned, drawn with seed 0."""
     train, _ = parts(source, data.train_labels)
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
@@ -138,24 +134,20 @@ def accuracies(source: Source, models, images: torch.Tensor, labels: torch.Tenso
 
 def write_npz(source: Source, path: str, arguments) -> None:
     """The weights as arrays (c1_weight, c1_bias …) with mean, std and classes, without pickles."""
-    arrays = {name.replace(".", "_"): t.numpy() for name, t in source.net.state_dict().items()}
+    weights = {name.replace(".", "_"): t.numpy() for name, t in source.net.state_dict().items()}
     described = {name: np.array(source.metadata[name]) for name in ("arch", "mean", "std", "classes")}
+    arrays: Any = weights | described
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays, **described)
+    np.savez_compressed(buffer, **arrays)
     write_file(path, buffer.getvalue())
-    show(path, f"{len(arrays)} arrays of weights")
+    show(path, f"{len(weights)} arrays of weights")
 
 
 def write_pruned(source: Source, path: str, arguments) -> None:
     """The weights without those that the network can do without, trained on."""
     keep = KEEP if arguments.keep is None else arguments.keep
-    run = prune(
-        source.weights,
-        keep,
-        arch=source.net.arch,
-        epochs=arguments.epochs or EPOCHS,
-        data_dir=source.data_dir,
-    )
+    epochs, arch = arguments.epochs or EPOCHS, source.metadata["arch"]
+    run = prune(source.weights, keep, arch=arch, epochs=epochs, data_dir=source.data_dir)
     metadata = metadata_of(run, source.metadata)
     save_weights(path, run.net, **metadata)
     show(path, f"{metadata['parameters_left']:,} of {count_parameters(run.net):,} parameters are left")
@@ -177,6 +169,30 @@ EXPORTS = {
     "npz": (write_npz, ()),
     "prune": (write_pruned, ()),
 }
+
+
+# Flags that are for another one.
+BELONGING = {"keep": "prune", "epochs": "prune", "beside": "html"}
+
+
+def files_to_write(arguments) -> dict[str, str]:
+    """The file that each of the flags for one is to write. Raises UserError if one cannot be written."""
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    wanted = {name: given[name] for name in EXPORTS if name in given}
+    if not wanted:
+        flags = ", ".join(f"--{name} FILE" for name in EXPORTS)
+        raise UserError(f"say what to write, one or more of: {flags} (see python export.py --help)")
+    for flag, name in BELONGING.items():
+        if flag in given and name not in wanted:
+            raise UserError(f"--{flag} is for --{name}: give it a file, or leave it out")
+    places = [os.path.realpath(path) for path in wanted.values()]
+    if len(set(places)) < len(places):
+        raise UserError("two flags name the same file: give each its own")
+    for name, path in wanted.items():
+        check_writable(path)
+        for package in EXPORTS[name][1]:
+            import_package(package, f"--{name}", "requirements-export.txt")
+    return wanted
 
 
 def write_one(name: str, path: str, source: Source, arguments) -> bool:

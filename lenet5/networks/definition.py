@@ -1,7 +1,6 @@
 """The networks of model.py, for the package: no other module of it imports model."""
 
-from model import (
-    FAMILY,
+from model import (  # noqa: F401
     INITIALISATIONS,
     NAMES,
     LeNet5,
@@ -15,19 +14,3 @@ from model import (
     init_he,
     network_class,
 )
-
-__all__ = [
-    "FAMILY",
-    "INITIALISATIONS",
-    "NAMES",
-    "LeNet5",
-    "LeNet5Conv",
-    "LeNet5Padded",
-    "LeNet5Tanh",
-    "LeNetGAP",
-    "build",
-    "count_multiply_adds",
-    "count_parameters",
-    "init_he",
-    "network_class",
-]

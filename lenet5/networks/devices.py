@@ -36,10 +36,10 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "auto":
         # Older versions of PyTorch do not tell.
-        abilities = getattr(torch.cpu, "get_capabilities", dict)()
-        is_able = any(abilities.get(ability) for ability in ("avx512_bf16", "amx_bf16"))
+        abilities: dict = getattr(torch.cpu, "get_capabilities", dict)()
+        is_able = abilities.get("avx512_bf16") or abilities.get("amx_bf16")
         name = "bfloat16" if device.type == "cpu" and is_able else "float32"
     has_it = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     if name == "bfloat16" and not has_it:
-        raise UserError(f"--precision bfloat16 cannot be had on {device.type} here: leave it out")
+        raise UserError(f"--precision bfloat16 is not available on {device.type} here: leave it out")
     return PRECISIONS[name]

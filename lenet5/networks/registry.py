@@ -1,20 +1,21 @@
 """All networks by their `--arch` names, and the table that `--arch list` prints."""
 
+from typing import Any
+
 from torch import nn
 
-from lenet5.networks.definition import NAMES, count_multiply_adds, count_parameters, network_class
+from lenet5.networks import definition
 from lenet5.networks.lenet1998 import LeNet1998, connections
 from lenet5.runtime.errors import UserError
 
-NETWORKS = {name: network_class(name) for name in NAMES}
+# Classes of networks, which say their `arch`, `mean` and `std`.
+NETWORKS: dict[str, Any] = {name: definition.network_class(name) for name in definition.NAMES}
 
 
 def build(name: str, num_classes: int = 10) -> nn.Module:
     """A new network by its `--arch` name; `model.build` with a UserError for its ValueError."""
-    if name not in NETWORKS:
-        raise UserError(f"unknown network {name!r}; choose from {', '.join(NETWORKS)}")
     try:
-        return NETWORKS[name](num_classes)
+        return definition.build(name, num_classes)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -22,10 +23,13 @@ def build(name: str, num_classes: int = 10) -> nn.Module:
 def table_of_networks() -> str:
     """What `--arch list` prints: a line a network, at most 80 columns."""
     lines = [f"{'name':13}  {'parameters':>10} {'mult-adds':>10}  reads  what is special"]
-    for name, network in NETWORKS.items():
-        net = network()
-        is_paper = network is LeNet1998
-        work = sum(connections(net).values()) if is_paper else count_multiply_adds(net)
-        lines.append(f"{name:13}  {count_parameters(net):10,} {work:10,}  {net.reads}  {net.special}")
+    for name in NETWORKS:
+        net = build(name)
+        if isinstance(net, LeNet1998):
+            work = sum(connections(net).values())
+        else:
+            work = definition.count_multiply_adds(net)
+        parameters = definition.count_parameters(net)
+        lines.append(f"{name:13}  {parameters:10,} {work:10,}  {net.reads}  {net.special}")
     lines.append("of lenet5-1998: connections, as the paper counts them, in place of mult-adds")
     return "\n".join(lines)

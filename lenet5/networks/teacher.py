@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lenet5.networks.definition import LeNet5, init_he
-from lenet5.networks.fast_convolution import convolve_and_pool
+from lenet5.networks.fast_forward import convolve_and_pool
 
 
 class Teacher(nn.Module):

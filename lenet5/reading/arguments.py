@@ -1,27 +1,48 @@
-"""Flags that every reader of pictures has."""
+"""The flags that inference.py and read_number.py share."""
 
 from __future__ import annotations
 
 import argparse
 
-from lenet5.runtime.cli import number
+from lenet5.runtime.cli import ArgumentParser, number
 
 
-def add_common_flags(add) -> None:
-    """Those flags that every reader of pictures has, to a parser's `add_argument`."""
-    add("--batch-size", type=number(int, 1, 100_000), default=256, help="pictures at a time (256)")
+def pictures_parser(script: str, what: str) -> ArgumentParser:
+    """A parser of paths to read, to which a script adds its networks' flags."""
+    description = f"Read {what} from pictures: files, or all in folders (test_digits)."
+    parser = ArgumentParser(prog=script, description=description)
+    parser.add_argument("paths", nargs="*", metavar="PICTURE|FOLDER", help="what to read (test_digits)")
+    return parser
+
+
+def add_reading_flags(parser: ArgumentParser, plot: str, choices: str, top_k: int) -> None:
+    """Flags for how pictures are read and results are written.
+
+    `plot` says what --plot draws, `choices` what --top-k names.
+    """
+    add = parser.add_argument
+    at_most_1000 = number(int, 1, 1000)
+    add("--top-k", type=at_most_1000, default=top_k, help=f"{choices} in json and csv (%(default)s)")
+    add("--format", choices=["table", "json", "csv"], default="table", help="(%(default)s)")
+    add("--plot", metavar="FILE", help=plot)
+    add(
+        "--batch-size",
+        type=number(int, 1, 100_000),
+        default=256,
+        help="pictures at a time (%(default)s)",
+    )
     add(
         "--workers",
         type=number(int, 0, 256),
         metavar="N",
         help="processes that prepare pictures (as many as cores once it takes long; 0: none)",
     )
-    add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(auto)")
+    add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(%(default)s)")
     add(
         "--invert",
         choices=["auto", "yes", "no"],
         default="auto",
-        help="yes: the ink is dark; no: it is bright (auto)",
+        help="yes: the ink is dark; no: it is bright (%(default)s)",
     )
     add("--reject", action="store_true", help="refuse what is blank, unsure or hardly a digit")
     add("--output", metavar="FILE", help="write the results to a file, or go on with it")

@@ -12,8 +12,8 @@ import numpy as np
 from lenet5.evaluation.confidence import kl_from_uniform, limits_of
 from lenet5.imaging.mnist_format import SIDE
 from lenet5.imaging.opening import PictureError
-from lenet5.imaging.preprocess import Steps, all_mnist_like, attempt, steps
-from lenet5.reading.onnx_backend import ExportedNetwork, is_exported
+from lenet5.imaging.preprocess import all_mnist_like
+from lenet5.reading.onnx_backend import ExportedNetwork
 from lenet5.reading.results import Result
 from lenet5.runtime.errors import UserError, say
 from lenet5.runtime.project_files import project_file
@@ -60,7 +60,13 @@ class ImageClassifier:
     ):
         if invert not in ("auto", "yes", "no"):
             raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
-        self.network = open_network(weights, arch, device)
+        self.network: ExportedNetwork | TrainedNetwork
+        if weights and os.fspath(weights).lower().endswith(".onnx"):
+            self.network = ExportedNetwork(weights, arch, device)
+        else:
+            from lenet5.reading.torch_backend import TrainedNetwork  # imports PyTorch
+
+            self.network = TrainedNetwork(weights or default_weights(), arch, device)
         self.weights, self.metadata = self.network.path, self.network.metadata
         names = self.metadata["classes"]
         self.classes = [int(n) if n.isascii() and n.isdigit() and str(int(n)) == n else n for n in names]
@@ -89,11 +95,6 @@ class ImageClassifier:
         """The PyTorch module."""
         return self.trained.net
 
-    @property
-    def device(self) -> torch.device:
-        """The device of `net`."""
-        return self.trained.device
-
     def predict(self, picture) -> int | str | None:
         """The class of a path, PIL image or array; None if `reject` refuses it.
 
@@ -109,70 +110,25 @@ class ImageClassifier:
         pictures = list(pictures)
         if prepared is None:
             prepared = all_mnist_like(pictures, self.invert)
-        results = [self.result_of(picture) for picture in pictures]
-        for result, (image, error) in zip(results, prepared, strict=True):
-            result.image, result.error = image, error
-        return self.read(results)
-
-    def read(self, results: list[Result]) -> list[Result]:
-        """The same Results with the network's answers for their images."""
+        results = []
+        for picture, (image, error) in zip(pictures, prepared, strict=True):
+            path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+            label = None if path is None else self.label_of(path)
+            results.append(Result(path=path, label=label, image=image, error=error))
         readable = [(result, result.image) for result in results if result.image is not None]
         if not readable:
             return results
         logits = self.logits(np.stack([image for _, image in readable]))
         answers = zip(readable, self.network.softmax(logits), kl_from_uniform(logits), strict=True)
         for (result, image), probabilities, divergence in answers:
-            self.decide(result, probabilities)
+            order = np.argsort(-probabilities, kind="stable")[: self.top_k]
+            result.probabilities = probabilities
+            result.top = [(self.classes[i], float(probabilities[i])) for i in order]
+            result.prediction, result.confidence = result.top[0]
             if self.reject:
                 result.reason = self.doubt(image, float(probabilities.max()), divergence)
                 result.prediction = result.prediction if result.reason is None else None
         return results
-
-    def prepare(self, picture) -> Result:
-        """A Result with the 28×28 image, or with the error."""
-        return self.prepare_in_steps(picture)[0]
-
-    def prepare_in_steps(self, picture) -> tuple[Result, Steps | None]:
-        """The same Result, and each step of the pre-processing, or None."""
-        result = self.result_of(picture)
-        found, result.error = attempt(steps, picture, self.invert)
-        result.image = None if found is None else found.digit
-        return result, found
-
-    def result_of(self, picture) -> Result:
-        """A Result with the path and the label alone."""
-        path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-        return Result(path=path, label=None if path is None else self.label_of(path))
-
-    def inputs(self, images: torch.Tensor) -> torch.Tensor:
-        """N×1×32×32 inputs of `net`, on its device, from N×28×28 uint8 images."""
-        return self.trained.inputs(images)
-
-    def logits(self, images: np.ndarray | torch.Tensor) -> Any:
-        """N×classes calibrated logits of N×28×28 uint8 images as in MNIST.
-
-        PyTorch's network gives a tensor, an exported one an array. Raises ValueError for other
-        images, UserError for logits that are not finite.
-        """
-        check_pictures(images)
-        logits = self.network.logits(images) / self.temperature
-        if not np.isfinite(np.asarray(logits)).all():
-            raise UserError("the network's answers are not finite numbers: train its weights anew")
-        return logits
-
-    def probabilities(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
-        """N×classes calibrated probabilities of N×28×28 uint8 images as in MNIST.
-
-        classifier.probabilities(image[None])[0]  # of one image in memory
-        """
-        return self.network.softmax(self.logits(images))
-
-    def decide(self, result: Result, probabilities: np.ndarray) -> None:
-        """Set the Result's fields that follow from its probabilities."""
-        order = np.argsort(-probabilities, kind="stable")[: self.top_k]
-        result.probabilities = probabilities
-        result.top = [(self.classes[i], float(probabilities[i])) for i in order]
-        result.prediction, result.confidence = result.top[0]
 
     def doubt(self, image: np.ndarray, confidence: float, divergence: float) -> str | None:
         """The reason to refuse an answer, or None."""
@@ -187,29 +143,36 @@ class ImageClassifier:
             return f"unsure: {confidence:.3f} sure, which is below {self.limits.confidence:.3f}"
         return f"unsure: {little}" if has_little else None
 
+    def inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """N×1×32×32 inputs of `net`, on its device, from N×28×28 uint8 images."""
+        return self.trained.inputs(images)
+
+    def logits(self, images: np.ndarray | torch.Tensor) -> Any:
+        """N×classes calibrated logits of N×28×28 uint8 images as in MNIST.
+
+        PyTorch's network gives a tensor, an exported one an array. Raises ValueError for other
+        images, UserError for logits that are not finite.
+        """
+        is_bytes = str(images.dtype) in ("uint8", "torch.uint8")
+        if not is_bytes or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
+            raise ValueError(f"N×28×28 uint8 are wanted, not {tuple(images.shape)} of {images.dtype}")
+        logits = self.network.logits(images) / self.temperature
+        if not np.isfinite(np.asarray(logits)).all():
+            raise UserError("the network's answers are not finite numbers: train its weights anew")
+        return logits
+
+    def probabilities(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
+        """N×classes calibrated probabilities of N×28×28 uint8 images as in MNIST.
+
+        classifier.probabilities(image[None])[0]  # of one image in memory
+        """
+        return self.network.softmax(self.logits(images))
+
     def label_of(self, path: str) -> int | str | None:
         """The true class if the name (digit_N….png) or the parent folder is one, else None."""
         name = re.match(r"digit_(\d)(?!\d)", os.path.basename(path))
         label = name[1] if name else os.path.basename(os.path.dirname(os.path.abspath(path)))
         return next((c for c in self.classes if str(c) == label), None)
-
-
-def open_network(
-    weights: str | os.PathLike | None, arch: str | None, device: str
-) -> TrainedNetwork | ExportedNetwork:
-    """The network of a file (None: the default weights) with its back end."""
-    if weights and is_exported(weights):
-        return ExportedNetwork(weights, arch, device)
-    from lenet5.reading.torch_backend import TrainedNetwork  # imports PyTorch
-
-    return TrainedNetwork(weights or default_weights(), arch, device)
-
-
-def check_pictures(images: np.ndarray | torch.Tensor) -> None:
-    """Raise ValueError unless images are N×28×28 uint8."""
-    is_bytes = str(images.dtype) in ("uint8", "torch.uint8")
-    if not is_bytes or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise ValueError(f"N×28×28 uint8 are wanted, not {tuple(images.shape)} of {images.dtype}")
 
 
 def only_prediction(results: list[Result]):

@@ -6,25 +6,65 @@ import io
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator
 
-from lenet5.reading.results import FIELDS, WRITERS, Report, Result
+from lenet5.reading.results import Report, Result
 from lenet5.runtime.atomic_files import append, check_writable, lock, sync_folder
 from lenet5.runtime.errors import Stopped, UserError, say
 
 BEGINNINGS = {"json": b'{"path"', "csv": b"path,"}  # of a file of results
 
 
-def not_done(paths: list[str], done: Counter) -> list[str]:
-    """Those of the paths that are still to be read; the others are ticked off, once each."""
-    left = []
-    for path in paths:
-        if done[path] > 0:
-            done[path] -= 1
-        else:
-            left.append(path)
-    return left
+@contextlib.contextmanager
+def results_to(arguments, report: Report, writers: dict):
+    """A function that writes a list of results, and the paths whose results are written already.
+
+    With `--output` they are added to that file; what is in it is counted in `report`.
+    """
+    if arguments.output is None:
+        printer = writers[arguments.format](sys.stdout)
+
+        def show(results: list[Result]) -> None:
+            printer.write(results)
+            sys.stdout.flush()
+
+        yield show, set()
+        return
+    # A table cannot be read back, so a file of results is JSON unless CSV is asked for.
+    format = "csv" if arguments.format == "csv" else "json"
+    check_writable(arguments.output)
+    with open(arguments.output, "ab", buffering=0) as file:
+        is_regular = os.path.isfile(arguments.output)
+        if is_regular:
+            lock(file, arguments.output)
+        done, length = set(), 0
+        for row, end in read_done(arguments.output, format, writers["csv"].kind):
+            report.add(row)
+            done.add(row["path"])
+            length = end
+        if length:
+            count = report.read + report.unreadable
+            say(f"{arguments.output} holds {count:,} results; going on after them")
+        if is_regular:
+            file.truncate(length)
+        text = io.StringIO(newline="")
+        writer = writers["json"](text) if format == "json" else writers["csv"](text, header=length == 0)
+
+        def write(results: list[Result]) -> None:
+            writer.write(results)
+            append(file, text.getvalue().encode("utf-8", "surrogateescape"))
+            text.seek(0)
+            text.truncate()
+
+        try:
+            yield write, done
+        except Stopped as stopped:
+            hint = f"the same command goes on after the results in {arguments.output}"
+            raise Stopped(f"{stopped}; {hint}", stopped.status) from stopped
+        write([])  # the header, if there was no result
+        if is_regular:
+            os.fsync(file.fileno())
+            sync_folder(os.path.dirname(os.path.realpath(arguments.output)))
 
 
 def read_done(path: str, format: str, kind: type[Result] = Result) -> Iterator[tuple[dict, int]]:
@@ -41,7 +81,7 @@ def read_done(path: str, format: str, kind: type[Result] = Result) -> Iterator[t
         try:
             if not BEGINNINGS[format].startswith(start):
                 raise ValueError
-            for row in json_rows(file) if format == "json" else csv_rows(file, kind.fields):
+            for row in map(json.loads, whole_lines(file)) if format == "json" else csv_rows(file):
                 if not is_result(row, kind.fields):
                     raise ValueError
                 yield row, file.tell()
@@ -58,18 +98,11 @@ def whole_lines(file) -> Iterator[str]:
             yield line.decode("utf-8", "surrogateescape")
 
 
-def json_rows(file) -> Iterator[dict]:
-    return map(json.loads, whole_lines(file))
-
-
-def csv_rows(file, fields: tuple[str, ...]) -> Iterator[dict]:
+def csv_rows(file) -> Iterator[dict]:
     """The rows of a CSV file as the objects that they were made from."""
-    reader = csv.DictReader(whole_lines(file), strict=True)
-    if reader.fieldnames is not None and not set(fields) <= set(reader.fieldnames):
-        raise ValueError
     try:
-        for row in reader:
-            values = {name: value if value != "" else None for name, value in row.items()}
+        for row in csv.DictReader(whole_lines(file), strict=True):
+            values: dict = {name: value if value != "" else None for name, value in row.items()}
             values["correct"] = {"True": True, "False": False, None: None}[values["correct"]]
             yield values
     except csv.Error:
@@ -77,56 +110,12 @@ def csv_rows(file, fields: tuple[str, ...]) -> Iterator[dict]:
             raise
 
 
-def is_result(row, fields: tuple[str, ...] = FIELDS) -> bool:
+def is_result(row, fields: tuple[str, ...]) -> bool:
     """Whether a row of an output file has what is counted of a result."""
-    if not isinstance(row, dict) or not all(name in row for name in fields):
-        return False
-    names = (row[name] for name in ("path", "prediction", "label", "error"))
-    return row["correct"] in (None, True, False) and all(
-        name is None or isinstance(name, str | int) for name in names
+    return (
+        isinstance(row, dict)
+        and row.keys() >= set(fields)
+        and isinstance(row["path"], str)
+        and row["correct"] in (None, True, False)
+        and all(isinstance(row[name], str | int | None) for name in ("prediction", "label", "error"))
     )
-
-
-@contextlib.contextmanager
-def results_to(arguments, report: Report, writers: dict = WRITERS):
-    """A writer for the results, a function that saves them, and how often each path is done already.
-
-    With `--output` they are added to that file, after what is already in it.
-    """
-    if arguments.output is None:
-        yield writers[arguments.format](sys.stdout), sys.stdout.flush, Counter()
-        return
-    # A table cannot be read back, so a file of results is JSON unless CSV is asked for.
-    format = "csv" if arguments.format == "csv" else "json"
-    check_writable(arguments.output)
-    with open(arguments.output, "ab", buffering=0) as file:
-        is_regular = os.path.isfile(arguments.output)
-        if is_regular:
-            lock(file, arguments.output)
-        done, length = Counter(), 0
-        for row, end in read_done(arguments.output, format, writers["csv"].kind):
-            report.add(row)
-            done[row["path"]] += 1
-            length = end
-        if length:
-            say(f"{arguments.output} holds {done.total():,} results; going on after them")
-        if is_regular:
-            file.truncate(length)
-        text = io.StringIO(newline="")
-        writer = writers["json"](text) if format == "json" else writers["csv"](text, header=length == 0)
-
-        def save() -> None:
-            data = text.getvalue().encode("utf-8", "surrogateescape")
-            text.seek(0)
-            text.truncate()
-            append(file, data)
-
-        try:
-            yield writer, save, done
-        except Stopped as stopped:
-            hint = f"the same command goes on after the results in {arguments.output}"
-            raise Stopped(f"{stopped}; {hint}", stopped.status) from stopped
-        save()
-        if is_regular:
-            os.fsync(file.fileno())
-            sync_folder(os.path.dirname(os.path.realpath(arguments.output)))

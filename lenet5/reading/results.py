@@ -1,10 +1,8 @@
-"""What was read from pictures: as a table, JSON or CSV, as a total, as a figure, in a file.
+"""Results of reading pictures: as a table, JSON or CSV, as a total, as a figure.
 
-    >>> from lenet5.reading.results import Result
-    >>> Result(path="digit_7.png", prediction=1, label=7).correct
-    False
-
-`inference.py` makes the results.
+>>> from lenet5.reading.results import Result
+>>> Result(path="digit_7.png", prediction=1, label=7).correct
+False
 """
 
 import csv
@@ -12,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, TextIO
 
 import numpy as np
 
@@ -50,6 +48,16 @@ class Result:
             return None
         return self.prediction == self.label
 
+    @property
+    def answer(self) -> str:
+        """The prediction as it is shown: ? for a refused picture."""
+        return "?" if self.prediction is None else one_line(self.prediction)
+
+    @property
+    def mark(self) -> str:
+        """✓ or ✗ with the label, where there is one."""
+        return {True: "✓", False: f"✗ is {one_line(self.label)}", None: ""}[self.correct]
+
     def as_object(self) -> dict:
         """The result as the object that `--format json` prints, probabilities rounded."""
         values = {name: rounded(getattr(self, name)) for name in self.fields}
@@ -75,7 +83,7 @@ def rounded(value):
 class Report:
     """Counts of what was read, for the total, the confusion list and the exit status."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.read = self.unreadable = self.refused = self.labelled = self.right = 0
         self.misses: Counter = Counter()
 
@@ -112,19 +120,20 @@ class TableWriter:
 
     heading = "read  sure     second choice"
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO):
         self.stream = stream
-        self.width = None
+        self.width = 0
 
     def write(self, results: list[Result]) -> None:
-        if self.width is None:
+        is_terminal = self.stream.isatty()
+        if self.width == 0:
             # The first batch decides the width; a terminal limits it to what leaves 80 columns.
             longest = max(len(one_line(result.path)) for result in results)
-            self.width = max(7, min(longest, 42) if self.stream.isatty() else longest)
+            self.width = max(7, min(longest, 42) if is_terminal else longest)
             print(f"{'picture':{self.width}}  {self.heading}", file=self.stream)
         for result in results:
             path = one_line(result.path)
-            if len(path) > self.width and self.stream.isatty():
+            if len(path) > self.width and is_terminal:
                 path = "…" + path[1 - self.width :]
             print(f"{path:{self.width}}  {self.verdict(result)}".rstrip(), file=self.stream)
 
@@ -132,21 +141,20 @@ class TableWriter:
     def verdict(result: Result) -> str:
         if result.error is not None:
             return f"   -  not read: {one_line(result.error)}"
-        answer = "?" if result.prediction is None else one_line(result.prediction)
-        second = (
-            f"{one_line(result.top[1][0])} ({100 * result.top[1][1]:.2f} %)"
-            if len(result.top) > 1
-            else ""
-        )
-        mark = {True: "✓", False: f"✗ is {one_line(result.label)}", None: ""}[result.correct]
-        note = mark if result.reason is None else result.reason.split(":")[0]
-        return f"{answer!s:>4}  {100 * result.confidence:6.2f} %  {second:14} {note}"
+        assert result.top is not None
+        assert result.confidence is not None
+        second = ""
+        if len(result.top) > 1:
+            name, share = result.top[1]
+            second = f"{one_line(name)} ({100 * share:.2f} %)"
+        note = result.mark if result.reason is None else result.reason.split(":")[0]
+        return f"{result.answer:>4}  {100 * result.confidence:6.2f} %  {second:14} {note}"
 
 
 class JsonWriter:
     """One JSON object a line."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO):
         self.stream = stream
 
     def write(self, results: list[Result]) -> None:
@@ -158,9 +166,9 @@ class JsonWriter:
 class CsvWriter:
     """The same fields as the JSON objects and the reason; lists are written as JSON."""
 
-    kind = Result
+    kind: type[Result] = Result
 
-    def __init__(self, stream, header: bool = True):
+    def __init__(self, stream: TextIO, header: bool = True):
         self.writer = csv.DictWriter(stream, (*self.kind.fields, "reason"), lineterminator="\n")
         if header:
             self.writer.writeheader()
@@ -173,36 +181,32 @@ class CsvWriter:
             )
 
 
-WRITERS = {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}
+WRITERS: dict[str, Any] = {"table": TableWriter, "json": JsonWriter, "csv": CsvWriter}
 
 
 class PlotKeeper:
     """The first wrong and the first other results, as many as one figure shows."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.wrong: list[Result] = []
         self.others: list[Result] = []
         self.seen = 0
 
     def add(self, results: list[Result]) -> None:
         for result in results:
-            if result.image is None:
-                continue
-            self.seen += 1
-            chosen = self.wrong if result.correct is False else self.others
-            if len(chosen) < MOST_PICTURES:
-                chosen.append(result)
+            if result.error is None:
+                self.seen += 1
+                chosen = self.wrong if result.correct is False else self.others
+                if len(chosen) < MOST_PICTURES:
+                    chosen.append(result)
 
     def draw(self, path: str) -> None:
         """The pictures as the network saw them, with verdicts, the wrong ones first."""
         from lenet5.evaluation import figures
 
         shown = (self.wrong + self.others)[:MOST_PICTURES]
-        titles, colours = [], []
-        for result in shown:
-            answer = "?" if result.prediction is None else result.prediction
-            mark = {True: " ✓", False: f" ✗ is {result.label}", None: ""}[result.correct]
-            titles.append(f"{answer} {100 * result.confidence:.0f} %{mark}")
-            colours.append({True: figures.GREEN, False: figures.RED, None: figures.GREY}[result.correct])
+        titles = [f"{r.answer} {100 * (r.confidence or 0):.0f} % {r.mark}".rstrip() for r in shown]
+        colour_of = {True: figures.GREEN, False: figures.RED, None: figures.GREY}
+        colours = [colour_of[result.correct] for result in shown]
         heading = f"{len(shown):,} of {self.seen:,} pictures as the network sees them"
         figures.picture_grid([r.image for r in shown], titles, colours, path, heading)

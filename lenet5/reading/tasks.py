@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lenet5.data.picture_files import find_pictures
+from lenet5.imaging.preprocess import all_mnist_like, attempt, steps
 from lenet5.reading.classifier import ImageClassifier
-from lenet5.reading.results import WRITERS, Result
+from lenet5.reading.results import WRITERS
 from lenet5.runtime.errors import UserError, one_line, partly_done, say
 from lenet5.runtime.project_files import project_file
 
 if TYPE_CHECKING:
     import torch
-
-    from lenet5.evaluation.metrics import Evaluation
 
 
 FONTS = project_file("fonts/digits.npz")
@@ -33,16 +34,17 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tens
     """
     from lenet5.data.datasets import DATASETS, load_dataset
     from lenet5.data.fonts import load_font_digits
+    from lenet5.data.sources import DIGITS
 
     if source not in (*DATASETS, "fonts"):
         return labelled_folder(source, classifier)
-    classes: list = list(range(10))
     if source == "fonts":
         images, labels = load_font_digits(FONTS, held_out=True)
+        classes = DIGITS
     else:
         found = load_dataset(source, "data")
         images, labels, classes = found.test_images, found.test_labels, found.classes
-    if [str(name) for name in classifier.classes] != [str(name) for name in classes]:
+    if [str(name) for name in classifier.classes] != list(classes):
         count = len(classifier.classes)
         raise UserError(f"the weights know {count} classes that are not those of {source}")
     return images, labels, 0
@@ -52,42 +54,33 @@ def labelled_folder(folder: str, classifier: ImageClassifier) -> tuple[torch.Ten
     """The same for a folder; a line on stderr names each unusable picture."""
     import torch
 
-    images, labels, unusable = [], [], 0
-    for path in find_pictures([folder]):
-        result = classifier.prepare(path)
-        if result.error is None and result.label is None:
-            result.error = "neither its name nor its folder tells what it is"
-        if result.image is None or result.error is not None:
-            say(f"left out: {path}: {result.error}")
-            unusable += 1
+    images, labels = [], []
+    paths = list(find_pictures([folder]))
+    for path, (image, error) in zip(paths, all_mnist_like(paths, classifier.invert), strict=True):
+        label = classifier.label_of(path)
+        if image is None or label is None:
+            say(f"left out: {path}: {error or 'neither its name nor its folder tells what it is'}")
             continue
-        images.append(result.image)
-        labels.append(classifier.classes.index(result.label))
+        images.append(image)
+        labels.append(classifier.classes.index(label))
     if not images:
         raise UserError(
             f"nothing in {folder} can be evaluated: it needs pictures such as digit_7.png or 7/a.png",
             status=1,
         )
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels), unusable
-
-
-def evaluation_of(classifier: ImageClassifier, images: torch.Tensor, labels: torch.Tensor) -> Evaluation:
-    """The evaluation of a network on N×28×28 uint8 images with N labels, uncalibrated."""
-    import torch
-
-    from lenet5.evaluation.metrics import evaluate_logits, loss_function
-    from lenet5.networks.registry import NETWORKS
-
-    logits = torch.as_tensor(classifier.network.logits(images))
-    return evaluate_logits(logits, labels, loss_function(NETWORKS.get(str(classifier.network.arch))))
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels), len(paths) - len(images)
 
 
 def evaluate_set(classifier: ImageClassifier, arguments) -> int:
-    """Print the metrics of a labelled set, and draw them with --plot."""
-    from lenet5.evaluation.metrics import metrics_dict, metrics_table
+    """Compare with the truth; --plot draws mistakes, confusion and reliability."""
+    import torch
+
+    from lenet5.evaluation.metrics import evaluate_logits, loss_function, metrics_dict, metrics_table
+    from lenet5.networks.registry import NETWORKS
 
     images, labels, unusable = evaluation_set(arguments.evaluate, classifier)
-    result = evaluation_of(classifier, images, labels)
+    logits = torch.as_tensor(classifier.network.logits(images))
+    result = evaluate_logits(logits, labels, loss_function(NETWORKS.get(str(classifier.network.arch))))
     if arguments.format == "json":
         print(json.dumps(metrics_dict(result, classifier.temperature)))
     else:
@@ -116,27 +109,23 @@ def drawing(path: str, after_results: bool = True):
 
 
 def explain(classifier: ImageClassifier, arguments) -> int:
-    """Read one picture, print the result, and draw the steps of its pre-processing."""
+    """Read one picture and draw each step on its way to the network."""
     from lenet5.evaluation import reading_figures
 
-    result, found = classifier.prepare_in_steps(arguments.explain)
-    write_one(classifier, result, arguments.format)
-    if result.probabilities is None:
+    path, classes = arguments.explain, classifier.classes
+    found, error = attempt(steps, path, classifier.invert)
+    (result,) = classifier.predict_batch([path], [(None if error else found.digit, error)])
+    WRITERS[arguments.format](sys.stdout).write([result])
+    if error is not None:
         return 1
     with drawing(arguments.plot):
         refused = result.prediction is None
-        reading_figures.trace(found, result.probabilities, classifier.classes, arguments.plot, refused)
+        reading_figures.trace(found, result.probabilities, classes, arguments.plot, refused)
     return 0
 
 
-def write_one(classifier: ImageClassifier, result: Result, format: str) -> None:
-    """Read one prepared picture and print the result."""
-    writer: Any = WRITERS[format](sys.stdout)
-    writer.write(classifier.read([result]))
-
-
 def draw_maps(classifier: ImageClassifier, arguments) -> int:
-    """Read one picture, print the result, and draw the feature maps of each layer."""
+    """Read one picture and draw what each layer makes of it."""
     import torch
 
     from lenet5.evaluation import network_figures
@@ -144,17 +133,17 @@ def draw_maps(classifier: ImageClassifier, arguments) -> int:
     from lenet5.networks.operations import feature_maps, operations
 
     net = classifier.net
-    result = classifier.prepare(arguments.maps)
-    write_one(classifier, result, arguments.format)
-    if result.probabilities is None:
+    (result,) = classifier.predict_batch([arguments.maps])
+    WRITERS[arguments.format](sys.stdout).write([result])
+    if result.image is None or result.probabilities is None:
         return 1
     states = feature_maps(net, classifier.inputs(torch.from_numpy(result.image)[None]))
     does = {"input": ""} | stages(net)
     layers = [(name, does[name], state[0]) for name, state in states.items() if name != "output"]
     best = int(result.probabilities.argmax())
-    last = operations(net)[-1]
-    bitmap = None if last.weight is None or last.kind != "distance" else last.weight[best]
-    verdict = "refused" if result.prediction is None else f"read as {one_line(classifier.classes[best])}"
+    last = operations(net)["output"][-1]
+    bitmap = None if last.weight is None or last.kind != "rbf" else last.weight[best]
+    verdict = "refused" if result.prediction is None else f"read as {result.answer}"
     title = f"What each layer of {classifier.name} makes of {os.path.basename(arguments.maps)}"
     with drawing(arguments.plot):
         answer = (classifier.classes, result.probabilities, verdict)
@@ -163,7 +152,7 @@ def draw_maps(classifier: ImageClassifier, arguments) -> int:
 
 
 def draw_filters(classifier: ImageClassifier, arguments) -> int:
-    """Draw the kernels of C1 and C3."""
+    """Draw the learned kernels of C1 and C3."""
     from lenet5.evaluation import network_figures
     from lenet5.evaluation.introspection import kernels
 
@@ -175,7 +164,7 @@ def draw_filters(classifier: ImageClassifier, arguments) -> int:
 
 
 def draw_embedding(classifier: ImageClassifier, arguments) -> int:
-    """Draw F6 of a labelled set in two dimensions."""
+    """Draw F6 of all pictures in two dimensions."""
     from lenet5.evaluation import evaluation_figures
     from lenet5.evaluation.introspection import features, plane, stages
 
@@ -194,52 +183,39 @@ def draw_embedding(classifier: ImageClassifier, arguments) -> int:
     return 1 if unusable else 0
 
 
-def draw_robustness(classifier: ImageClassifier, arguments) -> int:
-    """Print and draw the accuracy on a labelled set under rotation, shift, scale and noise."""
+def measure_robustness(classifier: ImageClassifier, arguments) -> int:
+    """Measure accuracy against rotation, shift, scale and noise."""
     from lenet5.evaluation import evaluation_figures
+    from lenet5.evaluation.robustness import DISTURBANCES, disturbed, robustness
+    from lenet5.imaging.inputs import to_input
 
-    classifiers = [classifier]
+    networks = [(classifier, classifier.trained)]
     for weights in arguments.beside or []:
-        classifiers.append(ImageClassifier(weights, device=arguments.device, arch=arguments.arch))
-        if classifiers[-1].classes != classifier.classes:
+        other = ImageClassifier(weights, device=arguments.device, arch=arguments.arch)
+        if other.classes != classifier.classes:
             raise UserError(f"{weights} knows other classes than {classifier.weights}")
-    for each in classifiers:
-        each.trained  # noqa: B018  raises for an exported network before the set is read
+        networks.append((other, other.trained))
     images, labels, unusable = evaluation_set(arguments.robustness, classifier)
-    curves = robustness_curves(classifiers, images, labels)
+    curves: dict[str, dict] = {}  # network → disturbance → [(amount, accuracy), …]
+    for each, trained in networks:
+        each.logits(images[:1])  # raises for logits that are not finite
+        name = each.weights if each.name in curves else each.name
+        mean, std = each.metadata["mean"], each.metadata["std"]
+        inputs, truth = each.inputs(images), labels.to(trained.device)
+        curves[name] = robustness(trained.net, inputs, truth, mean, std)
     if arguments.format == "json":
         print(json.dumps(curves))
     else:
         print_robustness(curves)
-    title = f"The {len(labels):,} pictures of {arguments.robustness}, disturbed after they were centred"
-    with drawing(arguments.plot):
-        evaluation_figures.robustness(curves, disturbed_examples(images[:1]), arguments.plot, title)
-    return 1 if unusable else 0
-
-
-def robustness_curves(classifiers: list[ImageClassifier], images, labels) -> dict[str, dict]:
-    """Network → disturbance → [(amount, accuracy), …]."""
-    from lenet5.evaluation.robustness import robustness
-
-    curves: dict[str, dict] = {}
-    for each in classifiers:
-        each.logits(images[:1])  # raises for logits that are not finite
-        name = each.weights if each.name in curves else each.name
-        mean, std = each.metadata["mean"], each.metadata["std"]
-        curves[name] = robustness(each.net, each.inputs(images), labels.to(each.device), mean, std)
-    return curves
-
-
-def disturbed_examples(image: torch.Tensor) -> dict[str, list[np.ndarray]]:
-    """A 1×28×28 uint8 image under the amounts of each disturbance that the figure shows."""
-    from lenet5.evaluation.robustness import DISTURBANCES, disturbed
-    from lenet5.imaging.inputs import to_input
-
-    inputs = to_input(image, 0.0, 1.0)
-    return {
-        kind: [disturbed(inputs, kind, amount, 0.0, 1.0)[0, 0].numpy() for amount in what.shown]
+    first = to_input(images[:1], 0.0, 1.0)
+    examples = {
+        kind: [disturbed(first, kind, amount, 0.0, 1.0)[0, 0].numpy() for amount in what.shown]
         for kind, what in DISTURBANCES.items()
     }
+    title = f"The {len(labels):,} pictures of {arguments.robustness}, disturbed after they were centred"
+    with drawing(arguments.plot):
+        evaluation_figures.robustness(curves, examples, arguments.plot, title)
+    return 1 if unusable else 0
 
 
 def print_robustness(curves: dict[str, dict]) -> None:
@@ -253,32 +229,54 @@ def print_robustness(curves: dict[str, dict]) -> None:
             print(f"{amount:>9}  " + "  ".join(cells))
 
 
-# Task → its function, what it is for, and the figure's name without --plot.
+class Task(NamedTuple):
+    """What inference.py does after the flag of this name, in place of reading."""
+
+    run: Callable[[ImageClassifier, argparse.Namespace], int]  # its docstring is the flag's help
+    of: str | None  # what the flag takes
+    figure: str | None  # the figure's name without --plot
+
+
 TASKS = {
-    "explain": (explain, "one picture", "steps.png"),
-    "maps": (draw_maps, "one picture", "maps.png"),
-    "filters": (draw_filters, "the network", "filters.png"),
-    "evaluate": (evaluate_set, "one set", None),
-    "embedding": (draw_embedding, "one set", "embedding.png"),
-    "robustness": (draw_robustness, "one set", "robustness.png"),
+    "explain": Task(explain, "PICTURE", "steps.png"),
+    "maps": Task(draw_maps, "PICTURE", "maps.png"),
+    "filters": Task(draw_filters, None, "filters.png"),
+    "evaluate": Task(evaluate_set, "SET", None),
+    "embedding": Task(draw_embedding, "SET", "embedding.png"),
+    "robustness": Task(measure_robustness, "SET", "robustness.png"),
 }
 
 
-def check_task(arguments) -> None:
+def add_task_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for each task."""
+    title = "instead, one of these (SET: mnist or another data set's test images, fonts, or a folder)"
+    add = parser.add_argument_group(title).add_argument
+    for name, (run, of, figure) in TASKS.items():
+        words = (run.__doc__ or "").rstrip(".")
+        what = words[:1].lower() + words[1:] + (f" (--plot, or {figure})" if figure else "")
+        if of is None:
+            add(f"--{name}", action="store_true", default=None, help=what)
+        else:
+            add(f"--{name}", metavar=of, help=what)
+    add("--beside", metavar="FILE", nargs="+", help="other weights to compare with, for --robustness")
+
+
+def check_task(arguments: argparse.Namespace) -> None:
     """Set `arguments.task` and the figure's name. Raises UserError for flags that do not go together."""
     given = [name for name in TASKS if getattr(arguments, name) is not None]
-    task = arguments.task = given[0] if given else None
-    if arguments.beside and task != "robustness":
+    name = arguments.task = given[0] if given else None
+    if arguments.beside and name != "robustness":
         raise UserError("--beside is for --robustness: other weights to compare with")
-    if task is None:
+    if name is None:
         return
-    _, kind, figure = TASKS[task]
+    task = TASKS[name]
     if len(given) > 1:
         raise UserError(f"--{given[0]} and --{given[1]} are two things to do: leave one out")
     if any((arguments.paths, arguments.files_from, arguments.output)):
-        raise UserError(f"--{task} is for {kind} alone, without other paths and without --output")
-    if task in ("filters", "embedding") and arguments.format != "table":
-        raise UserError(f"--{task} draws a figure and prints nothing: leave --format out")
-    if task in ("evaluate", "robustness") and arguments.format == "csv":
-        raise UserError(f"--{task} prints a table, or one object with --format json")
-    arguments.plot = arguments.plot or figure
+        what = f"one {task.of.lower()}" if task.of else "the network"
+        raise UserError(f"--{name} is for {what} alone, without other paths and without --output")
+    if name in ("filters", "embedding") and arguments.format != "table":
+        raise UserError(f"--{name} draws a figure and prints nothing: leave --format out")
+    if name in ("evaluate", "robustness") and arguments.format == "csv":
+        raise UserError(f"--{name} prints a table, or one object with --format json")
+    arguments.plot = arguments.plot or task.figure

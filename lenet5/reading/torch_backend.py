@@ -1,13 +1,4 @@
-"""The back end of PyTorch: 28×28 pictures to logits.
-
-    >>> import numpy as np
-    >>> from lenet5.reading.torch_backend import TrainedNetwork
-    >>> network = TrainedNetwork("pretrained/lenet5.pth")
-    >>> network.logits(np.zeros((1, 28, 28), np.uint8)).shape
-    torch.Size([1, 10])
-
-`onnx_backend.py` has the same for an exported network, without PyTorch.
-"""
+"""The back end of PyTorch: 28×28 pictures to logits; `onnx_backend.py` does without PyTorch."""
 
 from __future__ import annotations
 
@@ -47,7 +38,7 @@ class TrainedNetwork:
         """N×classes float32 logits on the CPU of N×28×28 uint8 pictures."""
         if isinstance(images, np.ndarray):
             # PyTorch has no tensors that must not be written to, or that are read backwards.
-            images = torch.from_numpy(np.require(images, requirements="CW"))
+            images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         inputs = Inputs(images.to(self.device), self.metadata["mean"], self.metadata["std"])
         return compute_logits(self.net, inputs, BATCH_SIZE)
 

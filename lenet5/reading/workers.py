@@ -9,26 +9,23 @@ If one is killed, say where memory runs out, the pictures of the pool are prepar
 and a picture that ends its process has that as its error.
 """
 
-import importlib
+from __future__ import annotations
+
+import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from lenet5.runtime.errors import UserError, reason, say
 from lenet5.runtime.signals import handling_signals
 
-# What workers do: a module and its function of a list of paths and `invert`, which returns a list
-# with an element for each path. None of these modules imports PyTorch.
-WORK = {
-    "digits": ("lenet5.imaging.preprocess", "all_mnist_like"),
-    "numbers": ("lenet5.whole_numbers.strips", "all_numbers_in"),
-}
 MOST = 16  # workers that are started unasked: the network of one process keeps up with no more
 # Unasked, workers are started once this process has prepared pictures for so many seconds and for
 # such a share of all the time: where the network or the listing of paths takes most, they help little.
@@ -48,32 +45,36 @@ def begin() -> None:
 
 
 def end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)
 
 
-def prepare(work: tuple[str, str], paths: list[str], invert: str) -> list:
-    """What a function of `WORK` makes of these pictures."""
-    module, name = work
-    return getattr(importlib.import_module(module), name)(paths, invert)
+def cores() -> int:
+    """How many processes run at once."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Preparation:
     """Where the pictures of one command are prepared: in this process, or in workers.
 
-    `count` workers; None begins with none and starts one for each core if there is much to
-    do that way. Use it in a `with`: at its end no worker is left, after an error none is waited for.
+    `prepare(paths, invert)` gives a list with an element for each path. It is a function of a module
+    that workers import. `count` workers start at once; None starts one for each core if there is
+    much to do that way. Use it in a `with`: at its end no worker is left, after an error none is
+    waited for.
     """
 
-    def __init__(self, count: int | None, work: str, invert: str):
-        self.work, self.invert = WORK[work], invert
-        self.most = most_that_pay() if count is None else 0
+    def __init__(self, prepare: Callable[..., list], invert: str, count: int | None):
+        self.here = functools.partial(prepare, invert=invert)
+        self.count = min(cores(), MOST) if count is None else count
+        self.starts_unasked = count is None and self.count > 1
         self.pool: ProcessPoolExecutor | None = None
         self.first: list[Future] = []  # one for each worker, done when it has imported what it needs
         if count:
-            self.start(count)
+            self.start()
 
-    def __enter__(self):
+    def __enter__(self) -> Preparation:
         return self
 
     def __exit__(self, kind, *error) -> None:
@@ -83,35 +84,33 @@ class Preparation:
                     worker.kill()
             self.pool.shutdown(cancel_futures=True)
 
-    def start(self, count: int) -> None:
-        """Start so many workers; a pool that there was finishes what it has, unless it is broken."""
+    def start(self) -> ProcessPoolExecutor:
+        """Start the workers; a pool that there was finishes what it has, unless it is broken."""
         if self.pool is not None and all(future.exception() for future in self.first):
             raise UserError(f"a worker process ended as it began; {WITHOUT}")
-        self.count = count
-        self.pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), begin)
+        self.pool = ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), begin)
         try:
             with handling_signals(signal.SIG_IGN):  # which they inherit until begin()
-                self.first = [self.submit([]) for _ in range(count)]
+                self.first = [self.pool.submit(self.here, []) for _ in range(self.count)]
         except (OSError, BrokenProcessPool) as error:  # the first may end before the last is asked
             raise UserError(f"cannot start a worker process ({reason(error)}); {WITHOUT}") from error
+        return self.pool
 
     def submit(self, paths: list[str]) -> Future:
-        return self.pool.submit(prepare, self.work, paths, self.invert)
+        try:
+            return (self.pool or self.start()).submit(self.here, paths)
+        except BrokenProcessPool:
+            return self.start().submit(self.here, paths)
 
     def parts(self, paths: list[str]) -> list[tuple[list[str], Future]]:
         """Have pictures prepared, a part of them by each worker; each part with its future."""
         size = max(1, min(PART, -(-len(paths) // self.count)))
         found = [paths[start : start + size] for start in range(0, len(paths), size)]
-        try:
-            return [(part, self.submit(part)) for part in found]
-        except BrokenProcessPool:
-            self.start(self.count)
-            return self.parts(paths)
+        return [(part, self.submit(part)) for part in found]
 
-    @property
-    def are_ready(self) -> bool:
-        """Whether all workers have begun."""
-        return all(future.done() for future in self.first)
+    def joined(self, parts: list[tuple[list[str], Future]]) -> list:
+        """What the workers made of all parts."""
+        return [made for part in parts for made in self.made_of(*part)]
 
     def made_of(self, paths: list[str], future: Future) -> list:
         """What the workers made of a part; if the pool is broken, picture by picture."""
@@ -119,23 +118,19 @@ class Preparation:
             return future.result()
         except BrokenProcessPool:
             say(f"a worker process ended; its {len(paths)} pictures are prepared one by one")
-            self.start(self.count)  # a pool that has nothing else to do
             return [self.alone(path) for path in paths]
 
-    def joined(self, parts: list[tuple[list[str], Future]]) -> list:
-        return [one for part in parts for one in self.made_of(*part)]
-
     def alone(self, path: str) -> tuple:
-        """What is made of one picture while the workers do nothing else."""
-        try:
-            return self.submit([path]).result()[0]
-        except BrokenProcessPool:
-            self.start(self.count)
-            return None, "the process that prepared it ended: is there enough memory for it?"
+        """What is made of one picture, which is asked for alone."""
+        for _ in range(2):  # the second time of a new pool, which has nothing else to do
+            with contextlib.suppress(BrokenProcessPool):
+                return self.submit([path]).result()[0]
+        return None, "the process that prepared it ended: is there enough memory for it?"
 
-    def here(self, paths: list[str]) -> list:
-        """What is made of these pictures, by this process."""
-        return prepare(self.work, paths, self.invert)
+    @property
+    def is_ready(self) -> bool:
+        """Whether the workers have begun; those that were asked for are waited for."""
+        return not self.starts_unasked or all(future.done() for future in self.first)
 
     def of(self, paths: list[str]) -> list:
         """What is made of these pictures, by workers if there are any."""
@@ -146,14 +141,14 @@ class Preparation:
         began, spent = time.perf_counter(), 0.0
         waiting: deque[tuple[list[str], list]] = deque()
         for batch in batches:
-            if self.pool is None or (self.most and not self.are_ready):
+            if self.pool is None or not (waiting or self.is_ready):
                 start = time.perf_counter()
                 made = self.here(batch)
                 spent += time.perf_counter() - start
                 yield batch, made
                 is_worth_it = spent > max(PATIENCE, WORTH * (time.perf_counter() - began))
-                if is_worth_it and self.most and self.pool is None:
-                    self.start(self.most)
+                if is_worth_it and self.pool is None and self.starts_unasked:
+                    self.start()
                 continue
             waiting.append((batch, self.parts(batch)))
             while len(waiting) > max(2, AHEAD * self.count // len(batch)):
@@ -161,9 +156,3 @@ class Preparation:
                 yield paths, self.joined(parts)
         for paths, parts in waiting:
             yield paths, self.joined(parts)
-
-
-def most_that_pay() -> int:
-    """How many workers are started unasked: one a core, and none where there is one core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST) if cores > 1 else 0

@@ -1,22 +1,21 @@
 """A training run: its network, optimiser and history, and the checkpoint it resumes from.
 
-Checkpoints are untrusted: every field is validated before a run resumes, so that a damaged
-or edited file is refused with the reason.
+Checkpoints are untrusted: every field is validated before a run resumes.
 """
 
 import copy
 import math
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
 
 import torch
 from torch import nn
 
 from lenet5.networks.definition import INITIALISATIONS
 from lenet5.networks.registry import build
-from lenet5.networks.weights import check_metadata, load_weights, to_bytes, unpickled
+from lenet5.networks.weights import check_metadata, deserialize, load_weights, serialize
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import read_file, write_file
 from lenet5.runtime.errors import UserError, reason, say
@@ -25,14 +24,15 @@ from lenet5.training.ema import EMA
 from lenet5.training.epoch import RunningMetrics
 from lenet5.training.optimizers import OPTIMIZERS, make_optimizer
 from lenet5.training.recipes import DRY_EPOCHS, Settings
-from lenet5.training.run_folder import check_history
-from lenet5.training.tensorboard import EventWriter
+from lenet5.training.run_folder import COLUMNS, EventWriter, check_history
 
 LARGEST_CHECKPOINT = 1 << 30  # bytes
 
 
 def write_checkpoint(path: Path, state: dict) -> None:
-    write_file(path, to_bytes(state))
+    """Write a state; of several processes, which all have the same, the first one does."""
+    if distributed.is_first():
+        write_file(path, serialize(state))
 
 
 def read_checkpoint(
@@ -47,15 +47,42 @@ def read_checkpoint(
     if data is None:
         return False
     try:
-        state = unpickled(path, data, LARGEST_CHECKPOINT, device)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, about values of odd kinds
-            restore(state)
+        restore(deserialize(path, data, LARGEST_CHECKPOINT, device))
     except Exception as error:  # torch raises many kinds for a damaged file
         raise UserError(
             f"{path} is damaged ({reason(error)}); delete it to start the run over"
         ) from error
     return True
+
+
+def check_like(found, wanted, name: str = "its state") -> None:
+    """Raise ValueError unless a value from a checkpoint is like `wanted`.
+
+    Tensors are alike if shape and dtype are equal, dictionaries if their keys are equal and
+    their values alike. A list [x] stands for any number of values like x, a tuple for a value
+    of one of its types. Any other value stands for its type; int is a count.
+    """
+    if isinstance(wanted, torch.Tensor):
+        if not isinstance(found, torch.Tensor) or found.is_meta or found.layout != wanted.layout:
+            raise ValueError(f"{name} is not a tensor of plain numbers")
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(f"{name} is {tuple(found.shape)} of {found.dtype}")
+    elif isinstance(wanted, dict):
+        if not isinstance(found, dict) or found.keys() != wanted.keys():
+            raise ValueError(f"{name} has other names")
+        for key in wanted:
+            check_like(found[key], wanted[key], key)
+    elif isinstance(wanted, list):
+        if type(found) is not list:
+            raise ValueError(f"{name} is not a list")
+        for value in found:
+            check_like(value, wanted[0], name)
+    else:
+        types = wanted if isinstance(wanted, tuple) else (type(wanted),)
+        if type(found) not in types:
+            raise ValueError(f"{name} is a {type(found).__name__}")
+        if type(found) is int and not 0 <= found < sys.maxsize:
+            raise ValueError(f"{name} is no count")
 
 
 class Run:
@@ -64,7 +91,8 @@ class Run:
     def __init__(
         self, settings: Settings, folder: Path | None, device: torch.device, classes: list[str]
     ):
-        self.settings, self.folder, self.device = settings, folder, device
+        self.settings, self.device, self.classes = settings, device, classes
+        self.folder = folder or Path()  # a run without one writes nothing
         torch.manual_seed(settings.seed)
         self.net = first_weights(settings, classes).to(device)
         self.optimizer = make_optimizer(self.net, settings.optimizer, settings.lr, settings.weight_decay)
@@ -76,8 +104,8 @@ class Run:
         self.best: dict | None = None  # epoch, weights and metadata of the best epoch so far
         self.step = 0  # optimiser steps done in all
         self.step_in_epoch = 0
-        self.tally: list[float] | None = None  # of an epoch that was interrupted
-        self.seconds = 0.0  # of an epoch that was interrupted
+        self.tally: list[float] | None = None  # running metrics of an interrupted epoch
+        self.seconds = 0.0  # of an interrupted epoch
         self.finished = False
 
     @property
@@ -85,40 +113,43 @@ class Run:
         """The network that is evaluated and saved: the averaged one, if the run has one."""
         return self.average.net if self.average else self.net
 
+    @property
+    def kept(self) -> dict:
+        """`best`, once an epoch is finished."""
+        assert self.best is not None
+        return self.best
+
     # What a checkpoint holds besides the states of network, optimiser and generators.
     PLAIN = ("history", "best", "step", "step_in_epoch", "tally", "seconds", "finished")
 
-    def save_checkpoint(self, generator_state: torch.Tensor) -> None:
-        """Write all that --resume needs; `generator_state` is from before the epoch was drawn.
-
-        Of several processes, which all have the same state, the first one writes.
-        """
-        if not distributed.is_first():
-            return
+    def state(self, generator_state: torch.Tensor) -> dict:
+        """All that --resume needs; `generator_state` is from before the epoch was drawn."""
         state = {name: getattr(self, name) for name in self.PLAIN}
-        state["net"] = self.net.state_dict()
-        state["optimizer"] = self.optimizer.state_dict()
+        state["net"], state["optimizer"] = self.net.state_dict(), self.optimizer.state_dict()
         if self.average:
             state["average"] = {"net": self.average.net.state_dict(), "steps": self.average.steps}
-        state["generator"] = generator_state
-        state["torch_generator"] = torch.get_rng_state()
-        write_checkpoint(self.folder / "checkpoint.pth", state)
+        return state | {"generator": generator_state, "torch_generator": torch.get_rng_state()}
+
+    def save_checkpoint(self, generator_state: torch.Tensor) -> None:
+        write_checkpoint(self.folder / "checkpoint.pth", self.state(generator_state))
 
     def load_checkpoint(self) -> bool:
         """Restore the run from its checkpoint; False if none was written yet."""
         return read_checkpoint(self.folder / "checkpoint.pth", self.restore, self.device)
 
     def restore(self, state: dict) -> None:
-        """Restore a validated state. Raises an error of any kind if it is not of such a run."""
-        self.net.load_state_dict(tensors_like(self.net.state_dict(), state["net"]))
-        self.optimizer.load_state_dict(optimizer_state(self, state["optimizer"]))
+        """Restore a state. Raises an error of any kind if it is not of such a run."""
+        check_state(self, state)
+        self.net.load_state_dict(state["net"])
+        given = self.settings
+        self.optimizer.load_state_dict(
+            optimizer_state(state["optimizer"], self.net, given.optimizer, given.lr, given.weight_decay)
+        )
         if self.average:
-            average = tensors_like(self.net.state_dict(), state["average"]["net"])
-            self.average.net.load_state_dict(average)
-            self.average.steps = number_of_steps(state["average"]["steps"])
+            self.average.net.load_state_dict(state["average"]["net"])
+            self.average.steps = state["average"]["steps"]
         self.generator.set_state(state["generator"].cpu())
         torch.set_rng_state(state["torch_generator"].cpu())
-        check_progress(self, state)
         for name in self.PLAIN:
             setattr(self, name, state[name])
 
@@ -132,69 +163,53 @@ class Run:
         return min(epochs * self.steps_per_epoch(epoch_size), self.settings.max_steps or sys.maxsize)
 
 
-def tensors_like(wanted: dict, found: dict) -> dict:
-    """`found`, if its tensors have the names, shapes and dtypes of `wanted`; else ValueError.
+def check_state(run: Run, state: dict) -> None:
+    """Raise an error unless a checkpoint's state is one that this run can have."""
+    check_like(state, (dict,))
+    history, best, tally = state["history"], state["best"], state["tally"]
+    row = dict.fromkeys(COLUMNS, (int, float, NoneType))
+    described = {"epoch": 0, "weights": run.net.state_dict(), "metadata": (dict,)}
+    check_like(
+        state,
+        run.state(run.generator.get_state())
+        | {
+            "history": [row],
+            "best": described if history else None,
+            "optimizer": {"state": (dict,), "param_groups": (list,)},
+            "tally": None if tally is None else [0.0],
+        },
+    )
+    check_history(history)
+    if state["step_in_epoch"] > state["step"]:
+        raise ValueError("its epoch has more steps than it has")
+    if tally is not None and len(tally) != len(RunningMetrics(run.device).values):
+        raise ValueError("its tally has other numbers")
+    if best is not None:
+        if not 1 <= best["epoch"] <= len(history):
+            raise ValueError(f"its best epoch is none of {len(history)}")
+        check_metadata("its best epoch", {"arch": run.settings.arch, **best["metadata"]})
+        if best["metadata"]["classes"] != run.classes:
+            raise ValueError("its best epoch has other classes")
 
-    PyTorch accepts other tensors and computes with them until something breaks.
-    """
-    if found.keys() != wanted.keys():
-        raise ValueError("its tensors have other names")
-    for name, tensor in wanted.items():
-        other = found[name]
-        if not isinstance(other, torch.Tensor) or other.is_meta or other.layout != tensor.layout:
-            raise ValueError(f"{name} is not a tensor of plain numbers")
-        if (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
-            raise ValueError(f"{name} is {tuple(other.shape)} of {other.dtype}")
-    return found
 
-
-def number_of_steps(value) -> int:
-    if type(value) is not int or not 0 <= value < sys.maxsize:
-        raise ValueError("its number of steps is none")
-    return value
-
-
-def optimizer_state(run: Run, found: dict) -> dict:
-    """An optimiser state: tensors and counters from a checkpoint, options from the settings."""
-    net, settings = copy.deepcopy(run.net), run.settings
-    other = make_optimizer(net, settings.optimizer, settings.lr, settings.weight_decay)
+def optimizer_state(
+    found: dict, net: nn.Module, name: str, lr: float, weight_decay: float | None = None
+) -> dict:
+    """An optimiser's state: tensors and counters as `found` in a checkpoint, options as given."""
+    net = copy.deepcopy(net)
+    other = make_optimizer(net, name, lr, weight_decay)
     if not other.state:  # it begins with the first step
         for p in net.parameters():
             p.grad = torch.zeros_like(p)
         other.step()
     wanted = other.state_dict()
     if found["state"] != {}:  # as it is before the first step
-        if found["state"].keys() != wanted["state"].keys():
-            raise ValueError("its optimizer is of another network")
-        for place, tensors in wanted["state"].items():
-            tensors_like(tensors, found["state"][place])
+        check_like(found["state"], wanted["state"], "its optimizer")
     for group, theirs in zip(wanted["param_groups"], found["param_groups"], strict=True):
-        for name in OPTIMIZERS[settings.optimizer].counters:
-            group[name] = number_of_steps(theirs[name])
+        counts = {counter: theirs[counter] for counter in OPTIMIZERS[name].counters}
+        check_like(counts, dict.fromkeys(counts, 0))
+        group |= counts
     return {"state": found["state"], "param_groups": wanted["param_groups"]}
-
-
-def check_progress(run: Run, state: dict) -> None:
-    """Raise an error unless a checkpoint's history and counters are such as train.py writes."""
-    history, best, tally = (state[name] for name in ("history", "best", "tally"))
-    check_history(history)
-    if number_of_steps(state["step_in_epoch"]) > number_of_steps(state["step"]):
-        raise ValueError("its epoch has more steps than it has")
-    empty = RunningMetrics(run.device).values.tolist()
-    tally = empty if tally is None else tally
-    if len(tally) != len(empty) or not all(type(value) is float for value in (state["seconds"], *tally)):
-        raise ValueError("its seconds and its tally are not numbers")
-    if type(state["finished"]) is not bool:
-        raise ValueError("it does not say whether it is finished")
-    if best is None and not history:
-        return
-    if type(best["epoch"]) is not int or not 1 <= best["epoch"] <= len(history):
-        raise ValueError(f"its best epoch is none of {len(history)}")
-    weights = tensors_like(run.net.state_dict(), best["weights"])
-    metadata = {"arch": run.settings.arch, **best["metadata"]}
-    check_metadata("its best epoch", metadata)
-    if len(metadata["classes"]) != len(list(weights.values())[-1]):
-        raise ValueError("its best epoch has other classes")
 
 
 def check_steps(run: Run, epoch_size: int) -> None:
@@ -227,6 +242,6 @@ def first_weights(settings: Settings, classes: list[str]) -> nn.Module:
 
 def best_network(run: Run) -> nn.Module:
     """The network with the best weights so far, on the CPU."""
-    net = build(run.settings.arch, len(run.best["metadata"]["classes"]))
-    net.load_state_dict(run.best["weights"])
+    net = build(run.settings.arch, len(run.classes))
+    net.load_state_dict(run.kept["weights"])
     return net

@@ -1,12 +1,14 @@
 """Knowledge distillation: a teacher's probabilities as targets."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from lenet5.data.augmentation import AUGMENTATIONS, Augmentation
 from lenet5.evaluation.metrics import BATCH_SIZE
+from lenet5.imaging.inputs import Inputs
 from lenet5.networks.fast_forward import forward
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights
@@ -14,7 +16,7 @@ from lenet5.runtime import distributed
 from lenet5.runtime.errors import UserError, say
 from lenet5.training.epoch_plan import distort, random_distortions
 from lenet5.training.recipes import Settings
-from lenet5.training.settings import teacher_file
+from lenet5.training.settings import file_of
 from lenet5.training.training_pool import Data
 
 
@@ -33,7 +35,7 @@ class SoftTargets:
     def __init__(
         self,
         teacher: nn.Module,
-        inputs: torch.Tensor,
+        inputs: torch.Tensor | Inputs,
         augmentation: Augmentation,
         seed: int,
         temperature: float = 1.0,
@@ -65,11 +67,11 @@ class SoftTargets:
 
 def make_soft_targets(settings: Settings, data: Data, device: torch.device) -> SoftTargets | None:
     """The soft targets of a run that has a teacher, whose weights have to fit the run."""
-    path = teacher_file(settings)
-    if path is None:
+    path, augmentation = file_of(settings, "teacher"), AUGMENTATIONS[settings.augment]
+    if path is None or augmentation is None:  # without a teacher; `check_together` refuses the other
         return None
     teacher, metadata = load_weights(path)
-    network = NETWORKS[settings.arch]
+    network: Any = NETWORKS[settings.arch]  # a class with a mean and a std
     if (metadata["mean"], metadata["std"]) != (network.mean, network.std):
         raise UserError(
             f"{path} was trained on other inputs than {settings.arch} reads "
@@ -82,7 +84,6 @@ def make_soft_targets(settings: Settings, data: Data, device: torch.device) -> S
     held_out = metadata.get("val_size", 0) if metadata.get("seed") == settings.seed else 0
     if held_out < settings.val_size:
         say(f"validation images may have been among those that {path} was trained on")
-    teacher = teacher.to(device)
-    augmentation, temperature = AUGMENTATIONS[settings.augment], settings.temperature or 1.0
     data.pool.expand()  # so that an image shown twice in an epoch has two distortions
-    return SoftTargets(teacher, data.pool.inputs, augmentation, settings.seed, temperature)
+    temperature = settings.temperature or 1.0
+    return SoftTargets(teacher.to(device), data.pool.inputs, augmentation, settings.seed, temperature)

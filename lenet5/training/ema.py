@@ -9,11 +9,10 @@ from torch import nn
 class EMA:
     """A copy of a network whose weights are an exponential moving average of the other's.
 
-    The mean of the steps around a minimum lies nearer to it than any of them
-    (Polyak and Juditsky, 1992; Izmailov et al., "Averaging Weights Leads to
-    Wider Optima", 2018). `decay` is the share that the mean keeps in a step:
-    0.999 averages over about 1,000 steps. Early on it keeps less, so that the
-    first weights are soon forgotten.
+    The mean of the steps around a minimum lies nearer to it than any of them (Polyak and
+    Juditsky, 1992; Izmailov et al., "Averaging Weights Leads to Wider Optima", 2018). A
+    `decay` of 0.999 averages over about 1,000 steps. It is smaller during the first steps,
+    so that the initial weights are soon forgotten. Buffers are copied.
     """
 
     def __init__(self, net: nn.Module, decay: float):
@@ -21,9 +20,10 @@ class EMA:
 
     @torch.no_grad()
     def add(self, net: nn.Module) -> None:
+        """Add the weights after a step."""
         self.steps += 1
         decay = min(self.decay, self.steps / (self.steps + 10))
-        for mine, theirs in zip(self.net.parameters(), net.parameters(), strict=True):
-            mine.lerp_(theirs, 1 - decay)
+        for mean, weight in zip(self.net.parameters(), net.parameters(), strict=True):
+            mean.lerp_(weight, 1 - decay)
         for mine, theirs in zip(self.net.buffers(), net.buffers(), strict=True):
             mine.copy_(theirs)

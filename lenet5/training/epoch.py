@@ -1,12 +1,9 @@
 """One epoch of training: batches, optimiser steps, running metrics.
 
-    >>> pool = TrainingPool(inputs, labels)
-    >>> plan = EpochPlan(pool, AUGMENTATIONS["affine"], torch.Generator())
-    >>> steps, metrics = train_epoch(TrainingStep(net, optimizer), plan, batch_size=256)
-    >>> loss, accuracy = metrics.result()
-
-train.py calls it epoch by epoch and looks after files, signals and the command line; a
-notebook or another training may call it directly.
+>>> pool = TrainingPool(inputs, labels)
+>>> plan = EpochPlan(pool, AUGMENTATIONS["affine"], torch.Generator())
+>>> steps, metrics = train_epoch(TrainingStep(net, optimizer), plan, batch_size=256)
+>>> loss, accuracy = metrics.result()
 """
 
 import math
@@ -28,8 +25,8 @@ Learned = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # mean loss, hits, im
 class RunningMetrics:
     """Loss and hits of an epoch so far, kept on the device until they are asked for.
 
-    The last value counts the steps up to which the loss was finite, so that the first
-    step at which it was not is known without asking the device at each.
+    The values are the sum of the losses, the hits, the images with a class, and the steps up
+    to which the loss was finite: so the first step at which it was not is known afterwards.
     """
 
     def __init__(self, device: torch.device, values=(0.0, 0.0, 0.0, 0.0)):
@@ -37,7 +34,7 @@ class RunningMetrics:
         self.values = torch.tensor(values, dtype=torch.float32, device=device)
 
     def add(self, loss: torch.Tensor, hits: torch.Tensor, known: torch.Tensor) -> None:
-        """Add a batch by its mean loss, its hits, and the number of its images with a class."""
+        """Add a batch."""
         loss = loss * known
         finite = (self.values[0] + loss).isfinite()  # once non-finite, always non-finite
         self.values += torch.stack([value.to(loss.dtype) for value in (loss, hits, known, finite)])
@@ -71,9 +68,6 @@ class TrainingStep:
     precision: torch.dtype = torch.float32
     after_step: Callable[[], None] = lambda: None
 
-    def __post_init__(self):
-        self.loss = self.loss or loss_function(self.net)
-
     def learn(self, plan: EpochPlan, rows: slice) -> Learned:
         """One optimiser step on the images at these rows of the plan."""
         if hasattr(self.optimizer, "step_batch"):
@@ -93,9 +87,8 @@ class TrainingStep:
         """Leave the gradient of a whole batch's loss in the parameters.
 
         The images are this process's share (0 to 1) of the batch. The loss is a mean over
-        images, so loss and gradient of the batch are the processes' sums, each weighted by
-        its share. (DistributedDataParallel averages the processes, which differs where
-        their shares are not equal.)
+        images, so the batch's is the sum over processes, each weighted by its share.
+        (DistributedDataParallel gives every process the same weight.)
         """
         if distributed.count() == 1:
             value, logits = backpropagate(self.net, images, targets, self.loss, self.precision)
@@ -106,7 +99,7 @@ class TrainingStep:
         sums = parameters[0].new_zeros(sum(sizes) + 3)
         if share:  # some processes have none of a batch smaller than their number
             value, logits = backpropagate(self.net, images, targets, self.loss, self.precision)
-            own = [p.grad.flatten() for p in parameters]
+            own = [p.grad.flatten() for p in parameters if p.grad is not None]
             sums[:-2] = torch.cat([*own, value[None]]) * share
             sums[-2], sums[-1] = counts(logits, labels)
         distributed.all_reduce(sums)
@@ -128,7 +121,7 @@ def train_epoch(
 
     `before_step(step)` is called before each step and may set the learning rate; it ends
     the epoch by returning False. Returns the number of the step at which the epoch ended
-    and the running metrics; given back as `first_step` and `metrics`, the epoch goes on.
+    and the running metrics, with which another call continues the epoch.
 
     Several processes, each with the same arguments, share out every batch; steps and
     metrics are those of the whole batches.
@@ -151,7 +144,7 @@ def backpropagate(
     net: nn.Module,
     batch: torch.Tensor,
     targets: torch.Tensor,
-    loss: Callable,
+    loss: Callable | None = None,
     precision: torch.dtype = torch.float32,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and logits of a batch; leaves the gradient of the loss in the parameters.
@@ -167,7 +160,7 @@ def backpropagate(
             logits = forward(net, batch).float()
     else:
         logits = forward(net, batch)
-    value = loss(logits, targets)
+    value = (loss or loss_function(net))(logits, targets)
     net.zero_grad(set_to_none=True)
     value.backward()
     return value.detach(), logits.detach()

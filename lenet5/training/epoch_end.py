@@ -14,11 +14,10 @@ from lenet5.runtime.errors import UserError
 from lenet5.training.checkpoint import Run
 from lenet5.training.epoch import RunningMetrics, TrainingStep
 from lenet5.training.losses import outlier_exposure, soft_cross_entropy
-from lenet5.training.run_folder import COLUMNS, is_better
+from lenet5.training.run_folder import is_better
 from lenet5.training.settings import precision_of
 from lenet5.training.training_pool import Data
 
-PARTS = ("train", "val", "test")
 LEAST_TO_CALIBRATE = 500  # validation images
 
 
@@ -40,7 +39,7 @@ def training_step(run: Run) -> TrainingStep:
         run.net, run.optimizer, loss_of_run(run), precision_of(run.settings, run.device)
     )
     if run.average:
-        training.after_step = lambda: run.average.add(run.net)
+        training.after_step = functools.partial(run.average.add, run.net)
     return training
 
 
@@ -50,18 +49,24 @@ class DivergedError(UserError):
 
 def finish_epoch(run: Run, data: Data, epoch: int, metrics: RunningMetrics, started: float) -> None:
     """Evaluate, add a row to the history, and keep the weights if they are the best so far."""
-    row = dict.fromkeys(COLUMNS)
-    row["epoch"], row["lr"] = epoch, float(run.optimizer.param_groups[0]["lr"])
-    row["train_loss"], row["train_accuracy"] = metrics.result()
-    check_finite(row["train_loss"], run, f"epoch {epoch}, step {metrics.finite_steps() + 1}")
+    train_loss, train_accuracy = metrics.result()
+    check_finite(train_loss, run, f"epoch {epoch}, step {metrics.finite_steps() + 1}")
     val = evaluate(run.eval_net, *data.val, together=True) if len(data.val[0]) else None
-    test = evaluate(run.eval_net, *data.test, together=True)
     if val is not None:
-        row["val_loss"], row["val_accuracy"] = val.loss, val.accuracy
         check_finite(val.loss, run, f"the validation after epoch {epoch}")
-    row["test_loss"], row["test_accuracy"] = test.loss, test.accuracy
+    test = evaluate(run.eval_net, *data.test, together=True)
     check_finite(test.loss, run, f"the test after epoch {epoch}")
-    row["seconds"] = time.perf_counter() - started
+    row = {
+        "epoch": epoch,
+        "train_loss": train_loss,
+        "train_accuracy": train_accuracy,
+        "val_loss": val and val.loss,
+        "val_accuracy": val and val.accuracy,
+        "test_loss": test.loss,
+        "test_accuracy": test.accuracy,
+        "lr": float(run.optimizer.param_groups[0]["lr"]),
+        "seconds": time.perf_counter() - started,
+    }
     run.history.append(row)
     if is_better(row, run.best and run.history[run.best["epoch"] - 1]):
         run.best = {
@@ -85,23 +90,22 @@ def check_finite(loss: float, run: Run, where: str) -> None:
 
 def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
     """The metadata of the weights: plain numbers, strings and lists."""
+    settings = run.settings
     metadata = {
         "classes": data.classes,
         "test_accuracy": row["test_accuracy"],
         "epoch": row["epoch"],
         "torch": str(torch.__version__),  # a subclass of str, which weights_only refuses
+        **{name: getattr(settings, name) for name in ("dataset", "recipe", "epochs", "seed")},
+        "val_size": len(data.val[0]),
     }
-    for name in ("dataset", "recipe", "epochs", "seed"):
-        metadata[name] = getattr(run.settings, name)
-    metadata["val_size"] = len(data.val[0])
-    if run.settings.non_digits:
+    if settings.non_digits:
         metadata["non_digits"] = True
     if val is not None:
-        metadata["val_accuracy"] = val.accuracy
         # Few images or no mistakes cannot calibrate the confidence.
-        tells = len(val.labels) >= LEAST_TO_CALIBRATE and val.accuracy < 1
-        temperature = fit_temperature(val.logits, val.labels) if tells else 1.0
-        metadata["temperature"] = temperature
+        can_calibrate = len(val.labels) >= LEAST_TO_CALIBRATE and val.accuracy < 1
+        temperature = fit_temperature(val.logits, val.labels) if can_calibrate else 1.0
+        metadata |= {"val_accuracy": val.accuracy, "temperature": temperature}
         limits = rejection_limits(val.logits / temperature)
         metadata["reject_below"], metadata["least_evidence"] = limits
     return metadata

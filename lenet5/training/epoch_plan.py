@@ -42,12 +42,14 @@ class TrainingPool:
 
     def add(self, inputs: Inputs, labels: torch.Tensor, repeats: float) -> None:
         """Add images to the pool; `repeats` may be fractional."""
+        assert isinstance(self.inputs, Inputs)
         self.inputs = self.inputs.of(torch.cat([self.inputs.pictures, inputs.pictures]))
         self.labels = torch.cat([self.labels, labels])
         self.repeats.append((len(labels), repeats))
 
     def expand(self) -> None:
-        """Copy each image as often as an epoch shows it, so that each copy is one of its own."""
+        """Copy each image as often as an epoch shows it."""
+        assert isinstance(self.inputs, Inputs)
         copies = self.random_order(torch.Generator()).sort().values
         self.inputs = self.inputs.of(self.inputs.pictures[copies])
         self.labels = self.labels[copies]
@@ -89,15 +91,13 @@ class EpochPlan:
         self.inputs, self.labels = pool.inputs, pool.labels
         device, side = self.inputs.device, self.inputs.shape[-1]
         self.order = pool.random_order(generator).to(device)
-        self.warps, self.strokes, self.targets = None, None, None
+        drawn: tuple = (None, None, None)
         if soft_targets is not None:
-            self.warps, self.strokes, self.targets = (
-                None if drawn is None else drawn[self.order] for drawn in soft_targets
-            )
+            drawn = tuple(None if part is None else part[self.order] for part in soft_targets)
         elif augmentation is not None:
-            self.warps, self.strokes = random_distortions(
-                len(self.order), augmentation, side, generator, device
-            )
+            count = len(self.order)
+            drawn = (*random_distortions(count, augmentation, side, generator, device), None)
+        self.warps, self.strokes, self.targets = drawn
 
     def tensors(self) -> tuple:
         """Order, warps, strokes and targets, each with a row an image of the epoch, or None."""

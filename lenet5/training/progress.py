@@ -1,20 +1,20 @@
-"""What a run prints."""
+"""What a run prints, and finished runs side by side."""
 
 import math
 import time
+from pathlib import Path
 
 import torch
 
 from lenet5.evaluation.metrics import evaluate
 from lenet5.networks.definition import count_parameters
 from lenet5.runtime import distributed
+from lenet5.runtime.errors import UserError, say
 from lenet5.training.checkpoint import Run, best_network
-from lenet5.training.epoch_end import PARTS
-from lenet5.training.recipes import RECIPES
+from lenet5.training.recipes import DEFAULTS
+from lenet5.training.run_folder import PARTS, RUNS, is_better, read_metrics, run_folder
 from lenet5.training.settings import precision_of
 from lenet5.training.training_pool import Data
-
-RECENT = 5  # epochs, of which the median tells how long the others will take
 
 
 def percent(share: float | None) -> str:
@@ -52,37 +52,65 @@ def duration(seconds: float) -> str:
 
 
 def print_start(run: Run, data: Data) -> None:
-    counts = [f"{len(images):,}" for images, _ in (data.train, data.val, data.test)]
+    """The network, the device and the images."""
     shared = f" in {distributed.count()} processes" if distributed.count() > 1 else ""
-    rounded = precision_of(run.settings, run.device) == torch.bfloat16
-    print(
-        f"{run.settings.arch}: {count_parameters(run.net):,} parameters, on {run.device}{shared}"
-        + (", in bfloat16" if rounded else "")
-    )
-    print("images: {} to train on, {} to validate, {} to test".format(*counts), flush=True)
-    if data.pool.epoch_size > len(data.train[0]):
+    rounded = ", in bfloat16" if precision_of(run.settings, run.device) == torch.bfloat16 else ""
+    parameters = count_parameters(run.net)
+    print(f"{run.settings.arch}: {parameters:,} parameters, on {run.device}{shared}{rounded}")
+    train, val, test = (len(labels) for _, labels in (data.train, data.val, data.test))
+    print(f"images: {train:,} to train on, {val:,} to validate, {test:,} to test", flush=True)
+    if data.pool.epoch_size > train:
         print(f"an epoch shows {data.pool.epoch_size:,} images", flush=True)
 
 
 def print_summary(run: Run, data: Data, started: float) -> None:
     """What came out, where it is, and what to do next."""
+    settings = run.settings
     net = best_network(run).to(run.device)
-    row = run.history[run.best["epoch"] - 1]
+    row = run.history[run.kept["epoch"] - 1]
     training = evaluate(net, *data.train, together=True)
     chosen = "by validation accuracy" if row["val_accuracy"] is not None else "the last one"
+    weights, following = settings.output, f"python inference.py --weights {settings.output}"
+    if settings.dry_run:
+        weights, following = "none: this was a dry run", "python train.py"
+    elif settings.output == DEFAULTS["output"]:
+        following = "python inference.py"
     print(f"kept epoch         {row['epoch']}, {chosen}")
     print(f"test accuracy      {percent(row['test_accuracy'])} of {len(data.test[0]):,} images")
     print(f"training accuracy  {percent(training.accuracy)} of {len(data.train[0]):,} images")
     print(f"time               {time.perf_counter() - started:.1f} s")
-    if run.settings.dry_run:
-        print("weights            none: this was a dry run")
-    else:
-        print(f"weights            {run.settings.output}")
-    print(f"curves             {run.settings.plot}")
+    print(f"weights            {weights}")
+    print(f"curves             {settings.plot}")
     print(f"run                {run.folder}")
-    if run.settings.dry_run:
-        print("next               python train.py")
-    elif run.settings.output == RECIPES["default"]["output"]:
-        print("next               python inference.py")
-    else:
-        print(f"next               python inference.py --weights {run.settings.output}")
+    print(f"next               {following}")
+
+
+def compare_runs(names: list[str], plot: str) -> int:
+    """Print the best figures of several runs side by side and draw their curves over each other."""
+    from lenet5.evaluation.training_figures import run_comparison
+
+    folders = [run_folder(name) for name in names]
+    if not names:
+        folders = sorted(path.parent for path in Path(RUNS).glob("*/config.json"))
+    runs = {}
+    for folder in folders:
+        if (folder / "metrics.csv").exists():
+            runs[folder.name] = read_metrics(folder)
+        else:
+            say(f"left out: {folder} has finished no epoch")
+    if not runs:
+        raise UserError(f"there is no run with metrics to compare in {RUNS}/; make one: python train.py")
+    width = max(len("run"), *map(len, runs))
+    print(f"{'run':{width}}  epochs  best  {'val':>7}  {'test':>7}  {'train':>7}  seconds")
+    for name, history in runs.items():
+        best = history[0]
+        for row in history[1:]:
+            best = row if is_better(row, best) else best
+        print(
+            f"{name:{width}}  {len(history):6}  {best['epoch']:4.0f}  {percent(best['val_accuracy'])}"
+            f"  {percent(best['test_accuracy'])}  {percent(best['train_accuracy'])}"
+            f"  {sum(row['seconds'] for row in history):7.1f}"
+        )
+    run_comparison(runs, plot)
+    print(f"curves: {plot}")
+    return 0

@@ -1,4 +1,4 @@
-"""The folder of a run: config.json, metrics.csv."""
+"""The folder of a run: config.json, metrics.csv, and TensorBoard's event files."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from types import NoneType
+from typing import Any
 
 import torch
 
@@ -20,21 +20,13 @@ from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import make_folder, make_folder_with, md5, read_file, read_json
 from lenet5.runtime.errors import UserError, reason, say
 from lenet5.training.recipes import Settings
-from lenet5.training.settings import flag, fonts_file, precision_of, teacher_file
+from lenet5.training.settings import file_of, flag, precision_of
 from lenet5.training.training_pool import Data
 
 RUNS = "runs"
-COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "lr",
-    "seconds",
-)
+PARTS = ("train", "val", "test")
+FIGURES = tuple(f"{part}_{figure}" for part in PARTS for figure in ("loss", "accuracy"))
+COLUMNS = ("epoch", *FIGURES, "lr", "seconds")
 
 
 def run_folder(name: str) -> Path:
@@ -75,24 +67,22 @@ def metrics_csv(history: list[dict]) -> str:
 
 
 def check_history(history: list[dict]) -> None:
-    """Raise ValueError unless these are the figures of epochs 1, 2, 3 and so on."""
+    """Raise ValueError unless rows of numbers are those of epochs 1, 2, 3 and so on.
+
+    The figures of the validation are numbers in every row, or None in every row.
+    """
     for epoch, row in enumerate(history, 1):
-        if row.keys() != set(COLUMNS) or not all(
-            type(v) in (int, float, NoneType) for v in row.values()
-        ):
-            raise ValueError(f"row {epoch} has other columns than numbers of an epoch")
         if row["epoch"] != epoch:
             raise ValueError(f"row {epoch} is of epoch {row['epoch']}")
-        unmeasured = {name for name, value in row.items() if value is None}
-        if unmeasured not in (set(), {"val_loss", "val_accuracy"}):
-            raise ValueError(f"epoch {epoch} has no {min(unmeasured)}")
-        if unmeasured != {name for name, value in history[0].items() if value is None}:
-            raise ValueError(f"epoch {epoch} has other figures than the first")
-        for name in row.keys() - unmeasured:
-            most = sys.float_info.max
-            low, high = (0, 1) if name.endswith("accuracy") else (-most, most)
-            if not low <= row[name] <= high:  # also nan
-                raise ValueError(f"the {name} of epoch {epoch} cannot be {row[name]}")
+        for name, value in row.items():
+            if name.startswith("val_") and history[0]["val_loss"] is None:
+                is_right = value is None
+            else:
+                most = 1 if name.endswith("accuracy") else sys.float_info.max
+                least = 0 if name.endswith("accuracy") else -most
+                is_right = value is not None and least <= value <= most  # not NaN either
+            if not is_right:
+                raise ValueError(f"the {name} of epoch {epoch} cannot be {value}")
 
 
 def read_metrics(folder: Path) -> list[dict]:
@@ -109,10 +99,39 @@ def read_metrics(folder: Path) -> list[dict]:
     return history
 
 
-def new_folder(settings: Settings, device: torch.device, data: Data) -> Path:
-    """A folder of its own for a run, also for two that start in the same second.
+class EventWriter:
+    """Writes a run's history as TensorBoard scalars, an event file for each process that trained.
 
-    It is there with its config.json or not at all, so that every run can be resumed.
+    The figures are those of metrics.csv as float32, such as loss/train, with the epoch as the
+    step. A file begins with the whole history and with `purge_step=1`, by which TensorBoard
+    ignores earlier files: a resumed run shows each epoch once.
+    """
+
+    def __init__(self) -> None:
+        self.writer: Any = None  # a SummaryWriter, whose package is optional
+        self.written = 0  # epochs
+
+    def write(self, folder: Path, history: list[dict]) -> None:
+        """Add the epochs that are not written yet. Raises UserError if the file cannot be written."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = self.writer or SummaryWriter(folder, purge_step=1)
+        for row in as_published(history[self.written :]):
+            for name, value in row.items():
+                if name != "epoch" and value is not None:
+                    tag = "/".join(reversed(name.split("_")))  # loss/train; loss is the panel
+                    self.writer.add_scalar(tag, value, row["epoch"])
+        try:
+            self.writer.flush()
+        except OSError as error:
+            raise UserError(f"cannot write an event file in {folder}: {reason(error)}") from error
+        self.written = len(history)
+
+
+def new_folder(settings: Settings, device: torch.device, data: Data) -> Path:
+    """A new folder for a run, with its config.json from the first moment.
+
+    Runs that start in the same second get different folders.
     """
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{settings.arch}-seed{settings.seed}"
     redraw_elsewhere = settings.dry_run and os.path.exists(settings.plot)
@@ -128,7 +147,7 @@ def new_folder(settings: Settings, device: torch.device, data: Data) -> Path:
 
 def conditions(settings: Settings, device: torch.device, data: Data) -> dict:
     """What a run's numbers depend on beside its settings."""
-    teacher, fonts, start = teacher_file(settings), fonts_file(settings), settings.init_from
+    teacher, fonts, start = file_of(settings, "teacher"), file_of(settings, "fonts"), settings.init_from
     return {
         "device_used": str(device),
         "precision_used": str(precision_of(settings, device)).removeprefix("torch."),
@@ -144,27 +163,29 @@ def conditions(settings: Settings, device: torch.device, data: Data) -> dict:
 
 
 def config_json(settings: Settings, device: torch.device, data: Data) -> bytes:
+    """The content of config.json."""
     config = asdict(settings) | conditions(settings, device, data)
     return (json.dumps(config, indent=2) + "\n").encode()
 
 
 def compare_conditions(settings: Settings, folder: Path, device: torch.device, data: Data) -> None:
-    """Say where a run that is resumed goes on under other conditions than it began.
+    """Warn where a resumed run has other conditions than at its start.
 
-    Raises UserError if its teacher, its fonts, its first weights or its own
-    pictures are others now: with another split, what was learned would be tested.
+    Raises UserError if its teacher, fonts, first weights or own pictures changed: with another
+    split, training images would become test images.
     """
-    older = {"processes": 1, "precision_used": "float32"}  # of runs whose config.json does not tell
+    older = {"processes": 1, "precision_used": "float32"}  # what older config.json files leave out
     config = older | read_json(folder / "config.json")
     for name, now in conditions(settings, device, data).items():
         before = config.get(name)
-        if name.endswith("_md5") and name in config and before != now:
+        if before == now:
+            continue
+        if name.endswith("_md5") and name in config:
             kind = name.removesuffix("_md5")
             raise UserError(
                 f"{flag(kind)} {getattr(settings, kind)} is not that with which {folder} began"
             )
-        if before != now:
-            say(
-                f"{name.replace('_', ' ')}: {now}, and the run began with {reprlib.repr(before)}; "
-                "it will not be the same to the bit"
-            )
+        say(
+            f"{name.replace('_', ' ')}: {now}, and the run began with {reprlib.repr(before)}; "
+            "it will not be the same to the bit"
+        )

@@ -1,13 +1,14 @@
 """The images of a run: training pool, validation and test images."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from lenet5.data.augmentation import low_resolution
 from lenet5.data.datasets import DATASETS, load_dataset, split
-from lenet5.data.fonts import load_font_digits
-from lenet5.data.sources import ImageSet
+from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.data.sources import DIGITS, ImageSet
 from lenet5.imaging.inputs import Inputs
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights
@@ -17,7 +18,7 @@ from lenet5.runtime.errors import UserError, say
 from lenet5.training.epoch_plan import TrainingPool
 from lenet5.training.losses import IGNORE_INDEX
 from lenet5.training.recipes import DEFAULTS, DRY_IMAGES, DRY_STEPS, Settings
-from lenet5.training.settings import fonts_file
+from lenet5.training.settings import file_of
 
 SMALLEST_EPOCH = 5000  # images; of fewer pictures each is shown more than once
 VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
@@ -40,80 +41,71 @@ class Data:
         images = with_classes_of(settings.init_from, images)
         self.classes = images.classes
         self.md5 = None if settings.dataset in DATASETS else fingerprint(images)
-        self.network, self.device = NETWORKS[settings.arch], device
+        self.network: Any = NETWORKS[settings.arch]  # a class with a mean and a std
+        self.device = device
         size = validation_size(settings, len(images.train_labels))
-        is_small = size < settings.val_size
-        train, val = split(images.train_labels, size, settings.seed, of_each=1 if is_small else 0)
+        of_each = 1 if size < settings.val_size else 0  # of a small data set
+        train, val = split(images.train_labels, size, settings.seed, of_each)
         test = torch.arange(len(images.test_labels))
         if settings.dry_run:
             train = train[: DRY_STEPS * settings.batch_size]
             val, test = val[:DRY_IMAGES], test[:DRY_IMAGES]
         self.train = self.part(images.train_images[train], images.train_labels[train])
-        # A small set is repeated, so that an epoch has more than a few steps.
-        few = not settings.dry_run and len(train) < SMALLEST_EPOCH
-        repeats = SMALLEST_EPOCH // len(train) if few else 1
-        self.pool = TrainingPool(*self.train, [(len(train), repeats)])
-        most = DRY_IMAGES if settings.dry_run else None
-        for pictures, labels, times in self.added(settings, images, train, repeats):
-            self.pool.add(*self.part(pictures[:most], labels[:most]), times)
         self.val = self.part(images.train_images[val], images.train_labels[val])
         self.test = self.part(images.test_images[test], images.test_labels[test])
+        # A small set is repeated, so that an epoch has more than a few steps.
+        repeats = 1 if settings.dry_run else max(1, SMALLEST_EPOCH // len(train))
+        self.pool = TrainingPool(*self.train, [(len(train), repeats)])
+        most = DRY_IMAGES if settings.dry_run else None
+        pictures, labels = images.train_images[train], images.train_labels[train]
+        for more, their_labels, times in added_images(settings, pictures, labels, self.classes, repeats):
+            self.pool.add(*self.part(more[:most], their_labels[:most]), times)
 
     def part(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[Inputs, torch.Tensor]:
         """Inputs and labels on the device."""
         inputs = Inputs(images.to(self.device), self.network.mean, self.network.std)
         return inputs, labels.to(self.device)
 
-    def added(self, settings: Settings, images: ImageSet, train: torch.Tensor, repeats: int):
-        """Yield (N×28×28 images, labels, repeats) of --fonts, --few-pixels and --non-digits."""
-        fonts = fonts_file(settings)
+
+def added_images(
+    settings: Settings, images: torch.Tensor, labels: torch.Tensor, classes: list[str], repeats: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+    """Yield what --fonts, --few-pixels and --non-digits add to N×28×28 training images.
+
+    Each is (images, labels, repeats), where the training images are repeated `repeats` times.
+    """
+    fonts, seed = file_of(settings, "fonts"), settings.seed
+    # Of what is drawn the pool has more than an epoch shows.
+    drawn, share = max(1, POOL_FACTOR * len(images) // PER_DRAWN), 1 / POOL_FACTOR
+    if fonts is not None:
+        if classes != DIGITS:
+            raise UserError(
+                "--fonts has digits, and the classes to learn are not 0 to 9: "
+                "leave it out, or choose another --recipe"
+            )
+        yield *load_font_digits(fonts), FONT_REPEATS
+    if settings.few_pixels:
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(images), generator=generator)[:drawn]
+        yield low_resolution(images[chosen], seed), labels[chosen], FEW_PIXELS * repeats / POOL_FACTOR
+    if settings.non_digits:
+        from lenet5.data.non_digits import digit_pairs, scribbles, shapes
+
+        parts = [
+            (scribbles(drawn, seed), share),
+            (shapes(drawn, seed), share),
+            (digit_pairs(images, drawn, seed), share),
+        ]
         if fonts is not None:
-            digits, labels = load_font_digits(fonts)
-            if self.classes != [str(digit) for digit in range(10)]:
-                raise UserError(
-                    "--fonts has digits, and the classes to learn are not 0 to 9: "
-                    "leave it out, or choose another --recipe"
-                )
-            yield digits, labels, FONT_REPEATS
-        if settings.few_pixels:
-            generator = torch.Generator().manual_seed(settings.seed)
-            chosen = train[torch.randperm(len(train), generator=generator)[: number_drawn(len(train))]]
-            small = low_resolution(images.train_images[chosen], settings.seed)
-            yield small, images.train_labels[chosen], FEW_PIXELS * repeats / POOL_FACTOR
-        if settings.non_digits:
-            for drawn, times in non_digits(fonts, images.train_images[train], settings.seed):
-                yield drawn, torch.full((len(drawn),), IGNORE_INDEX), repeats * times
+            parts.append((load_letters(fonts), 1))
+        for pictures, times in parts:
+            yield pictures, torch.full((len(pictures),), IGNORE_INDEX), repeats * times
 
 
 def fingerprint(images: ImageSet) -> str:
-    """The MD5 of a data set that has none of its own: anybody's pictures."""
+    """The MD5 of a folder of pictures."""
     parts = (images.train_images, images.train_labels, images.test_images, images.test_labels)
     return md5(b"".join(part.numpy().tobytes() for part in parts) + "\0".join(images.classes).encode())
-
-
-def number_drawn(images: int) -> int:
-    """How many images of a drawn kind the pool has beside so many training images."""
-    return max(1, POOL_FACTOR * images // PER_DRAWN)
-
-
-def non_digits(fonts: Path | None, images: torch.Tensor, seed: int) -> list:
-    """The non-digits of `--non-digits`, as pairs of N×28×28 images and their repeats.
-
-    Scribbles, shapes and pairs of digits, of which the pool has more than an epoch shows;
-    letters in fonts.
-    """
-    from lenet5.data import fonts as fonts_module
-    from lenet5.data import non_digits as non_digits_module
-
-    count, share = number_drawn(len(images)), 1 / POOL_FACTOR
-    parts = [
-        (non_digits_module.scribbles(count, seed), share),
-        (non_digits_module.shapes(count, seed), share),
-        (non_digits_module.digit_pairs(images, count, seed), share),
-    ]
-    if fonts is not None:
-        parts.append((fonts_module.load_letters(fonts), 1))
-    return parts
 
 
 def with_classes_of(init_from: str | None, images: ImageSet) -> ImageSet:
@@ -121,9 +113,7 @@ def with_classes_of(init_from: str | None, images: ImageSet) -> ImageSet:
 
     So a network can learn a few digits that it reads badly without the others.
     """
-    if init_from is None:
-        return images
-    known = load_weights(init_from)[1]["classes"]
+    known = images.classes if init_from is None else load_weights(init_from)[1]["classes"]
     if not set(images.classes) <= set(known):
         return images
     place = torch.tensor([known.index(name) for name in images.classes])

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from lenet5.data.augmentation import (
-    AUGMENTATIONS,
+    ELASTIC_MILD,
     Augmentation,
     random_strokes,
     random_warps,
@@ -50,9 +50,8 @@ class Style(NamedTuple):
 
 
 PLAIN = Style()
-DISTORTION = AUGMENTATIONS["elastic-mild"]._replace(stroke=0.3)
-# What is learned differs more than what is read, as with single digits.
-TRAINING = Style(size=0.2, slant=0.3, base_line=1.5, distortion=DISTORTION)
+# Training numbers vary more than those that are read, as with single digits.
+TRAINING = Style(size=0.2, slant=0.3, base_line=1.5, distortion=ELASTIC_MILD._replace(stroke=0.3))
 
 
 class Strings(NamedTuple):

@@ -9,59 +9,49 @@
     epoch 160  train_loss 0.22333  apart 0.94  touching 0.9225  overlapping 0.7225  seconds 25.463
 
 On a core of an AMD EPYC, beside other work, with Python 3.11.7 and torch 2.15.0; seed 0, one
-run. The first 20 epochs train on single windows, the others on whole numbers. The loss is
-of a window, then of a digit. What follows are the shares of 400 held-out five-digit numbers,
+run. The first 20 epochs train on single windows, the others on whole numbers; the loss is of a
+window, then of a digit. The other figures are the shares of 400 held-out five-digit numbers,
 with digits 8 pixels apart, side by side, and overlapping by 4, of which all digits are read:
 at first at known places, then by best-path decoding.
 
 Every epoch makes new numbers from MNIST's training images and digits in fonts, and some of
 letters and scribbles, in which there is nothing to read (`synthetic_numbers.py`). The network
-starts from the weights for single digits. After every epoch a row is added to metrics.csv in
-the run's folder; the same command resumes an interrupted run. Test images are evaluated
-once, at the end, as single digits, and choose nothing.
+starts from the weights for single digits. The run's folder gets a row in metrics.csv after
+every epoch; the same command resumes an interrupted run. Test images are evaluated once, at
+the end, as single digits, and choose nothing.
 """
 
 import sys
 import time
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-
-from lenet5.data.datasets import load_mnist, split
-from lenet5.data.fonts import load_font_digits, load_letters
-from lenet5.data.non_digits import scribbles
-from lenet5.evaluation.metrics import evaluate
-from lenet5.imaging.inputs import to_input
-from lenet5.networks.definition import LeNet5, LeNet5Conv
-from lenet5.networks.fast_forward import forward
-from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError
 from lenet5.runtime.project_files import project_file
-from lenet5.runtime.signals import end_quietly
-from lenet5.training.checkpoint import read_checkpoint, write_checkpoint
-from lenet5.training.ema import EMA
-from lenet5.training.optimizers import make_optimizer, set_rate
-from lenet5.training.run_folder import csv_text
-from lenet5.training.schedules import one_cycle
-from lenet5.whole_numbers.decoding import best_path
-from lenet5.whole_numbers.space_displacement import (
-    BLANK,
-    CLASSES,
-    STRIDE,
-    as_wide,
-    ctc_loss,
-    row_of_answers,
-    strip_input,
-    window_loss,
-    windows_of,
-)
-from lenet5.whole_numbers.synthetic_numbers import NO_DIGIT, TRAINING, Strings, make_strings
+from lenet5.runtime.signals import quiet_imports
 
-if __name__ == "__main__":
-    end_quietly()  # on Ctrl-C, until main() looks after it: the imports take a second
+with quiet_imports():  # of PyTorch
+    import torch
+    import torch.nn.functional as F
+
+    from lenet5.data.datasets import load_mnist, split
+    from lenet5.data.fonts import load_font_digits, load_letters
+    from lenet5.data.non_digits import scribbles
+    from lenet5.evaluation.metrics import evaluate
+    from lenet5.imaging.inputs import to_input
+    from lenet5.networks.definition import LeNet5, LeNet5Conv
+    from lenet5.networks.fast_forward import forward
+    from lenet5.networks.weights import load_weights, save_weights
+    from lenet5.training import checkpoint
+    from lenet5.training.ema import EMA
+    from lenet5.training.optimizers import make_optimizer, set_rate
+    from lenet5.training.run_folder import csv_text
+    from lenet5.training.schedules import one_cycle
+    from lenet5.whole_numbers import space_displacement as sdn
+    from lenet5.whole_numbers.decoding import best_path
+    from lenet5.whole_numbers.synthetic_numbers import NO_DIGIT, TRAINING, Strings, make_strings
+
 FONTS = project_file("fonts/digits.npz")
 FONTS_TIMES = 3  # how often the pool has each digit of a font
 SCRIBBLES = 2000
@@ -73,6 +63,7 @@ DESCRIBED = ("windows_epochs", "epochs", "strings", "seed", "val_size")  # in th
 HELD_OUT_SEED = 0  # of the split: the images that chose the epoch of the initial weights
 VALIDATION = {"apart": 8, "touching": 0, "overlapping": -4}  # pixels between the digits
 VALIDATION_STRINGS = 400  # of five digits, of each kind
+COLUMNS = ("epoch", "train_loss", *VALIDATION, "seconds")
 
 
 class Pools:
@@ -89,43 +80,38 @@ class Pools:
         self.strange = torch.cat([load_letters(FONTS), scribbles(SCRIBBLES, seed=1)])
 
     def chunk(self, seed: int, count: int) -> Strings:
+        """Numbers to train on."""
         return make_strings(self.images, self.labels, count, seed, style=TRAINING, strange=self.strange)
 
     def validation(self) -> dict[str, Strings]:
+        """Numbers of held-out digits, by the name of their spacing."""
         return {
             name: make_strings(*self.held_out, VALIDATION_STRINGS, 0, lengths=(5, 5), spacing=spacing)
             for name, spacing in VALIDATION.items()
         }
 
 
-def batches(strings: Strings, size: int, generator: torch.Generator):
-    """Yield the numbers in batches of similar length, in random order."""
-    parts = strings.widths.argsort().split(size)
-    for i in torch.randperm(len(parts), generator=generator).tolist():
-        rows = parts[i]
-        batch = Strings(*(part[rows] for part in strings))
-        yield batch._replace(pictures=batch.pictures[:, :, : int(batch.widths.max())])
+class Training:
+    """The network in training, its optimiser, averaged weights and history."""
 
-
-class State:
-    """The network of a run, its optimiser, averaged weights and history."""
-
-    def __init__(self, arguments):
-        torch.manual_seed(arguments.seed)
-        first, self.metadata = load_weights(arguments.init_from)
-        if isinstance(first, LeNet5Conv) and self.metadata["classes"] == CLASSES:
+    def __init__(self, settings: dict):
+        self.settings = settings
+        torch.manual_seed(settings["seed"])
+        first, metadata = load_weights(settings["init_from"])
+        if isinstance(first, LeNet5Conv) and metadata["classes"] == sdn.CLASSES:
             self.net = first
         elif isinstance(first, LeNet5):
-            self.net = as_wide(first)
+            self.net = sdn.as_wide(first)
         else:
-            raise UserError(f"{arguments.init_from} holds weights of {first.arch}, not of lenet5")
-        self.optimizer = make_optimizer(self.net, "adamw", arguments.lr)
+            raise UserError(f"{settings['init_from']} holds weights of {first.arch}, not of lenet5")
+        self.optimizer = make_optimizer(self.net, "adamw", settings["lr"])
         self.average = EMA(self.net, 0.999)
         self.history: list[dict] = []
 
-    def as_dict(self, settings: dict) -> dict:
+    def state(self) -> dict:
+        """What a checkpoint holds."""
         return {
-            "settings": settings,
+            "settings": self.settings,
             "net": self.net.state_dict(),
             "average": self.average.net.state_dict(),
             "steps": self.average.steps,
@@ -133,85 +119,88 @@ class State:
             "history": self.history,
         }
 
-    def load(self, path: Path, settings: dict) -> None:
-        """Restore a checkpoint, if there is one. Raises UserError if it is damaged or of another run."""
-        found = {}
-
-        def restore(state: dict) -> None:
-            found["settings"] = state["settings"]
-            self.net.load_state_dict(state["net"])
-            self.average.net.load_state_dict(state["average"])
-            self.average.steps = int(state["steps"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.history = list(state["history"])
-
-        if read_checkpoint(path, restore) and found["settings"] != settings:
-            raise UserError(f"{path} is of a run with other flags; give the same, or another --run")
+    def restore(self, state: dict) -> None:
+        """Restore a state. Raises an error of any kind if it is not of such a run."""
+        row = dict.fromkeys(COLUMNS, (int, float))
+        changing = {"settings": (dict,), "optimizer": (dict,), "history": [row]}
+        checkpoint.check_like(state, self.state() | changing)
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(
+            checkpoint.optimizer_state(state["optimizer"], self.net, "adamw", self.settings["lr"])
+        )
+        self.average.net.load_state_dict(state["average"])
+        self.average.steps = state["steps"]
+        self.history, self.settings = state["history"], state["settings"]
 
 
-def train_epoch(state: State, pools: Pools, arguments, epoch: int) -> float:
+def train_epoch(training: Training, pools: Pools, epoch: int) -> float:
     """Train on the numbers of one epoch, or their windows; returns the mean loss of a batch."""
-    state.net.train()
-    of_windows = epoch <= arguments.windows_epochs
-    learn = windows_losses if of_windows else numbers_losses
+    net, optimizer, settings = training.net.train(), training.optimizer, training.settings
     # Each of the two stages has a schedule of its own.
-    first = 0 if of_windows else arguments.windows_epochs
-    epochs = arguments.windows_epochs if of_windows else arguments.epochs
-    chunks = arguments.strings // CHUNK
-    generator = torch.Generator().manual_seed(arguments.seed * 100_003 + epoch)
-    losses = []
+    losses_of, first, epochs = windows_losses, 0, settings["windows_epochs"]
+    if epoch > epochs:
+        losses_of, first, epochs = numbers_losses, epochs, settings["epochs"]
+    chunks, seed = settings["strings"] // CHUNK, settings["seed"] * 100_003 + epoch
+    generator, losses = torch.Generator().manual_seed(seed), []
     for chunk in range(chunks):
-        strings = pools.chunk((arguments.seed * 100_003 + epoch) * 1009 + chunk, CHUNK)
-        done = (epoch - 1 - first + chunk / chunks) / epochs
-        set_rate(state.optimizer, arguments.lr * one_cycle(done))
-        for loss in learn(state.net, strings, arguments.batch_size, generator):
-            state.optimizer.zero_grad()
+        strings = pools.chunk(seed * 1009 + chunk, CHUNK)
+        progress = (epoch - 1 - first + chunk / chunks) / epochs
+        set_rate(optimizer, settings["lr"] * one_cycle(progress))
+        for loss in losses_of(net, strings, settings["batch_size"], generator):
+            optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(state.net.parameters(), 5.0)
-            state.optimizer.step()
-            state.average.add(state.net)
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+            optimizer.step()
+            training.average.add(net)
             losses.append(loss.detach())
     return torch.stack(losses).mean().item()
-
-
-def answers_to(net, strings: Strings) -> torch.Tensor:
-    """The network's logits for each window of the numbers, N×T×11."""
-    return row_of_answers(net, strip_input(strings.pictures, net.mean, net.std))
-
-
-def numbers_losses(net, strings: Strings, size: int, generator: torch.Generator):
-    """Yield the loss of each batch of whole numbers."""
-    for batch in batches(strings, size, generator):
-        answers = answers_to(net, batch)
-        yield ctc_loss(answers, batch) + WINDOWS_WEIGHT * window_loss(answers, batch)
 
 
 def windows_losses(net, strings: Strings, size: int, generator: torch.Generator):
     """Yield the loss of each batch of the numbers' windows, `PASSES` times with new windows."""
     for _ in range(PASSES):
-        pictures, labels = windows_of(strings, generator)
+        pictures, labels = sdn.windows_of(strings, generator)
         inputs = to_input(pictures, net.mean, net.std, padding=(0, 0, 0, 0))
         order = torch.randperm(len(labels), generator=generator)
         for rows in order.split(WINDOWS_OF_A_NUMBER * size):
             yield F.cross_entropy(forward(net, inputs[rows]), labels[rows])
 
 
+def numbers_losses(net, strings: Strings, size: int, generator: torch.Generator):
+    """Yield the loss of each batch of whole numbers."""
+    for batch in batches(strings, size, generator):
+        logits = logits_of(net, batch)
+        yield sdn.ctc_loss(logits, batch) + WINDOWS_WEIGHT * sdn.window_loss(logits, batch)
+
+
+def batches(strings: Strings, size: int, generator: torch.Generator):
+    """Yield the numbers in batches of similar length, in random order."""
+    parts = strings.widths.argsort().split(size)
+    for i in torch.randperm(len(parts), generator=generator).tolist():
+        batch = Strings(*(part[parts[i]] for part in strings))
+        yield batch._replace(pictures=batch.pictures[:, :, : int(batch.widths.max())])
+
+
+def logits_of(net, strings: Strings) -> torch.Tensor:
+    """The network's logits for each window of the numbers, N×T×11."""
+    return sdn.row_of_answers(net, sdn.strip_input(strings.pictures, net.mean, net.std))
+
+
 @torch.inference_mode()
 def share_right(net, strings: Strings) -> float:
     """The share of numbers of which best-path decoding gives all digits."""
-    found = best_path(answers_to(net, strings))
+    found = best_path(logits_of(net, strings))
     return sum(a == b for a, b in zip(found, strings.texts(), strict=True)) / len(found)
 
 
 @torch.inference_mode()
 def share_right_at_middles(net, strings: Strings) -> float:
     """The share of numbers, all of the same length, of which all digits are read at known places."""
-    answers = answers_to(net, strings)
+    logits = logits_of(net, strings)
     is_digit = strings.labels != NO_DIGIT
-    numbers = is_digit.nonzero()[:, 0]
-    windows = strings.middles()[is_digit] // STRIDE
-    digits = answers[numbers, windows, :BLANK].argmax(dim=1)
-    right = (digits == strings.labels[is_digit]).view(len(answers), -1)
+    numbers, windows = is_digit.nonzero()[:, 0], strings.middles()[is_digit] // sdn.STRIDE
+    digits = logits[numbers, windows, : sdn.BLANK].argmax(dim=1)
+    right = (digits == strings.labels[is_digit]).view(len(logits), -1)
     return right.all(dim=1).float().mean().item()
 
 
@@ -219,47 +208,55 @@ def parse_arguments(argv):
     parser = ArgumentParser(
         prog="-m lenet5.whole_numbers.train", description="Train to read whole numbers."
     )
-    add = parser.add_argument
-    add("--init-from", metavar="WEIGHTS", default=str(project_file("pretrained/lenet5.pth")))
-    add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (data)")
-    add("--windows-epochs", type=number(int, 0, 100_000), default=20, help="of single windows (20)")
-    add("--epochs", type=number(int, 1, 100_000), default=20, help="of whole numbers, after these (20)")
-    add("--strings", type=number(int, CHUNK, 10_000_000), default=10_000, help="an epoch (10000)")
-    add("--batch-size", type=number(int, 1, CHUNK), default=32, help="numbers at a time (32)")
-    add("--lr", type=number(float, 1e-9, 1e6), default=2e-3, help="peak learning rate (0.002)")
-    add("--val-size", type=number(int, 100, 50_000), default=5000, help="held-out digits (5000)")
-    add("--seed", type=number(int, 0, 2**31), default=0, help="(0)")
-    add("--run", metavar="DIR", default="runs/numbers", help="the run's folder (runs/numbers)")
-    add("--output", metavar="FILE", default="lenet5_numbers.pth", help="the trained weights")
+
+    def add(flag: str, default, text: str, **options) -> None:
+        """A flag and its help, after which the default stands."""
+        parser.add_argument(flag, default=default, help=f"{text} (%(default)s)", **options)
+
+    add("--init-from", str(project_file("pretrained/lenet5.pth")), "first weights", metavar="WEIGHTS")
+    add("--data-dir", "data", "where data sets are kept", metavar="DIR")
+    add("--windows-epochs", 20, "of single windows", type=number(int, 0, 100_000))
+    add("--epochs", 20, "of whole numbers, after these", type=number(int, 1, 100_000))
+    add("--strings", 10_000, "numbers an epoch", type=number(int, CHUNK, 10_000_000))
+    add("--batch-size", 32, "numbers at a time", type=number(int, 1, CHUNK))
+    add("--lr", 2e-3, "peak learning rate", type=number(float, 1e-9, 1e6))
+    add("--val-size", 5000, "held-out digits", type=number(int, 100, 50_000))
+    add("--seed", 0, "of numbers and windows", type=number(int, 0, 2**31))
+    add("--run", "runs/numbers", "the run's folder", metavar="DIR")
+    add("--output", "lenet5_numbers.pth", "the trained weights", metavar="FILE")
     return parser.parse_args(argv)
 
 
 @command_line
 def main(argv=None) -> int:
-    arguments = parse_arguments(argv)
-    check_writable(arguments.output)
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("run", "output")}
-    state, folder = State(arguments), Path(arguments.run)
+    settings = vars(parse_arguments(argv))
+    folder, output = Path(settings.pop("run")), settings.pop("output")
+    path = folder / "checkpoint.pth"
+    check_writable(output)
+    training = Training(settings)
     make_folder(folder)
-    state.load(folder / "checkpoint.pth", settings)
-    pools = Pools(arguments.data_dir, arguments.val_size)
-    validation = pools.validation()
-    for epoch in range(len(state.history) + 1, arguments.windows_epochs + arguments.epochs + 1):
+    checkpoint.read_checkpoint(path, training.restore)
+    if training.settings != settings:
+        raise UserError(f"{path} is of a run with other flags; give the same, or another --run")
+    pools = Pools(settings["data_dir"], settings["val_size"])
+    validation, history = pools.validation(), training.history
+    for epoch in range(len(history) + 1, settings["windows_epochs"] + settings["epochs"] + 1):
         start = time.perf_counter()
-        measure = share_right_at_middles if epoch <= arguments.windows_epochs else share_right
-        row = {"epoch": epoch, "train_loss": train_epoch(state, pools, arguments, epoch)}
-        row |= {name: measure(state.average.net.eval(), part) for name, part in validation.items()}
+        measure = share_right_at_middles if epoch <= settings["windows_epochs"] else share_right
+        row = {"epoch": epoch, "train_loss": train_epoch(training, pools, epoch)}
+        net = training.average.net.eval()
+        row |= {name: measure(net, strings) for name, strings in validation.items()}
         row["seconds"] = time.perf_counter() - start
-        state.history.append(row)
+        history.append(row)
         print("  ".join(f"{name} {value:.5g}" for name, value in row.items()), flush=True)
-        write_checkpoint(folder / "checkpoint.pth", state.as_dict(settings))
-        write_file(folder / "metrics.csv", csv_text(state.history, row.keys()).encode())
-    net = state.average.net.eval()
-    inputs = to_input(pools.test_images, net.mean, net.std)
+        checkpoint.write_checkpoint(path, training.state())
+        write_file(folder / "metrics.csv", csv_text(history, COLUMNS).encode())
+    net = training.average.net.eval()
     description = {name: settings[name] for name in DESCRIBED}
-    description |= {f"val_{name}": state.history[-1][name] for name in VALIDATION}
+    description |= {f"val_{name}": history[-1][name] for name in VALIDATION}
+    inputs = to_input(pools.test_images, training.net.mean, training.net.std)
     description["test_accuracy"] = evaluate(net, inputs, pools.test_labels).accuracy
-    save_weights(arguments.output, net, classes=CLASSES, **description)
+    save_weights(output, net, classes=sdn.CLASSES, **description)
     return 0
 
 

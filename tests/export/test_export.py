@@ -17,10 +17,9 @@ import torch
 import torch.nn.utils.prune as torch_prune
 
 import export
-import generate_test_digits
+from generate_test_digits import Drawing, default_face
 from lenet5.data.datasets import load_dataset, split
 from lenet5.evaluation.metrics import compute_logits, evaluate
-from lenet5.evaluation.training_figures import pruning_curve
 from lenet5.export import pruning as pruning_module
 from lenet5.export import writers
 from lenet5.export.onnx_graph import onnx_model
@@ -88,15 +87,10 @@ def test_onnx_is_the_network_whatever_the_number_of_pictures(workdir, few_images
 
 
 @pytest.mark.slow
-def test_onnx_is_compared_on_the_whole_test_set(exported):
-    said, _ = exported
-    difference = float(re.search(r"10,000 test images, up to \d+: (\S+) from PyTorch", said)[1])
-    assert difference < 1e-4
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.onnx", "lenet5-int8.onnx"])
 def test_metadata_is_all_that_the_weights_say(exported, name):
+    difference = re.search(r"10,000 test images, up to \d+: (\S+) from PyTorch", exported[0])[1]
+    assert float(difference) < 1e-4
     _, metadata = load_weights(PRETRAINED)
     found = metadata_in(exported[1] / name)
     assert set(found) == set(metadata)
@@ -174,13 +168,11 @@ def test_weights_that_do_not_say_what_they_are_of(workdir, few_images):
 def test_int8_reads_as_well_in_a_third_of_the_bytes(exported, mnist):
     said, folder = exported
     net, metadata = load_weights(PRETRAINED)
-    result = evaluate(
-        net, to_input(mnist.test_images, metadata["mean"], metadata["std"]), mnist.test_labels
-    )
-    inputs = to_input(mnist.test_images, metadata["mean"], metadata["std"]).numpy()
-    (logits,) = session(folder / "lenet5-int8.onnx").run(None, {"input": inputs})
+    inputs = to_input(mnist.test_images, metadata["mean"], metadata["std"])
+    result = evaluate(net, inputs, mnist.test_labels)
+    (logits,) = session(folder / "lenet5-int8.onnx").run(None, {"input": inputs.numpy()})
     accuracy = (logits.argmax(axis=1) == mnist.test_labels.numpy()).mean()
-    assert accuracy >= result.accuracy - 0.001  # issue 7: within 0.1 point
+    assert accuracy >= result.accuracy - 0.001  # within 0.1 point
     assert f"test accuracy: {100 * result.accuracy:.2f} % in float32, {100 * accuracy:.2f} % in" in said
     # A byte for each of the 58,080 weights of C5 and F6, four for the other 3,626 parameters,
     # and 8 KB for the graph.
@@ -200,39 +192,18 @@ def test_int8_is_not_calibrated_on_images_that_it_is_judged_on(mnist, pretrained
 
 
 @pytest.mark.parametrize(("right", "status"), [(4950, 0), (4945, 0), (4944, 2)])
-def test_int8_may_cost_a_tenth_of_a_point(workdir, mnist, monkeypatch, right, status):
+def test_int8_may_cost_a_tenth_of_a_point(workdir, mnist, monkeypatch, capsys, right, status):
     """5 of 5,000 images, to the image."""
     monkeypatch.setattr(writers, "load_dataset", lambda name, folder: mnist)
     monkeypatch.setattr(writers, "quantised", lambda model, inputs: model)
     monkeypatch.setattr(writers, "accuracies", lambda *arguments: [4950 / 5000, right / 5000])
     assert export.main([*WEIGHTS, "--int8", "a.onnx"]) == status
     assert os.path.exists("a.onnx") == (status == 0)
-
-
-def test_int8_that_reads_worse_is_not_written(workdir, mnist, monkeypatch, capsys):
-    monkeypatch.setattr(writers, "load_dataset", lambda name, folder: mnist)
-    monkeypatch.setattr(
-        writers,
-        "quantised",
-        lambda model, inputs: onnx_model(*load_weights(ROOT / "pretrained/lenet-gap.pth")),
-    )
-    assert export.main([*WEIGHTS, "--int8"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "points of accuracy", "nothing is written")
-    assert os.listdir() == []
+    if status:
+        assert_one_error_line(capsys.readouterr().err, "points of accuracy", "nothing is written")
 
 
 # ------------------------------------------------------------ NumPy
-
-
-@pytest.mark.slow
-def test_numpy_arrays_are_the_weights(exported, pretrained):
-    net, metadata = pretrained
-    arrays = np.load(exported[1] / "a.npz", allow_pickle=False)
-    for name, tensor in net.state_dict().items():
-        assert np.array_equal(arrays[name.replace(".", "_")], tensor.numpy())
-    assert (arrays["mean"], arrays["std"]) == (metadata["mean"], metadata["std"])
-    assert arrays["classes"].tolist() == metadata["classes"]
-    assert arrays["arch"] == "lenet5"
 
 
 @pytest.mark.slow
@@ -240,6 +211,7 @@ def test_the_numpy_example_agrees_with_pytorch(exported, mnist, pretrained):
     net, metadata = pretrained
     images = mnist.test_images[:1000]
     weights = dict(np.load(exported[1] / "a.npz"))
+    assert (weights["arch"], weights["classes"].tolist()) == ("lenet5", metadata["classes"])
     example = runpy.run_path(str(EXAMPLE))
     found = example["lenet5"](weights, images.numpy())
     expected = compute_logits(net, to_input(images, metadata["mean"], metadata["std"])).numpy()
@@ -251,7 +223,7 @@ def test_the_numpy_example_agrees_with_pytorch(exported, mnist, pretrained):
 
 @pytest.mark.slow
 def test_the_numpy_example_is_short_and_reads_the_drawn_digits(exported):
-    assert len(EXAMPLE.read_text().splitlines()) < 60  # issue 7
+    assert len(EXAMPLE.read_text().splitlines()) < 60
     digits = sorted((ROOT / "test_digits").glob("*.png"))
     # A torch that cannot be imported, to see that it is not.
     code = "import sys, runpy; sys.modules['torch'] = None; "
@@ -277,9 +249,7 @@ def pictures(workdir):
     for digit in range(10):
         (workdir / "pictures" / str(digit)).mkdir(parents=True)
         for copy in range(1, 4):
-            drawing = generate_test_digits.Drawing(
-                digit, generate_test_digits.default_face(), "plain", copy
-            )
+            drawing = Drawing(digit, default_face(), "plain", copy)
             drawing.draw(28, seed=0).save(workdir / "pictures" / str(digit) / f"{drawing.name}.png")
     net, metadata = load_weights(PRETRAINED)
     told = metadata | {"dataset": "pictures", "recipe": "default", "val_size": 5}
@@ -305,9 +275,8 @@ def test_pruned_weights_are_weights_as_before(pictures, capsys):
     data = load_dataset("pictures")
     inputs = to_input(data.test_images, metadata["mean"], metadata["std"])
     assert metadata["test_accuracy"] == evaluate(net, inputs, data.test_labels).accuracy
-    assert {name: metadata[name] for name in ("arch", "classes", "recipe", "epochs", "seed")} == {
-        name: pictures[name] for name in ("arch", "classes", "recipe", "epochs", "seed")
-    }
+    for name in ("arch", "classes", "recipe", "epochs", "seed"):
+        assert metadata[name] == pictures[name]
     ImageClassifier("after.pth").predict(str(ROOT / "test_digits" / "digit_3.png"))
 
 
@@ -315,17 +284,6 @@ def test_other_classes_are_not_learned_instead(pictures, capsys):
     save_weights("w.pth", LeNet5(), **pictures | {"classes": list("abcdefghij")})
     assert export.main(["--weights", "w.pth", "--prune", "after.pth"]) == 2
     assert_one_error_line(capsys.readouterr().err, "w.pth knows other classes than pictures has")
-
-
-@pytest.mark.slow
-def test_what_is_left_out_stays_out(pictures):
-    silent = {"epochs": 1, "say": lambda line: None}
-    first = pruning_module.prune("before.pth", 0.2, **silent)
-    save_weights("first.pth", first.net, **pruning_module.metadata_of(first, pictures))
-    second = pruning_module.prune("first.pth", 0.1, **silent)
-    for name, tensor in second.net.state_dict().items():
-        if name.endswith("weight"):
-            assert not ((first.net.state_dict()[name] == 0) & (tensor != 0)).any()
 
 
 def test_more_than_is_left_does_not_come_back():
@@ -382,19 +340,17 @@ def test_every_network_can_be_pruned(arch):
 
 
 def test_pruned_weights_go_on_with_what_they_were_trained_on(pretrained):
-    settings = pruning_module.settings_for("w.pth", pretrained[1], 3, 0.001)
+    def settings_for(**told):
+        return pruning_module.settings_for("w.pth", {**pretrained[1], **told}, 3, 0.001)
+
+    settings = settings_for()
     assert settings["non_digits"]
     assert settings["few_pixels"]
     assert (settings["seed"], settings["val_size"]) == (0, 5000)  # the same images stay held out
     assert (settings["epochs"], settings["lr"], settings["init_from"]) == (3, 0.001, "w.pth")
-    teacher = pruning_module.settings_for(
-        "w.pth", {**pretrained[1], "recipe": "record", "val_size": 0}, 3, 0.1
-    )
-    assert (teacher["teacher"], teacher["val_size"]) == (None, 0)
-    quick = pruning_module.settings_for(
-        "w.pth", {**pretrained[1], "recipe": "quick", "val_size": 0}, 3, 0.1
-    )
-    assert (quick["epochs"], quick["max_steps"]) == (3, None)
+    record = settings_for(recipe="record", val_size=0)
+    assert (record["teacher"], record["val_size"]) == (None, 0)
+    assert settings_for(recipe="quick")["max_steps"] is None
 
 
 @pytest.mark.parametrize(
@@ -431,22 +387,13 @@ def test_a_share_below_what_has_to_stay_is_refused(workdir, capsys):
     assert_one_error_line(capsys.readouterr().err, "of lenet5, 0.38 % of the parameters")  # 237 of them
 
 
-def test_the_curve_is_a_picture_of_a_thousand_pixels(tmp_path):
-    from PIL import Image
-
-    curves = {"a": [(100, [0.9]), (1000, [0.95, 0.97])], "b": [(100, [0.8])]}
-    pruning_curve(curves, tmp_path / "x.png", "$")
-    assert Image.open(tmp_path / "x.png").size[0] == 1000
-
-
 # ------------------------------------------------------------ what can go wrong
 
 
 def test_nothing_asked_for(workdir, capsys):
     assert export.main([]) == 2
-    assert_one_error_line(
-        capsys.readouterr().err, "say what to write", *(f"--{name} FILE" for name in writers.EXPORTS)
-    )
+    flags = [f"--{name} FILE" for name in writers.EXPORTS]
+    assert_one_error_line(capsys.readouterr().err, "say what to write", *flags)
 
 
 @pytest.mark.parametrize(
@@ -455,8 +402,8 @@ def test_nothing_asked_for(workdir, capsys):
         (["--npz", "no/a.npz"], "there is no folder"),
         (["--npz", "."], "it is a folder"),
         (["--npz", "a", "--onnx", "./a"], "two flags name the same file"),
-        (["--npz", "a", "--keep", "0.5"], "--keep and --epochs are for --prune"),
-        (["--npz", "a", "--epochs", "5"], "--keep and --epochs are for --prune"),
+        (["--npz", "a", "--keep", "0.5"], "--keep is for --prune"),
+        (["--npz", "a", "--epochs", "5"], "--epochs is for --prune"),
         (["--npz", "a", "--weights", "none.pth"], "there are no weights at none.pth"),
         (["--npz", "cut.pth", "--weights", "cut.pth"], "would be overwritten"),
         (["--npz", "a", "--weights", "cut.pth"], "cut.pth is not a weights file, or is damaged"),
@@ -475,21 +422,18 @@ def test_wrong_usage_is_status_2(workdir, capsys, flags, words):
 def test_a_missing_package_is_named(workdir, monkeypatch, capsys, package, flag):
     monkeypatch.setitem(sys.modules, package, None)
     assert export.main([*WEIGHTS, f"--{flag}", "a.onnx"]) == 2
-    assert_one_error_line(
-        capsys.readouterr().err,
-        f"--{flag} needs the package {package} (",
-        "pip install -r requirements-export.txt",
-    )
+    words = f"--{flag} needs the package {package} (", "pip install -r requirements-export.txt"
+    assert_one_error_line(capsys.readouterr().err, *words)
     assert export.main([*WEIGHTS, "--npz", "a.npz"]) == 0  # which needs none
 
 
 def test_no_data_to_compare_with(workdir, monkeypatch, capsys):
     def none(folder):
-        raise UserError(f"mnist is not to be had in {folder}")
+        raise UserError(f"mnist could not be loaded from {folder}")
 
     monkeypatch.setattr(writers, "load_mnist", none)
     assert export.main([*WEIGHTS, "--onnx", "a.onnx", "--data-dir", "elsewhere"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "mnist is not to be had in elsewhere")
+    assert_one_error_line(capsys.readouterr().err, "mnist could not be loaded from elsewhere")
     assert os.listdir() == []
 
 

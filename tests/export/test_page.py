@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -24,13 +25,23 @@ from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import save_weights
 from lenet5.reading.classifier import ImageClassifier
 from model import build
-from tests.browser import READ_ALL, STROKES, as_pixels, draw, hand_over, settled, wait_for
+from tests.browser import (
+    READ_ALL,
+    STROKES,
+    as_pixels,
+    draw,
+    hand_over,
+    settled,
+    sheet_of,
+    touch,
+    wait_for,
+)
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from photographs import TROUBLES, photograph
 
-OWN = PRETRAINED.with_name("lenet5-1998.pth")
+OWN = html_page.OWN
 LARGEST_PAGE = 900_000  # bytes, as the design has it: three networks of 250 KB, and the scripts
 EIGHT_BITS = 2  # gray levels that the page's 28×28 pixels may be away: sums in another order, rounded
 
@@ -76,7 +87,7 @@ def test_page_computes_every_network_of_the_family(browser, mnist, tmp_path, arc
     tab.close()
 
 
-@pytest.mark.parametrize("largest", [1e-30, 1.0, 3e38])
+@pytest.mark.parametrize("largest", [0.0, 1e-30, 1.0, 3e38])
 def test_packed_numbers_are_rounded_to_24_bits(tab, largest):
     numbers = np.random.default_rng(0).uniform(-1, 1, 999)
     numbers = (largest * np.concatenate([[1, -1, 0], numbers])).astype(np.float32)
@@ -86,61 +97,85 @@ def test_packed_numbers_are_rounded_to_24_bits(tab, largest):
     np.testing.assert_allclose(found, numbers, rtol=2**-24, atol=0.51 * largest / 2**23)
 
 
-def test_tensor_of_zeros_can_be_packed(tab):
-    step, text = html_page.packed(np.zeros(5, np.float32))
-    assert tab.evaluate("packed => [...unpacked(packed)]", {"step": step, "text": text}) == [0] * 5
+# ---------------------------------------------------------------- the numbers of the scripts
+
+
+def scripts() -> str:
+    """The page's scripts without comments."""
+    text = "\n".join((html_page.WEB / f"{name}.js").read_text() for name in html_page.SCRIPTS)
+    return re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
+
+
+NAME = r"\b(?<!\.)[A-Z][A-Z_]+\b"
+
+
+def test_constants_come_from_python_and_none_is_missing():
+    text = re.sub(r"\"[^\"\n]*\"", "", scripts())
+    from_python = html_page.constants(text)
+    own = set(re.findall(rf"(?:const|let|,) ({NAME})(?= =)", text))
+    known = {"NETWORKS", "URL"}  # of page.html and of every browser
+    assert set(re.findall(NAME, text)) - own - known == set(from_python)
+    assert not own & set(from_python)
+    assert len(from_python) > 50
+    values = {}  # none is in two modules with two values
+    for module in html_page.MODULES:
+        for name, value in vars(import_module(f"lenet5.{module}")).items():
+            if name in from_python:
+                assert values.setdefault(name, value) == value
 
 
 # ---------------------------------------------------------------- the way to 28×28
+
+
+def odd_picture(kind: int, gray: Image.Image, sides: tuple[int, int], rng) -> Image.Image:
+    """A digit with the trouble of this kind, at this size."""
+    small, negative = gray.resize(sides), Image.eval(gray, lambda level: 255 - level)
+    if kind == 0:  # any size, either polarity
+        return negative.resize(sides)
+    if kind == 1:
+        return small
+    if kind == 2:  # noise
+        noisy = np.asarray(small) + rng.normal(0, 25, sides[::-1])
+        return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    if kind == 3:  # a drawing that is all in its opacity
+        drawing = Image.new("RGBA", sides, (10, 20, 200, 0))
+        drawing.putalpha(small)
+        return drawing
+    if kind == 4:  # coloured ink on coloured paper
+        paper, ink = (Image.new("RGB", sides, tuple(rng.integers(0, 255, 3).tolist())) for _ in "ab")
+        return Image.composite(ink, paper, small)
+    if kind == 5:  # small on a large sheet
+        sheet = Image.new("L", (500, 400), 240)
+        place = int(rng.integers(0, 440)), int(rng.integers(0, 340))
+        sheet.paste(20, place, gray.resize((50, 50)))
+        return sheet
+    if kind == 6:  # cut to the ink
+        return gray.crop(gray.getbbox()).resize((60, 90))
+    if kind == 7:  # two levels
+        return small.point(lambda level: 255 * (level > 127)).convert("1")
+    if kind == 8:  # nothing, or nothing but grain
+        level = Image.new("L", sides, int(rng.integers(0, 255)))
+        grain = Image.fromarray(rng.integers(100, 140, sides[::-1]).astype(np.uint8))
+        return grain if sides[0] < 30 else level
+    label = Image.merge("LA", (negative, Image.new("L", gray.size, 255)))  # its corner seen through
+    label.putpixel((0, 0), (0, 0))
+    return label.resize(sides, Image.Resampling.NEAREST)
 
 
 def odd_pictures(mnist) -> list[Image.Image]:
     """200 pictures with every trouble that a photograph may have, and such as people save."""
     rng = np.random.default_rng(3)
     digits = mnist.train_images[:200].numpy()
-    inks = digits / np.float32(255)
     kinds = list(TROUBLES.values())
-    pictures = [photograph(inks[i], rng, kinds[i % len(kinds)]) for i in range(60)]
+    photographs = [
+        photograph(digits[i] / np.float32(255), rng, kinds[i % len(kinds)]) for i in range(60)
+    ]
+    pictures = []
     for i in range(60, 200):
-        gray = Image.fromarray(digits[i])
-        side = [int(rng.integers(5, 30)), int(rng.integers(30, 120))][i % 2]
+        side = int(rng.integers(5, 30) if i % 4 < 2 else rng.integers(30, 120))
         sides = side, max(5, round(side * rng.uniform(0.7, 1.4)))
-        kind = i % 10
-        if kind < 2:  # any size, either polarity
-            pictures.append(
-                gray.resize(sides) if kind else Image.eval(gray.resize(sides), lambda v: 255 - v)
-            )
-        elif kind == 2:  # noise
-            noisy = np.asarray(gray.resize(sides)) + rng.normal(0, 25, sides[::-1])
-            pictures.append(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)))
-        elif kind == 3:  # a drawing that is all in its opacity
-            drawing = Image.new("RGBA", sides, (10, 20, 200, 0))
-            drawing.putalpha(gray.resize(sides))
-            pictures.append(drawing)
-        elif kind == 4:  # coloured ink on coloured paper
-            paper, ink = (Image.new("RGB", sides, tuple(rng.integers(0, 255, 3).tolist())) for _ in "ab")
-            pictures.append(Image.composite(ink, paper, gray.resize(sides)))
-        elif kind == 5:  # small on a large sheet
-            sheet = Image.new("L", (500, 400), 240)
-            sheet.paste(
-                20, (int(rng.integers(0, 440)), int(rng.integers(0, 340))), gray.resize((50, 50))
-            )
-            pictures.append(sheet)
-        elif kind == 6:  # cut to the ink
-            pictures.append(gray.crop(gray.getbbox()).resize((60, 90)))
-        elif kind == 7:  # two levels
-            pictures.append(gray.resize(sides).point(lambda v: 255 * (v > 127)).convert("1"))
-        elif kind == 8:  # nothing, or nothing but grain
-            level = Image.new("L", sides, int(rng.integers(0, 255)))
-            grain = Image.fromarray(rng.integers(100, 140, sides[::-1]).astype(np.uint8))
-            pictures.append(grain if i % 20 == 8 else level)
-        else:  # see-through in its corners alone
-            label = Image.merge(
-                "LA", (Image.eval(gray, lambda v: 255 - v), Image.new("L", gray.size, 255))
-            )
-            label.putpixel((0, 0), (0, 0))
-            pictures.append(label.resize(sides, Image.Resampling.NEAREST))
-    return pictures
+        pictures.append(odd_picture(i % 10, Image.fromarray(digits[i]), sides, rng))
+    return photographs + pictures
 
 
 @pytest.mark.parametrize("invert", ["auto", "yes"])
@@ -172,10 +207,8 @@ def test_page_opens_a_file_as_inference_does(tab, tmp_path, mnist, format):
         picture = picture.resize((4000, 3000), Image.Resampling.BICUBIC)
     elif format == "transparent":
         path = tmp_path / "picture.png"
-        picture = Image.merge(
-            "LA",
-            (Image.new("L", (90, 80)), Image.fromarray(mnist.train_images[7].numpy()).resize((90, 80))),
-        )
+        opacity = Image.fromarray(mnist.train_images[7].numpy()).resize((90, 80))
+        picture = Image.merge("LA", (Image.new("L", (90, 80)), opacity))
     picture.save(path, **options)
     tab.set_input_files("#file", path)
     wait_for(tab, "actions.length === 1")
@@ -256,13 +289,7 @@ def test_strokes_of_a_finger_are_read(browser, page_file):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     tab = context.new_page()
     tab.goto(page_file.as_uri())
-    box = tab.locator("#sheet").bounding_box()
-    session = context.new_cdp_session(tab)
-    points = [(140, 50 + 20 * i) for i in range(10)]
-    for kind, (x, y) in [("touchStart", points[0]), *[("touchMove", point) for point in points]]:
-        place = {"x": box["x"] + x * box["width"] / 280, "y": box["y"] + y * box["height"] / 280}
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    touch(tab, [(140, 50 + 20 * i) for i in range(10)])
     assert shown(tab) == "1"
     assert tab.evaluate("scrollY") == 0  # the page did not move under the finger
     context.close()
@@ -308,11 +335,7 @@ def test_page_says_when_it_is_unsure(tab):
     """What inference.py --reject refuses has a question mark, and no class is marked."""
     draw(tab, ["60,60 220,220 60,220 220,60 60,140 220,140 140,40 140,240"])
     verdict = settled(tab)
-    width, height, data = tab.evaluate(
-        "(({width, height, data}) => [width, height, [...data]])(pixels())"
-    )
-    drawing = Image.frombytes("RGBA", (width, height), bytes(data))
-    result = ImageClassifier(PRETRAINED, device="cpu", reject=True).predict_batch([drawing])[0]
+    result = ImageClassifier(PRETRAINED, device="cpu", reject=True).predict_batch([sheet_of(tab)])[0]
     assert result.prediction is None
     assert tab.inner_text("#digit") == "?"
     assert verdict.startswith("Unsure")
@@ -341,11 +364,16 @@ def test_page_fits_every_width_and_both_themes(browser, page_file, width, theme)
     tab.close()
 
 
-def test_everything_has_a_name_for_those_who_cannot_see_it(tab):
+@pytest.mark.parametrize("mode", ["digit", "number"])
+def test_everything_has_a_name_for_those_who_cannot_see_it(tab, mode):
+    tab.check(f"#modes input[value={mode}]")
+    draw(tab, STROKES[4])
+    settled(tab)
     unnamed = tab.evaluate(
-        """() => [...document.querySelectorAll("canvas, button, select, input")].filter(element =>
-            !element.getAttribute("aria-label") && !element.textContent.trim() && !element.labels?.length
-        ).map(element => element.outerHTML)"""
+        """() => [...document.querySelectorAll("canvas, button, select, input, fieldset")]
+            .filter(one => !one.getAttribute("aria-label") && !one.textContent.trim())
+            .filter(one => !one.labels?.length)
+            .map(one => one.outerHTML)"""
     )
     assert unnamed == []
     assert tab.locator("[role=status]").count() == 1
@@ -356,13 +384,9 @@ def test_states_of_every_layer_are_shown(tab):
     settled(tab)
     layers = tab.locator(".layer strong").all_inner_texts()
     assert layers == ["C1", "S2", "C3", "S4", "C5", "F6", "Output"]
-    states = tab.evaluate("Object.entries(read(network, mnistLike(pixels()).digit).layers)")
-    assert [(name, value["maps"], value["height"], value["width"]) for name, value in states][1:5] == [
-        ("C1", 6, 28, 28),
-        ("S2", 6, 14, 14),
-        ("C3", 16, 10, 10),
-        ("S4", 16, 5, 5),
-    ]
+    states = dict(tab.evaluate("Object.entries(read(network, mnistLike(pixels()).digit).layers)"))
+    for name, maps, side in (("C1", 6, 28), ("S2", 6, 14), ("C3", 16, 10), ("S4", 16, 5)):
+        assert [states[name][what] for what in ("maps", "height", "width")] == [maps, side, side]
     # No canvas of the layers is of one colour while a digit is read.
     assert tab.evaluate(
         """() => [...document.querySelectorAll("#maps canvas")].every(canvas => {
@@ -404,28 +428,21 @@ def test_export_writes_the_page_with_the_networks_that_are_asked_for(workdir, ca
     assert "networks: lenet5-tanh, lenet5, lenet5-1998, lenet5-numbers\n" in capsys.readouterr().out
     text = (workdir / "three.html").read_text(encoding="utf-8")
     described = json.loads(re.search(r"const NETWORKS = (.*);", text)[1])
-    assert [network["arch"] for network in described] == [
-        "lenet5-tanh",
-        "lenet5",
-        "lenet5-1998",
-        "lenet5-conv",
-    ]
+    archs = [network["arch"] for network in described]
+    assert archs == ["lenet5-tanh", "lenet5", "lenet5-1998", "lenet5-conv"]
     assert export.main(["--html", "own.html", "--weights", str(OWN)]) == 0
     assert "networks: lenet5-1998, lenet5-numbers\n" in capsys.readouterr().out
 
 
 def test_networks_of_one_name_are_told_apart(tmp_path):
     (tmp_path / "lenet5.pth").write_bytes(PRETRAINED.read_bytes())
-    names = [
-        network["name"] for network in html_page.networks(PRETRAINED, [tmp_path / "lenet5.pth", OWN])
+    described = html_page.networks(PRETRAINED, [tmp_path / "lenet5.pth", OWN])
+    assert [network["name"] for network in described] == [
+        str(PRETRAINED),
+        str(tmp_path / "lenet5.pth"),
+        "lenet5-1998",
+        "lenet5-numbers",
     ]
-    assert names == [str(PRETRAINED), str(tmp_path / "lenet5.pth"), "lenet5-1998", "lenet5-numbers"]
-
-
-def test_paper_s_network_is_not_beside_weights_of_other_classes(tmp_path):
-    net = build("lenet5", 2)
-    save_weights(tmp_path / "two.pth", net, classes=["cat", "dog"])
-    assert [network["name"] for network in html_page.networks(tmp_path / "two.pth")] == ["two"]
 
 
 def test_wrong_use_of_html_is_one_line_with_status_2(workdir, capsys):
@@ -456,15 +473,8 @@ def test_draw_serves_the_page_on_loopback_until_ctrl_c(tmp_path):
             gone.sendall(b"GET / HTTP/1.0\r\n\r\n")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{address}pretrained/lenet5.pth", timeout=30)
-        taken = run_script(
-            "draw.py",
-            "--no-browser",
-            "--weights",
-            PRETRAINED,
-            "--port",
-            address.split(":")[2][:-1],
-            cwd=tmp_path,
-        )
+        flags = ["--no-browser", "--weights", PRETRAINED, "--port", address.split(":")[2][:-1]]
+        taken = run_script("draw.py", *flags, cwd=tmp_path)
         assert taken.returncode == 2
         assert "give another --port" in taken.stderr
     finally:

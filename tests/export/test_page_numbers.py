@@ -20,11 +20,22 @@ from lenet5.whole_numbers.strip_reader import StripReader
 from lenet5.whole_numbers.strips import find_numbers, numbers_in
 from lenet5.whole_numbers.synthetic_numbers import make_strings
 from model import build
-from tests.browser import READ_NUMBERS, STROKES, as_pixels, hand_over, settled, strokes_of, wait_for
+from tests.browser import (
+    READ_NUMBERS,
+    READ_STRIP,
+    STROKES,
+    as_pixels,
+    hand_over,
+    settled,
+    sheet_of,
+    strokes_of,
+    touch,
+    wait_for,
+)
 from tests.browser import draw as draw_slowly
 from tests.conftest import PRETRAINED
 
-OWN = PRETRAINED.with_name("lenet5-1998.pth")  # the paper's
+OWN = html_page.OWN
 # Gray levels that a strip's pixels may be away: sums in another order, rounded.
 EIGHT_BITS = 2
 # Of a probability: the weights have 24 bits, and sums are in float32.
@@ -54,14 +65,6 @@ def expected_of(reader, image: Image.Image) -> list[str]:
     """The numbers that Python's network finds likeliest in a picture, those without digits left out."""
     found = [search(reader.shares([strip.picture])[0])[0][0] for strip in numbers_in(image)]
     return ["".join(map(str, digits)) for digits in found if digits]
-
-
-def sheet_of(tab) -> Image.Image:
-    """What the page reads of its sheet."""
-    width, height, data = tab.evaluate(
-        "(({width, height, data}) => [width, height, [...data]])(pixels())"
-    )
-    return Image.frombytes("RGBA", (width, height), bytes(data))
 
 
 # ---------------------------------------------------------------- from ink to strips
@@ -236,14 +239,7 @@ def test_search_and_alignment_are_python_s_on_200_random_rows(numbers):
 def test_numbers_of_mnist_s_test_digits_are_read_as_python_reads_them(numbers, reader, mnist):
     made = make_strings(mnist.test_images, mnist.test_labels, 100, 1, lengths=(1, 6))
     strips = made.strips()
-    found = numbers.evaluate(
-        """strips => strips.map(([width, values]) => {
-            const strip = {width, height: 32, values: Uint8Array.from(values)};
-            const {text, confidence} = readStrip(loadedOnce(numberNetwork), strip);
-            return [text, confidence];
-        })""",
-        [[strip.shape[1], strip.flatten().tolist()] for strip in strips],
-    )
+    found = [numbers.evaluate(READ_STRIP, [s.shape[1], s.flatten().tolist()]) for s in strips]
     texts = made.texts()
     right = 0
     for (text, confidence), strip, truth in zip(found, strips, texts, strict=True):
@@ -372,16 +368,10 @@ def printed_page() -> Image.Image:
     return picture
 
 
-@pytest.mark.parametrize("way", ["drop", "paste", "open"])
-def test_picture_with_numbers_is_read_as_python_reads_it(numbers, reader, tmp_path, way):
-    picture = printed_page()
-    if way == "open":
-        picture.save(tmp_path / "numbers.png")
-        numbers.set_input_files("#file", tmp_path / "numbers.png")
-    else:
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        hand_over(numbers, way, file.getvalue())
+def test_picture_with_numbers_is_read_as_python_reads_it(numbers, reader):
+    picture, file = printed_page(), io.BytesIO()
+    picture.save(file, "PNG")
+    hand_over(numbers, "paste", file.getvalue())
     wait_for(numbers, "actions.length === 1")
     settled(numbers)
     assert numbers.inner_text("#digit") == " ".join(expected_of(reader, picture)) != ""
@@ -440,44 +430,12 @@ def test_numbers_fit_every_width(numbers):
         assert sheet["width"] > 0.6 * width
 
 
-def test_strokes_of_a_finger_are_read_as_python_reads_the_sheet(browser, page_file, reader):
-    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
-    tab = context.new_page()
-    tab.goto(page_file.as_uri())
-    tab.tap("#modes label:last-child")
-    assert tab.evaluate("mode") == "number"
-    box = tab.locator("#sheet").bounding_box()
-    session = context.new_cdp_session(tab)
-    for left in (200, 400):
-        points = [(left, 50 + 20 * i) for i in range(10)]
-        for kind, (x, y) in [("touchStart", points[0]), *[("touchMove", point) for point in points]]:
-            place = {"x": box["x"] + x * box["width"] / 840, "y": box["y"] + y * box["width"] / 840}
-            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
-        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    settled(tab)
-    assert tab.inner_text("#digit") == " ".join(expected_of(reader, sheet_of(tab)))
-    assert tab.locator(".strip").count() >= 1
-    assert tab.evaluate("scrollY") == 0
-    context.close()
-
-
-def test_everything_has_a_name_for_those_who_cannot_see_it(numbers):
-    draw(numbers, strokes_of("40"))
-    settled(numbers)
-    unnamed = numbers.evaluate(
-        """() => [...document.querySelectorAll("canvas, button, input, fieldset")].filter(element =>
-            !element.getAttribute("aria-label") && !element.textContent.trim() && !element.labels?.length
-        ).map(element => element.outerHTML)"""
-    )
-    assert unnamed == []
-
-
 # ---------------------------------------------------------------- which networks are on the page
 
 
 def test_numbers_are_not_read_beside_classes_that_are_no_digits(browser, tmp_path):
     save_weights(tmp_path / "two.pth", build("lenet5", 2), classes=["cat", "dog"])
-    html_page.write(tmp_path / "two.html", tmp_path / "two.pth")
+    assert html_page.write(tmp_path / "two.html", tmp_path / "two.pth") == ["two"]
     tab = browser.new_page()
     tab.goto((tmp_path / "two.html").as_uri())
     assert tab.is_hidden("#modes")
@@ -506,3 +464,17 @@ def test_networks_that_have_no_place_are_refused_in_a_line():
         html_page.networks(html_page.NUMBERS)
     with pytest.raises(UserError, match="more than one network of whole numbers"):
         html_page.networks(PRETRAINED, [html_page.NUMBERS, html_page.NUMBERS])
+
+
+def test_strokes_of_a_finger_are_read_as_python_reads_the_sheet(browser, page_file, reader):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    tab = context.new_page()
+    tab.goto(page_file.as_uri())
+    tab.tap("#modes label:last-child")
+    wait_for(tab, "mode === 'number'")
+    for left in (200, 400):
+        touch(tab, [(left, 50 + 20 * i) for i in range(10)])
+    settled(tab)
+    assert tab.inner_text("#digit") == " ".join(expected_of(reader, sheet_of(tab)))
+    assert tab.evaluate("scrollY") == 0
+    context.close()

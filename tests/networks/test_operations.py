@@ -1,9 +1,12 @@
-"""A network as a list of operations is the network; its states have the paper's shapes."""
+"""The layers of a network compute what it computes; their states have the paper's shapes.
+
+That the operations compute the same is tested where other programs run them: tests/export.
+"""
 
 import pytest
 import torch
 
-from lenet5.networks.operations import LISTS, feature_maps, operations
+from lenet5.networks.operations import feature_maps, operations
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights
 from model import build
@@ -20,12 +23,8 @@ SHAPES = {  # section II.B of the paper
 }
 
 
-def test_every_network_has_a_list():
-    assert set(LISTS) == set(NETWORKS.values())
-
-
 @pytest.mark.parametrize("arch", NETWORKS)
-def test_list_computes_what_the_network_computes(arch):
+def test_layers_compute_what_the_network_computes(arch):
     net, _ = load_weights(f"pretrained/{arch}.pth")
     inputs = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -55,10 +54,10 @@ def test_states_of_1998_are_those_of_the_paper_s_network():
         torch.testing.assert_close(states[name], state)
 
 
-def test_the_list_keeps_no_hold_of_the_network():
+def test_operations_have_copies_of_the_numbers():
     """Numbers that are exported do not change when training goes on."""
     net = build("lenet5")
-    kept = operations(net)[0].weight
+    kept = operations(net)["C1"][0].weight
     before = kept.clone()
     with torch.no_grad():
         net.c1.weight.add_(1)

@@ -1,4 +1,4 @@
-"""inference.py and ImageClassifier: reading, output files, rejection, sets, figures."""
+"""inference.py and ImageClassifier: reading, labels, rejection, sets, figures."""
 
 import csv
 import io
@@ -15,22 +15,26 @@ from PIL import Image
 from inference import main
 from lenet5.data import picture_files
 from lenet5.data.picture_files import find_pictures
-from lenet5.evaluation import evaluation_figures, figures, network_figures, reading_figures
+from lenet5.evaluation import figures, network_figures
 from lenet5.imaging.opening import PictureError
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.reading import classifier as classifier_module
-from lenet5.reading import tasks
 from lenet5.reading.classifier import ImageClassifier
-from lenet5.reading.output_file import read_done
 from lenet5.reading.results import FIELDS
 from lenet5.runtime.errors import UserError
 from model import LeNet5
-from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, run_script
+from tests.conftest import (
+    DIGITS,
+    PRETRAINED,
+    ROOT,
+    SHIPPED,
+    assert_one_error_line,
+    objects,
+    run_script,
+)
 
-DIGITS = ROOT / "test_digits"
 FOUR = str(DIGITS / "digit_4.png")
-SHIPPED = ["--weights", str(PRETRAINED)]
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +57,19 @@ def folder(workdir):
 def figure(monkeypatch):
     """The last figure that would be saved, without the time that it takes."""
     saved = {}
-    for module in (evaluation_figures, figures, network_figures, reading_figures):
+    for module in (figures, network_figures):
         monkeypatch.setattr(
             module, "save", lambda figure, path: saved.update(axes=figure.axes, path=path)
         )
     return saved
 
 
-def objects(text):
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def filled(path, value):
-    """Weights of LeNet-5 that are all one number."""
-    net = LeNet5()
-    for p in net.parameters():
-        p.data.fill_(value)
-    save_weights(path, net)
-    return ["--weights", path]
+def status_of(flags) -> int:
+    """The exit status of inference.py; argparse ends with an exception."""
+    try:
+        return main(flags)
+    except SystemExit as end:
+        return end.code
 
 
 # ---------------------------------------------------------------- reading
@@ -237,96 +236,18 @@ def test_the_first_pictures_are_found_before_the_whole_tree_is_walked(workdir, m
     assert len(list(pictures)) == 18
 
 
-def test_a_folder_may_be_deeper_than_python_calls_functions(workdir):
-    depth = sys.getrecursionlimit() + 10
-    for _ in range(depth):
-        os.mkdir("d")
-        os.chdir("d")  # step by step, as the whole name grows long
-    open("a.png", "w").close()
-    os.chdir(workdir)
-    (found,) = find_pictures(["."])
-    assert found.endswith("/d/a.png")
-    # Neither can pytest remove so deep a folder afterwards.
-    os.chdir(os.path.dirname(found))
-    os.remove("a.png")
-    for _ in range(depth):
-        os.chdir("..")
-        os.rmdir("d")
-
-
-@pytest.mark.parametrize(
-    ("path", "label"),
-    [
-        ("digit_3.png", 3),
-        ("digit_3_font_bold_1.jpg", 3),
-        ("digit_33.png", None),
-        ("my_digit_3.png", None),
-        ("5/any.png", 5),
-        ("5/digit_3.png", 3),
-        ("55/any.png", None),
-        ("any.png", None),
-    ],
-)
-def test_the_label_is_where_a_name_tells_it(classifier, path, label):
-    assert classifier.label_of(path) == label
-
-
-# ---------------------------------------------------------------- output files
-
-
-@pytest.mark.parametrize("format", ["json", "csv"])
-@pytest.mark.parametrize("cut", [0, 1, 40])
-def test_an_output_file_is_continued(workdir, capsys, monkeypatch, format, cut):
-    """What was scored is not scored again, and a last line that was cut off is."""
-    paths = [str(DIGITS / f"digit_{i}.png") for i in range(4)]
-    flags = ["--format", format, "--output"]
-    assert main([*paths, *flags, "whole"]) == 0
-    assert capsys.readouterr().out == ""
-    assert main([*paths[:2], "missing.png", *flags, "out"]) == 1
-    data = (workdir / "out").read_bytes()
-    (workdir / "out").write_bytes(data[: len(data) - cut])
-    scored, predict = [], ImageClassifier.predict_batch
-    monkeypatch.setattr(
-        ImageClassifier, "predict_batch", lambda s, p, *made: scored.extend(p) or predict(s, p)
-    )
-    # The missing picture counts again: the status is that of all results in the file.
-    assert main([*paths[:2], "missing.png", *paths[2:], *flags, "out"]) == 1
-    assert scored == (paths[2:] if cut == 0 else ["missing.png", *paths[2:]])
-    read = [row for row, _ in read_done("out", format) if row["path"] != "missing.png"]
-    whole = [row for row, _ in read_done("whole", format)]
-    for name in ("path", "prediction", "label", "correct"):
-        assert [row[name] for row in read] == [row[name] for row in whole]
-    assert (workdir / "out").read_text().count("path") == (1 if format == "csv" else 5)
-    assert "4 of 4 right" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("format", ["json", "csv"])
-def test_an_output_file_is_whole_up_to_some_line_wherever_it_was_cut(workdir, format):
-    """Also within a name that has line breaks and quotation marks in it."""
-    names = ["a.png", 'b"\nc.png', "d\n\n.png"]  # of no pictures: each gets its error
-    assert main([*names, "--format", format, "--output", "out"]) == 1
-    data = (workdir / "out").read_bytes()
-    for cut in range(len(data) + 1):
-        (workdir / "cut").write_bytes(data[:cut])
-        found = list(read_done("cut", format))
-        assert [row["path"] for row, _ in found] == names[: len(found)]
-        assert all(length <= cut for _, length in found)
-    assert (len(found), found[-1][1]) == (3, len(data))
-
-
-WRITTEN = {"path": "a.png", "prediction": 3, "confidence": 1.0, "top": [[3, 1.0]]}
-WRITTEN |= {"label": 3, "correct": True, "error": None}
-ODD = [{"path": [1]}, {"label": {}}, {"correct": "yes"}, {"correct": []}]
-
-
-@pytest.mark.parametrize(
-    "line", [*(json.dumps(WRITTEN | odd) for odd in ODD), "[" * 100_000, "[]", "{}", "Dear Ann,"]
-)
-def test_an_output_file_with_odd_results_is_left_alone(workdir, capsys, line):
-    (workdir / "out.json").write_text(line + "\n")
-    assert main([str(DIGITS), "--output", "out.json"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "another --output")
-    assert (workdir / "out.json").read_text() == line + "\n"
+def test_the_label_is_where_a_name_tells_it(classifier):
+    labels = {
+        "digit_3.png": 3,
+        "digit_3_font_bold_1.jpg": 3,
+        "digit_33.png": None,
+        "my_digit_3.png": None,
+        "5/any.png": 5,
+        "5/digit_3.png": 3,
+        "55/any.png": None,
+        "any.png": None,
+    }
+    assert {path: classifier.label_of(path) for path in labels} == labels
 
 
 # ---------------------------------------------------------------- rejection and ink
@@ -363,12 +284,10 @@ def test_invert(workdir, capsys, invert, prediction):
 # ---------------------------------------------------------------- weights and imports
 
 
-@pytest.mark.slow
-def test_wrong_usage_is_one_line_and_status_2(workdir):
-    (workdir / "bad.pth").write_bytes(b"not weights")
-    cases = [
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
         (["--weights", "missing.pth"], "missing.pth"),
-        (["--weights", "bad.pth"], "not a weights file"),
         (["--weights", FOUR], "not a weights file"),
         (["--top-k", "0"], "--top-k"),
         (["--batch-size", "-1"], "--batch-size"),
@@ -376,13 +295,12 @@ def test_wrong_usage_is_one_line_and_status_2(workdir):
         (["--plot", "missing/p.png"], "no folder"),
         (["--output", "missing/o.json"], "no folder"),
         (["--files-from", "missing"], "missing"),
-    ]
-    if not torch.cuda.is_available():
-        cases.append((["--device", "cuda"], "cuda"))
-    for flags, words in cases:
-        done = run_script("inference.py", FOUR, *flags, cwd=workdir)
-        assert done.returncode == 2, flags
-        assert_one_error_line(done.stderr, words)
+        (["--device", "mps" if torch.cuda.is_available() else "cuda"], "device"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
+    assert status_of([FOUR, *flags]) == 2
+    assert_one_error_line(capsys.readouterr().err, words)
 
 
 def test_ones_own_weights_come_first_and_are_not_replaced_silently(workdir, capsys):
@@ -398,31 +316,22 @@ def test_ones_own_weights_come_first_and_are_not_replaced_silently(workdir, caps
 
 def test_a_reader_that_goes_away_is_no_traceback(workdir):
     command = f"{sys.executable} {ROOT}/inference.py {DIGITS} --format json --batch-size 1 | head -1"
-    done = subprocess.run(command, shell=True, cwd=workdir, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert len(objects(done.stdout)) == 1
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
 
 
-def run_python(program, cwd):
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=cwd, capture_output=True, text=True, check=True
+def test_scripts_do_nothing_at_import_and_import_no_more_than_they_need(workdir):
+    program = (
+        "import sys, inference\n"
+        f"assert inference.main([{str(DIGITS)!r}, '--output', '/dev/null']) == 0\n"
+        "assert not {'matplotlib', 'torchvision', 'lenet5.data.datasets'} & set(sys.modules)\n"
+        "import train, generate_test_digits, lenet5.evaluation.figures"
     )
-
-
-def test_inference_without_a_plot_imports_no_more_than_it_needs(workdir):
-    heavy = {"matplotlib", "torchvision", "lenet5.data.datasets"}
-    program = f"import inference; assert inference.main([{str(DIGITS)!r}]) == 0\n"
-    done = run_python(f"{program}print({heavy} & set(sys.modules))", workdir)
-    assert done.stdout.splitlines()[-1] == "set()"
-
-
-def test_importing_a_script_does_nothing(workdir):
-    done = run_python(
-        "import train, inference, generate_test_digits, lenet5.evaluation.figures", workdir
-    )
-    assert (done.stdout, done.stderr, os.listdir(workdir)) == ("", "", [])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert os.listdir() == []
 
 
 # ---------------------------------------------------------------- a whole set
@@ -456,31 +365,17 @@ def test_evaluation_of_a_folder(folder, capsys):
     assert os.path.exists("set.png")
 
 
-def test_an_evaluation_agrees_with_reading(classifier):
-    """The same pictures, one by one and as a set."""
-    images, labels, unusable = tasks.evaluation_set(str(DIGITS), classifier)
-    results = classifier.predict_batch(sorted(DIGITS.iterdir()))
-    assert unusable == 0
-    assert labels.tolist() == [result.label for result in results]
-    np.testing.assert_array_equal(images, [result.image for result in results])
-
-
 @pytest.mark.parametrize(
     ("flags", "words", "status"),
     [
         (["--evaluate", "mnist", "--format", "csv"], "--format json", 2),
-        (["--evaluate", "mnist", "a.png"], "--evaluate is for one set", 2),
         (["--evaluate", "nowhere"], "nothing in nowhere", 1),
         (["--explain", "a.png", "b.png"], "--explain is for one picture", 2),
         (["--explain", "a.png", "--evaluate", "mnist"], "leave one out", 2),
-        (["--maps", "a.png", "b.png"], "--maps is for one picture", 2),
-        (["--maps", "a.png", "--filters"], "--maps and --filters", 2),
         (["--filters", "a.png"], "--filters is for the network alone", 2),
         (["--filters", "--format", "json"], "leave --format out", 2),
-        (["--embedding", "mnist", "--format", "csv"], "leave --format out", 2),
         (["--embedding", "mnist", "--output", "o"], "--embedding is for one set", 2),
         (["--embedding", "7"], "7 has pictures of one class", 1),
-        (["--robustness", "mnist", "--format", "csv"], "--format json", 2),
         (["--robustness", "mnist", "--files-from", "-"], "--robustness is for one set", 2),
         (["--beside", "a.pth"], "--robustness", 2),
         (["--robustness", "mnist", "--beside", "a.pth"], "a.pth", 2),
@@ -530,11 +425,9 @@ def test_figures_are_a_thousand_pixels_wide(workdir, capsys, flags, name):
 
 
 @pytest.mark.parametrize("task", ["--explain", "--maps"])
-def test_figures_of_one_picture(workdir, capsys, monkeypatch, figure, task):
-    """It is prepared once; a blank one has a figure, a missing one has none."""
+def test_figures_of_one_picture(workdir, capsys, figure, task):
+    """A blank one has a figure, a missing one has none."""
     Image.new("L", (28, 28)).save("blank.png")
-    steps, calls = classifier_module.steps, []
-    monkeypatch.setattr(classifier_module, "steps", lambda *a: calls.append(a) or steps(*a))
     for picture, status in ((FOUR, 0), ("blank.png", 0), ("missing.png", 1)):
         figure.clear()
         assert main([task, picture, *SHIPPED, "--format", "json", "--reject"]) == status
@@ -543,7 +436,6 @@ def test_figures_of_one_picture(workdir, capsys, monkeypatch, figure, task):
         assert bool(figure) == (status == 0)
         verdict = figure["axes"][-1].get_title() if figure else ""
         assert verdict.startswith({FOUR: "read as 4", "blank.png": "refused"}.get(picture, ""))
-    assert len(calls) == 3
 
 
 @pytest.mark.parametrize("arch", NETWORKS)
@@ -562,18 +454,6 @@ def test_figures_of_every_network(workdir, capsys, figure, arch):
     assert main(["--embedding", str(DIGITS), *weights]) == 0
     assert arch in figure["axes"][0].get_title()
     assert ("F6" in figure["axes"][0].get_title()) == (arch != "teacher")
-
-
-def test_maps_of_1998_show_the_bitmap_of_the_answer(workdir, figure):
-    assert main(["--maps", FOUR, "--weights", str(ROOT / "pretrained" / "lenet5-1998.pth")]) == 0
-    image = figure["axes"][-2].get_images()[0].get_array()
-    height, width = (side / count for side, count in zip(image.shape, (12, 7), strict=True))
-    rows, columns = ((np.arange(n) + 0.5) * size for n, size in ((12, height), (7, width)))
-    drawn = image[np.ix_(rows.astype(int), columns.astype(int))] > 0
-    found = ["".join(".#"[int(ink)] for ink in row) for row in drawn]
-    # The fifth column of BITMAPS in lenet1998.py, upright.
-    assert found[:3] == ["....##.", "....##.", "...###."]
-    assert found[8:10] == ["#######", "#######"]
 
 
 def test_other_classes_are_named_and_their_names_do_not_control_the_terminal(workdir, capsys, figure):
@@ -627,9 +507,14 @@ def test_robustness_beside_other_weights(workdir, capsys, figure):
     ],
 )
 def test_a_network_whose_answers_are_not_finite_and_one_that_is_dead(workdir, capsys, flags, status):
-    assert main([*flags, *filled("w.pth", 3e38)]) == status  # the largest float32 is 3.4e38
+    for name, value in (("large.pth", 3e38), ("dead.pth", 0)):  # the largest float32 is 3.4e38
+        net = LeNet5()
+        for p in net.parameters():
+            p.data.fill_(value)
+        save_weights(name, net)
+    assert main([*flags, "--weights", "large.pth"]) == status
     if status:
         assert_one_error_line(capsys.readouterr().err, "not finite numbers")
-        assert os.listdir() == ["w.pth"]
+        assert sorted(os.listdir()) == ["dead.pth", "large.pth"]
     if "--robustness" not in flags:
-        assert main([*flags, *filled("w.pth", 0)]) == 0
+        assert main([*flags, "--weights", "dead.pth"]) == 0

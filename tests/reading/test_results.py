@@ -1,30 +1,15 @@
-"""What an output file holds, read line by line, and which pictures are still to be done."""
+"""Files of results: what is in them, and how a second call continues one."""
 
-from collections import Counter
+import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import inference
-from lenet5.reading.output_file import not_done, read_done
-from lenet5.reading.results import WRITERS, Result
-from lenet5.runtime.errors import UserError
+from lenet5.reading.classifier import ImageClassifier
+from lenet5.reading.output_file import read_done
+from lenet5.reading.results import Result
 from lenet5.whole_numbers.number_reader import NumberResult
-
-PATHS = st.lists(st.sampled_from(["a.png", "b.png", "c.png", "5", "None", "\udcff.png", 'd"\n.png']))
-
-
-@given(written=PATHS, asked=PATHS)
-@settings(max_examples=100, deadline=None)
-def test_what_is_left_is_what_was_not_written_as_often(written, asked):
-    left = not_done(asked, Counter(written))
-    assert Counter(left) == Counter(asked) - Counter(written)
-
-
-def write(path, format: str, paths) -> None:
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        WRITERS[format](file).write([Result(path=p, prediction=1, confidence=0.5) for p in paths])
+from tests.conftest import DIGITS, assert_one_error_line
 
 
 def test_floats_are_written_with_six_significant_digits():
@@ -41,40 +26,66 @@ def test_floats_are_written_with_six_significant_digits():
 
 
 @pytest.mark.parametrize("format", ["json", "csv"])
+@pytest.mark.parametrize("cut", [0, 1, 40])
+def test_an_output_file_is_continued(workdir, capsys, monkeypatch, format, cut):
+    """What was scored is not scored again, and a last line that was cut off is."""
+    paths = [str(DIGITS / f"digit_{i}.png") for i in range(4)]
+    flags = ["--format", format, "--output"]
+    assert inference.main([*paths, *flags, "whole"]) == 0
+    assert capsys.readouterr().out == ""
+    assert inference.main([*paths[:2], "missing.png", *flags, "out"]) == 1
+    data = (workdir / "out").read_bytes()
+    (workdir / "out").write_bytes(data[: len(data) - cut])
+    scored, predict = [], ImageClassifier.predict_batch
+    monkeypatch.setattr(
+        ImageClassifier, "predict_batch", lambda s, p, *made: scored.extend(p) or predict(s, p)
+    )
+    # The missing picture counts again: the status is that of all results in the file.
+    assert inference.main([*paths[:2], "missing.png", *paths[2:], *flags, "out"]) == 1
+    assert scored == (paths[2:] if cut == 0 else ["missing.png", *paths[2:]])
+    read = [row for row, _ in read_done("out", format) if row["path"] != "missing.png"]
+    whole = [row for row, _ in read_done("whole", format)]
+    for name in ("path", "prediction", "label", "correct"):
+        assert [row[name] for row in read] == [row[name] for row in whole]
+    assert (workdir / "out").read_text().count("path") == (1 if format == "csv" else 5)
+    assert "4 of 4 right" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_an_output_file_is_whole_up_to_some_line_wherever_it_was_cut(workdir, format):
+    """Also within a name that has line breaks and quotation marks in it, and one that is not UTF-8."""
+    names = ["a.png", 'b"\nc.png', "d\n\n.png", "\udcff.png"]  # of no pictures: each gets its error
+    assert inference.main([*names, "--format", format, "--output", "out"]) == 1
+    data = (workdir / "out").read_bytes()
+    for cut in range(len(data) + 1):
+        (workdir / "cut").write_bytes(data[:cut])
+        found = list(read_done("cut", format))
+        assert [row["path"] for row, _ in found] == names[: len(found)]
+        assert all(length <= cut for _, length in found)
+    assert (len(found), found[-1][1]) == (4, len(data))
+
+
+WRITTEN = {"path": "a.png", "prediction": 3, "confidence": 1.0, "top": [[3, 1.0]]}
+WRITTEN |= {"label": 3, "correct": True, "error": None}
+ODD = [{"path": [1]}, {"path": None}, {"label": {}}, {"correct": "yes"}, {"correct": []}]
+
+
+@pytest.mark.parametrize("format", ["json", "csv"])
 @pytest.mark.parametrize(
     "content",
     [
         "Dear Ann",  # no line is whole, but that is no beginning of a result
         "Dear Ann,\n",
         '"Dear Ann\n',  # in CSV, a quotation that does not end
-        '{"path": "a.png"}\n',
         "path,prediction\na.png,1\n",
-        "path,prediction\n",
+        *(json.dumps(WRITTEN | odd) + "\n" for odd in ODD),
+        '{"path": "a.png"}\n',
+        "[" * 100_000 + "\n",
         "\n",
     ],
 )
 def test_a_file_that_holds_something_else_is_left_alone(workdir, capsys, format, content):
     (workdir / "out").write_text(content)
-    with pytest.raises(UserError, match="give another --output"):
-        list(read_done("out", format))
     assert inference.main(["a.png", "--device", "cpu", "--format", format, "--output", "out"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "give another --output")
     assert (workdir / "out").read_text() == content
-
-
-@pytest.mark.parametrize("format", ["json", "csv"])
-def test_a_file_without_a_whole_result_is_begun_again(workdir, format):
-    write("out", format, ["a.png"])
-    data = (workdir / "out").read_bytes()
-    end = len(data.splitlines()[0]) + 1 if format == "csv" else len(data) - 1
-    for cut in range(end + 1):
-        (workdir / "out").write_bytes(data[:cut])
-        assert list(read_done("out", format)) == []
-
-
-def test_rows_are_what_was_written(workdir):
-    paths = ["a.png", 'b"\nc,.png', "d\n\n.png", "\udcff.png"]
-    for format in ("json", "csv"):
-        write("out", format, paths)
-        rows = [row for row, _ in read_done("out", format)]
-        assert [row["path"] for row in rows] == paths
-        assert [float(row["confidence"]) for row in rows] == [0.5] * 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet5.networks.weights import save_weights, to_bytes, weights_with_metadata
+from lenet5.networks.weights import save_weights, serialize, weights_with_metadata
 from lenet5.runtime.errors import UserError
 from lenet5.training import checkpoint, run_folder
 from lenet5.training.checkpoint import Run
@@ -35,25 +35,24 @@ def new_run(folder: Path | None, classes=DIGITS, **changes) -> Run:
     return Run(Settings(batch_size=BATCH, **changes), folder, CPU, classes)
 
 
-def learn(one: Run, steps: int, seed: int = 0) -> None:
+def learn(run: Run, steps: int, seed: int = 0) -> None:
     """Some steps of an epoch on noise, in the order that the run's generator draws."""
     noise = torch.Generator().manual_seed(seed)
     inputs = torch.randn(BATCH * STEPS, 1, 32, 32, generator=noise)
     labels = torch.randint(10, (len(inputs),), generator=noise)
-    plan = EpochPlan(TrainingPool(inputs, labels), None, one.generator)
-    train_epoch(training_step(one), plan, BATCH, before_step=lambda step: step < steps)
-    one.step += steps
+    plan = EpochPlan(TrainingPool(inputs, labels), None, run.generator)
+    train_epoch(training_step(run), plan, BATCH, before_step=lambda step: step < steps)
+    run.step += steps
 
 
 def figures(epoch: int, **changes) -> dict:
     return dict.fromkeys(COLUMNS, 0.5) | {"epoch": epoch} | changes
 
 
-def finish_epochs(one: Run, epochs: int) -> None:
-    """The history and the best weights as they are after so many epochs."""
-    one.history = [figures(epoch) for epoch in range(1, epochs + 1)]
+def finish_first_epoch(run: Run) -> None:
+    run.history = [figures(1)]
     metadata = {"classes": DIGITS, "test_accuracy": 0.5, "epoch": 1}
-    one.best = {"epoch": 1, "weights": weights_with_metadata(one.eval_net), "metadata": metadata}
+    run.best = {"epoch": 1, "weights": weights_with_metadata(run.eval_net), "metadata": metadata}
 
 
 def same(one, other) -> bool:
@@ -69,88 +68,51 @@ def same(one, other) -> bool:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The state of a run of each kind that has done an epoch and three steps, and its checkpoint."""
-    found = {}
+    """The folder of a run of each kind that has done an epoch and three steps."""
+    folders = {}
     for kind, settings in KINDS.items():
-        one = new_run(tmp_path_factory.mktemp(kind), **settings)
-        learn(one, STEPS)
-        finish_epochs(one, 1)
-        drawn = one.generator.get_state()
-        learn(one, 3, seed=1)
-        one.step_in_epoch, one.tally, one.seconds = 3, [1.0, 2.0, 3.0, 4.0], 0.25
-        one.save_checkpoint(drawn)
-        found[kind] = one, torch.get_rng_state()
-    return found
+        run = new_run(tmp_path_factory.mktemp(kind), **settings)
+        learn(run, STEPS)
+        finish_first_epoch(run)
+        drawn = run.generator.get_state()
+        learn(run, 3, seed=1)
+        run.step_in_epoch, run.tally, run.seconds = 3, [1.0, 2.0, 3.0, 4.0], 0.25
+        run.save_checkpoint(drawn)
+        folders[kind] = run.folder
+    return folders
 
 
-def state_of(one: Run) -> dict:
-    return torch.load(one.folder / "checkpoint.pth", weights_only=True)
+def state_in(folder: Path) -> dict:
+    return torch.load(folder / "checkpoint.pth", weights_only=True)
 
 
 # ---------------------------------------------------------------- a checkpoint
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_that_changes_comes_back_from_a_checkpoint(saved, kind, tmp_path):
-    one, torch_generator = saved[kind]
-    shutil.copy(one.folder / "checkpoint.pth", tmp_path)
-    other = new_run(tmp_path, **KINDS[kind])
-    assert not same(other.net.state_dict(), one.net.state_dict())
-    assert other.load_checkpoint()
-    for name in ("history", "step", "step_in_epoch", "tally", "seconds", "finished"):
-        assert same(getattr(other, name), getattr(one, name)), name
-    assert same(dict(other.best), dict(one.best))
-    assert same(other.net.state_dict(), one.net.state_dict())
-    assert same(other.eval_net.state_dict(), one.eval_net.state_dict())
-    assert same(other.optimizer.state_dict(), one.optimizer.state_dict())
-    assert torch.equal(torch.get_rng_state(), torch_generator)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_run_from_a_checkpoint_learns_as_the_other_would(saved, kind, tmp_path):
-    """The epoch is drawn again as it was, and the next steps are the same to the bit."""
+def test_a_run_from_a_checkpoint_is_the_run_that_was_saved(saved, kind, tmp_path):
+    """All of its state comes back, and the next steps are the same to the bit."""
     ends = []
     for copy in ("one", "two"):
         (tmp_path / copy).mkdir()
-        shutil.copy(saved[kind][0].folder / "checkpoint.pth", tmp_path / copy)
-        other = new_run(tmp_path / copy, seed=7, **KINDS[kind])  # whose own beginnings matter nothing
-        assert other.load_checkpoint()
-        assert torch.equal(other.generator.get_state(), state_of(other)["generator"])
-        learn(other, 2, seed=2)
-        other.save_checkpoint(other.generator.get_state())
+        shutil.copy(saved[kind] / "checkpoint.pth", tmp_path / copy)
+        run = new_run(tmp_path / copy, seed=7, **KINDS[kind])
+        assert run.load_checkpoint()
+        assert same(run.state(run.generator.get_state()), state_in(saved[kind]))
+        learn(run, 2, seed=2)
+        run.save_checkpoint(run.generator.get_state())
         ends.append((tmp_path / copy / "checkpoint.pth").read_bytes())
     assert ends[0] == ends[1]
 
 
-def test_without_a_checkpoint_a_run_begins(tmp_path):
-    one = new_run(tmp_path)
-    assert one.load_checkpoint() is False
-    assert (one.step, one.step_in_epoch, one.seconds, one.finished) == (0, 0, 0.0, False)
-    assert (one.history, one.best, one.tally, one.average, one.soft_targets) == (
-        [],
-        None,
-        None,
-        None,
-        None,
-    )
-
-
-def test_a_checkpoint_from_before_the_first_step(tmp_path):
-    """Then the optimiser has no state of its own yet."""
-    one = new_run(tmp_path)
-    one.save_checkpoint(one.generator.get_state())
-    assert new_run(tmp_path).load_checkpoint()
+def test_before_the_first_step_there_may_be_a_checkpoint_or_none(tmp_path):
+    run = new_run(tmp_path)
+    assert run.load_checkpoint() is False
+    run.save_checkpoint(run.generator.get_state())
     later = new_run(tmp_path, seed=1)
     assert later.load_checkpoint()
-    assert same(later.net.state_dict(), one.net.state_dict())
+    assert same(later.net.state_dict(), run.net.state_dict())
     assert later.optimizer.state_dict()["state"] == {}
-
-
-def test_the_evaluated_network_is_the_averaged_one():
-    assert (one := new_run(None)).eval_net is one.net
-    one = new_run(None, average=0.9)
-    assert one.eval_net is one.average.net
-    assert one.average.decay == 0.9
 
 
 GONE = object()
@@ -170,52 +132,43 @@ def change(state, path: tuple, value):
     return state
 
 
-NET, BEST, EMA_STEPS = ("net", "c1.bias"), ("best", "weights", "c1.bias"), ("average", "steps")
-LR, GROUPS = ("history", 0, "lr"), ("optimizer", "param_groups")
+NET, LR = ("net", "c1.bias"), ("history", 0, "lr")
 ODD = [  # what is changed, and a word of the reason
-    ((), torch.zeros(3), ""),
-    (("net",), GONE, "'net'"),
+    ((), torch.zeros(3), "Tensor"),
+    (("net",), GONE, "names"),
     (NET, GONE, "names"),
-    (("net", "c9.bias"), torch.zeros(1), "names"),
     (NET, [0.0] * 6, "c1.bias"),
     (NET, lambda t: t.to("meta"), "c1.bias"),
     (NET, lambda t: t.to_sparse(), "c1.bias"),
     (NET, torch.zeros(1, 6), "c1.bias is (1, 6)"),
     (NET, torch.zeros(6).double(), "torch.float64"),
     (("average", "net", "c1.bias"), torch.zeros(7), "c1.bias is (7,)"),
-    (("average",), GONE, "'average'"),
-    *((EMA_STEPS, value, "number of steps") for value in ("x", 0.5, True, -1, 2**63 - 1)),
-    (("optimizer", "state"), lambda s: {99: s[0]}, "of another network"),
+    *((("average", "steps"), value, "steps") for value in ("x", True, -1, 2**63 - 1)),
+    (("optimizer", "state"), lambda s: {99: s[0]}, "optimizer"),
     (("optimizer", "state", 0), lambda s: {k: torch.zeros(2) for k in s}, "step is (2,)"),
-    (GROUPS, lambda groups: groups * 2, ""),
-    (("generator",), "x", ""),
-    (("generator",), lambda t: t[:5], ""),
-    (("torch_generator",), "x", ""),
-    (("history",), "x", ""),
-    (LR, None, "epoch 1 has no lr"),
-    *((LR, value, "row 1") for value in (torch.ones(1), True)),
-    (("history", 0, "x"), 1.0, "row 1"),
+    (("optimizer", "param_groups"), lambda groups: groups * 2, ""),
+    (("generator",), lambda t: t[:5], "generator"),
+    (("torch_generator",), "x", "generator"),
+    (("history",), "x", "history"),
+    *((LR, value, "lr") for value in (None, torch.ones(1), float("nan"))),
+    (("history", 0, "x"), 1.0, "history"),
     (("history",), lambda h: h * 2, "row 2 is of epoch 1"),
-    (("history",), [], "best epoch"),
-    (("best",), None, ""),
-    *((("best", "epoch"), value, "best epoch") for value in (2, 0, 1.0)),
-    (("best", "metadata"), "x", ""),
-    (BEST, torch.zeros(7), "c1.bias is (7,)"),
+    (("history",), [], "best"),
+    (("best",), None, "best"),
+    *((("best", "epoch"), value, "epoch") for value in (2, 0, 1.0)),
+    (("best", "weights", "c1.bias"), torch.zeros(7), "c1.bias is (7,)"),
     (("best", "metadata", "classes"), ["cat", "dog"], "classes"),
     (("best", "metadata", "arch"), "lenet9", "best epoch"),
-    *((("step",), value, "number of steps") for value in ("10", 10.5)),
     (("step_in_epoch",), 8, "more steps"),
-    (("step_in_epoch",), "3", "number of steps"),
     (("tally",), [1.0, 2.0], "tally"),
     (("tally", 2), "3", "tally"),
     (("seconds",), "x", "seconds"),
-    (("seconds",), GONE, "'seconds'"),
     (("finished",), None, "finished"),
 ]
 
 
 def assert_refused(state, folder: Path, kind: str, word: str) -> None:
-    (folder / "checkpoint.pth").write_bytes(to_bytes(state))
+    (folder / "checkpoint.pth").write_bytes(serialize(state))
     with pytest.raises(UserError, match=r"checkpoint.pth is damaged \(.*\); delete it") as refused:
         new_run(folder, **KINDS[kind]).load_checkpoint()
     assert word in str(refused.value)
@@ -224,43 +177,37 @@ def assert_refused(state, folder: Path, kind: str, word: str) -> None:
 @pytest.mark.parametrize(("path", "value", "word"), ODD)
 def test_an_odd_checkpoint_is_refused_with_the_reason(saved, tmp_path, path, value, word):
     """Also one that PyTorch accepts, and would fail with later, or compute with unseen."""
-    state = change(state_of(saved["averaged"][0]), path, value)
-    assert_refused(state, tmp_path, "averaged", word)
+    assert_refused(change(state_in(saved["averaged"]), path, value), tmp_path, "averaged", word)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("learned", -1), ("learned", "x"), ("measured_at", 0.5), ("measured_at", None)]
-)
+@pytest.mark.parametrize(("name", "value"), [("learned", -1), ("measured_at", 0.5)])
 def test_an_odd_count_of_patterns_is_refused(saved, tmp_path, name, value):
-    state = change(state_of(saved["1998"][0]), (*GROUPS, 0, name), value)
-    assert_refused(state, tmp_path, "1998", "number of steps")
+    state = change(state_in(saved["1998"]), ("optimizer", "param_groups", 0, name), value)
+    assert_refused(state, tmp_path, "1998", name)
 
 
 def test_an_optimizer_keeps_its_settings_whatever_a_checkpoint_says(saved, tmp_path):
     """They are in config.json, where a person reads them."""
-    state = state_of(saved["adam"][0])
+    state = state_in(saved["adam"])
     (group,) = state["optimizer"]["param_groups"]
     group |= {"betas": (-5.0, "x"), "maximize": True, "fused": None, "weight_decay": 1e9}
-    (tmp_path / "checkpoint.pth").write_bytes(to_bytes(state))
-    one = new_run(tmp_path, lr=0.003, weight_decay=0.25)
-    (before,) = one.optimizer.state_dict()["param_groups"]
-    assert one.load_checkpoint()
-    assert one.optimizer.state_dict()["param_groups"] == [before]
+    (tmp_path / "checkpoint.pth").write_bytes(serialize(state))
+    run = new_run(tmp_path, lr=0.003, weight_decay=0.25)
+    (before,) = run.optimizer.state_dict()["param_groups"]
+    assert run.load_checkpoint()
+    assert run.optimizer.state_dict()["param_groups"] == [before]
     assert (before["lr"], before["weight_decay"]) == (0.003, 0.25)
 
 
-def test_a_checkpoint_too_large_is_not_read(saved, tmp_path, monkeypatch):
-    shutil.copy(saved["adam"][0].folder / "checkpoint.pth", tmp_path)
+def test_a_checkpoint_too_large_is_not_read_or_unpacked(saved, tmp_path, monkeypatch):
+    shutil.copy(saved["adam"] / "checkpoint.pth", tmp_path)
     monkeypatch.setattr(checkpoint, "LARGEST_CHECKPOINT", 1000)
     with pytest.raises(UserError, match=r"1,000"):
         new_run(tmp_path).load_checkpoint()
-
-
-def test_a_checkpoint_that_would_fill_the_memory_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "LARGEST_CHECKPOINT", 10_000_000)  # so that the test is small, too
     with zipfile.ZipFile(tmp_path / "checkpoint.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(20_000_000))
-    with pytest.raises(UserError, match=r"damaged \(.*/checkpoint.pth unpacks to 20,000,"):
+    monkeypatch.setattr(checkpoint, "LARGEST_CHECKPOINT", 10_000_000)
+    with pytest.raises(UserError, match=r"unpacks to 20,000,"):
         new_run(tmp_path).load_checkpoint()
 
 
@@ -269,10 +216,8 @@ def test_a_checkpoint_that_would_fill_the_memory_is_not_unpacked(tmp_path, monke
 
 def test_the_steps_of_a_run():
     """Of 95 images in batches of 10 the tenth batch has five."""
-    one = new_run(None, epochs=3)
-    assert one.steps_per_epoch(95) == 10
-    assert one.steps_per_epoch(90) == 9
-    assert one.total_steps(95) == 30
+    run = new_run(None, epochs=3)
+    assert (run.steps_per_epoch(95), run.steps_per_epoch(90), run.total_steps(95)) == (10, 9, 30)
     assert new_run(None, epochs=3, max_steps=7).total_steps(95) == 7
     assert new_run(None, epochs=3, max_steps=99).total_steps(95) == 30
     assert new_run(None, epochs=3, dry_run=True).total_steps(95) == 20  # two epochs
@@ -283,7 +228,6 @@ def test_the_steps_of_a_run():
     ("epochs", "step", "in_epoch", "is_right"),
     [
         (0, 0, 0, True),
-        (0, 3, 3, True),
         (0, 9, 9, True),
         (0, 10, 10, False),  # then the epoch is finished and has figures
         (1, 10, 0, True),
@@ -292,37 +236,32 @@ def test_the_steps_of_a_run():
         (1, 3, 3, False),
         (0, 10, 0, False),
         (2, 10, 0, False),
-        (2, 20, 0, True),
         (1, 20, 0, False),
     ],
 )
 def test_steps_and_epochs_have_to_agree(tmp_path, epochs, step, in_epoch, is_right):
-    one = new_run(tmp_path)
-    one.history, one.step, one.step_in_epoch = [{}] * epochs, step, in_epoch
+    run = new_run(tmp_path)
+    run.history, run.step, run.step_in_epoch = [{}] * epochs, step, in_epoch
     if is_right:
-        checkpoint.check_steps(one, 95)
+        checkpoint.check_steps(run, 95)
         return
     with pytest.raises(UserError, match=r"checkpoint.pth is damaged \(its steps\); delete it to start"):
-        checkpoint.check_steps(one, 95)
+        checkpoint.check_steps(run, 95)
 
 
-# ---------------------------------------------------------------- the first weights
+# ---------------------------------------------------------------- the first and the best weights
 
 
-def test_the_seed_draws_the_first_weights():
-    one, two, other = new_run(None), new_run(None), new_run(None, seed=1)
-    assert same(one.net.state_dict(), two.net.state_dict())
-    assert not same(one.net.state_dict(), other.net.state_dict())
-    assert one.generator.initial_seed() == 0
-    assert other.generator.initial_seed() == 1
+def test_the_seed_and_init_draw_the_first_weights():
+    def drawn(**settings) -> dict:
+        return new_run(None, **settings).net.state_dict()
 
-
-def test_init_draws_them_otherwise():
+    assert same(drawn(), drawn())
+    assert not same(drawn(), drawn(seed=1))
     torch.manual_seed(0)
-    expected = build("lenet5")
-    expected.apply(checkpoint.INITIALISATIONS["xavier"])
-    assert same(new_run(None, init="xavier").net.state_dict(), expected.state_dict())
-    assert not same(new_run(None).net.state_dict(), expected.state_dict())
+    expected = build("lenet5").apply(checkpoint.INITIALISATIONS["xavier"])
+    assert same(drawn(init="xavier"), expected.state_dict())
+    assert not same(drawn(), expected.state_dict())
 
 
 def test_init_from_takes_all_layers_or_all_but_the_outputs(tmp_path, capsys):
@@ -340,19 +279,23 @@ def test_init_from_takes_all_layers_or_all_but_the_outputs(tmp_path, capsys):
     for name, tensor in net.state_dict().items():
         assert name.startswith("output") or torch.equal(other[name], tensor)
     assert len(other["output.bias"]) == len(other["output.weight"]) == 3
-    assert capsys.readouterr().err == f"{path} knows other classes: its output layer begins anew\n"
+    assert str(path) in capsys.readouterr().err
     renamed = new_run(None, classes=list("abcdefghij"), init_from=start).net.state_dict()
     assert not torch.equal(renamed["output.weight"], net.state_dict()["output.weight"])
 
 
 def test_the_best_weights_are_those_of_their_epoch():
-    one = new_run(None, average=0.9)
-    learn(one, 2)
-    finish_epochs(one, 1)
-    best = {name: tensor.clone() for name, tensor in one.eval_net.state_dict().items()}
-    learn(one, 2)
-    assert same(dict(checkpoint.best_network(one).state_dict()), best)
-    assert not same(dict(one.eval_net.state_dict()), best)
+    run = new_run(None, average=0.9)
+    assert run.eval_net is run.average.net
+    learn(run, 2)
+    finish_first_epoch(run)
+    best = {name: tensor.clone() for name, tensor in run.eval_net.state_dict().items()}
+    learn(run, 2)
+    assert same(dict(checkpoint.best_network(run).state_dict()), best)
+    assert not same(dict(run.eval_net.state_dict()), best)
+
+
+# ---------------------------------------------------------------- the run's folder and history
 
 
 def test_a_run_is_found_by_its_folder_and_by_its_name(tmp_path, monkeypatch):
@@ -362,12 +305,8 @@ def test_a_run_is_found_by_its_folder_and_by_its_name(tmp_path, monkeypatch):
     Path("elsewhere").mkdir()
     assert run_folder.run_folder("first") == run_folder.run_folder("runs/first") == Path("runs/first")
     for name in ("second", "elsewhere", "runs"):
-        words = f"{name} is no run: no config.json in it, nor in runs/{name}"
-        with pytest.raises(UserError, match=words):
+        with pytest.raises(UserError, match=f"{name} is no run"):
             run_folder.run_folder(name)
-
-
-# ---------------------------------------------------------------- the history
 
 
 def test_the_best_epoch_is_chosen_by_validation_alone():
@@ -382,26 +321,19 @@ def test_the_best_epoch_is_chosen_by_validation_alone():
     assert run_folder.is_better(row(None, None, 0), row(None, None, 1))  # without validation, the last
 
 
-def write_metrics(folder: Path, rows: list[dict]) -> None:
-    with open(folder / "metrics.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 @pytest.mark.parametrize("val", [{}, {"val_loss": None, "val_accuracy": None}])
 def test_metrics_come_back_as_numbers(tmp_path, val):
     rows = [figures(1, lr=0.008, seconds=5.1234567, **val), figures(2, train_loss=1e30, **val)]
     text = run_folder.metrics_csv(rows)
     head, first, _, end = text.split("\n")
-    assert head == ",".join(COLUMNS)
+    assert (
+        head
+        == "epoch,train_loss,train_accuracy,val_loss,val_accuracy,test_loss,test_accuracy,lr,seconds"
+    )
     assert first.endswith(",0.008,5.123")
     assert end == ""
     (tmp_path / "metrics.csv").write_text(text)
     assert run_folder.read_metrics(tmp_path) == [rows[0] | {"seconds": 5.123}, rows[1]]
-
-
-LIMITS = ["train_accuracy", "val_accuracy", "test_accuracy"]
 
 
 @pytest.mark.parametrize(
@@ -414,11 +346,15 @@ LIMITS = ["train_accuracy", "val_accuracy", "test_accuracy"]
         ({"epoch": "7"}, "row 2 is of epoch 7"),
         ({"val_loss": "", "val_accuracy": ""}, "epoch 2"),
         ({"lr": "quick"}, "quick"),
-        *(({name: value}, name) for name in LIMITS for value in ("1.5", "-0.1")),
+        ({"test_accuracy": "1.5"}, "test_accuracy"),
+        ({"val_accuracy": "-0.1"}, "val_accuracy"),
     ],
 )
 def test_odd_metrics_are_refused_with_the_reason(tmp_path, changes, words):
-    write_metrics(tmp_path, [figures(1), figures(2) | changes])
+    with open(tmp_path / "metrics.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows([figures(1), figures(2) | changes])
     with pytest.raises(UserError, match=r"metrics.csv is not a metrics file: ") as refused:
         run_folder.read_metrics(tmp_path)
     assert words in str(refused.value)

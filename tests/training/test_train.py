@@ -3,8 +3,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +13,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 import train
-from generate_test_digits import Drawing, find_faces
-from lenet5.networks.weights import load_weights, save_weights, to_bytes
+from generate_test_digits import Drawing, default_face
+from lenet5.networks.weights import load_weights, save_weights, serialize
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.training import distillation, epoch_end, levenberg_marquardt, progress, training_pool
 from lenet5.training.recipes import DRY_EPOCHS, Settings
@@ -24,9 +22,6 @@ from lenet5.training.run_folder import COLUMNS
 from model import LeNet5, build
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, first_of, run_script
 from train import main
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from fine_tune import draw as draw_displays
 
 DATA = ["--data-dir", str(ROOT / "data")]
 SHORT = [*DATA, "--max-steps", "25", "--device", "cpu"]  # less than an epoch, even of fewer images
@@ -88,9 +83,9 @@ def test_a_time_in_its_two_largest_units(seconds, words):
     assert progress.duration(seconds) == words
 
 
-def terminate_at(step):
-    """A hook for `train.on_step`: SIGTERM at a step of the run, counted from 1."""
-    return lambda number: os.kill(os.getpid(), signal.SIGTERM) if number == step else None
+def signal_at(step, number=signal.SIGTERM):
+    """A hook for `train.on_step`: a signal at a step of the run, counted from 1."""
+    return lambda current: os.kill(os.getpid(), number) if current == step else None
 
 
 def time_left(text):
@@ -128,15 +123,7 @@ def few_steps(workdir, monkeypatch, mnist):
 
 
 def test_each_epoch_but_the_last_says_how_long_is_left(few_steps, monkeypatch, capsys):
-    """An epoch looks three times at the clock: at its start, at its end, and when all is saved."""
-    set_clock(monkeypatch, Clock(45.0))
-    assert main([*few_steps, "--epochs", "9", "--max-steps", "17"]) == 0
-    # 90 s for each epoch: 12 steps are 2.4 of them, and the last one is 0.4.
-    assert time_left(capsys.readouterr().out) == ["3m 36s left", "2m 06s left", "36s left", None]
-
-
-def test_one_slow_epoch_tells_little_of_the_time_left(few_steps, monkeypatch, capsys):
-    # After the start of the run and three looks in the first epoch: an hour in the second.
+    """An epoch looks three times at the clock; one that took an hour says little of the others."""
     set_clock(monkeypatch, Clock(1.0, 1.0, 1.0, 1.0, 1.0, 3600.0, 1.0))
     assert main([*few_steps, "--epochs", "5"]) == 0
     lefts = ["8s left", "6s left", "4s left", "2s left", None]  # 2 s an epoch
@@ -145,8 +132,7 @@ def test_one_slow_epoch_tells_little_of_the_time_left(few_steps, monkeypatch, ca
 
 def test_a_resumed_run_goes_by_the_epochs_that_it_measures_itself(few_steps, monkeypatch, capsys):
     """The machine, or what else it has to do, may be another one now."""
-    # The second step of the second epoch.
-    monkeypatch.setattr(train, "on_step", terminate_at(7))
+    monkeypatch.setattr(train, "on_step", signal_at(7))  # the second step of the second epoch
     set_clock(monkeypatch, Clock(500.0))
     assert main([*few_steps, "--epochs", "5"]) == 143
     assert time_left(capsys.readouterr().out) == ["1h 06m left"]  # 4 epochs of 1,000 s
@@ -159,7 +145,7 @@ def test_a_resumed_run_goes_by_the_epochs_that_it_measures_itself(few_steps, mon
 # ------------------------------------------------------------ whole runs
 
 
-def test_a_short_run_leaves_everything_and_learns(workdir, capsys):
+def test_a_short_run_leaves_everything_and_learns(workdir, capsys, mnist):
     assert main([*SHORT, "--seed", "3"]) == 0
     out = capsys.readouterr().out
     (folder,) = runs()
@@ -168,40 +154,26 @@ def test_a_short_run_leaves_everything_and_learns(workdir, capsys):
     (row,) = metrics(folder)
     assert tuple(row) == COLUMNS
     assert row["epoch"] == "1"
-    assert float(row["test_accuracy"]) > 0.6  # after 25 steps; guessing has 0.1
-    assert abs(float(row["val_accuracy"]) - float(row["test_accuracy"])) < 0.1
+    accuracy = float(row["test_accuracy"])
+    assert accuracy > 0.6  # after 25 steps; guessing has 0.1
+    assert float(row["val_accuracy"]) == pytest.approx(accuracy, abs=0.1)
     _, metadata = load_weights("lenet5_model.pth")
-    assert metadata["test_accuracy"] == float(row["test_accuracy"])
+    assert metadata["test_accuracy"] == accuracy
     assert metadata["classes"] == list("0123456789")
     assert 0.1 < metadata["reject_below"] < 1
     assert 0.05 < metadata["temperature"] < 20
-    state = torch.load("lenet5_model.pth", weights_only=True)
-    LeNet5().load_state_dict(state)
-    assert Image.open("training_results.png").size[0] >= 1000
-    for words in (
-        "epoch 1/1",
-        "test accuracy",
-        "training accuracy",
-        "time",
-        "lenet5_model.pth",
-        "training_results.png",
-        str(folder),
-        "python inference.py",
-    ):
-        assert words in out
-    assert not list(Path().glob(".*"))
-
-
-def test_what_is_written_is_what_evaluation_finds(workdir, mnist):
-    """The accuracy in metrics.csv, from the saved weights, by a computation of its own."""
-    assert main(SHORT) == 0
-    net, _ = load_weights("lenet5_model.pth")
-    x = F.pad(
-        (mnist.test_images[:2_000].float() / 255 - 0.1307) / 0.3081, (2,) * 4, value=-0.1307 / 0.3081
-    )
+    # The accuracy of the saved weights, by a computation of its own.
+    net = LeNet5()
+    net.load_state_dict(torch.load("lenet5_model.pth", weights_only=True))
+    images = (mnist.test_images[:2_000].float() / 255 - 0.1307) / 0.3081
     with torch.no_grad():
-        hits = (net(x[:, None]).argmax(1) == mnist.test_labels[:2_000]).sum().item()
-    assert float(metrics(runs()[0])[0]["test_accuracy"]) == pytest.approx(hits / 2_000, abs=6e-4)
+        logits = net(F.pad(images, (2,) * 4, value=-0.1307 / 0.3081)[:, None])
+    hits = (logits.argmax(1) == mnist.test_labels[:2_000]).sum().item()
+    assert accuracy == pytest.approx(hits / 2_000, abs=6e-4)
+    assert Image.open("training_results.png").size[0] >= 1000
+    for word in ("epoch 1/1", "test accuracy", "training accuracy", str(folder), "python inference.py"):
+        assert word in out
+    assert not list(Path().glob(".*"))
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(workdir):
@@ -225,7 +197,7 @@ def assert_goes_on_to_the_bit(flags, stop_at):
     """A run that gets SIGTERM at its `stop_at`th step and is resumed, against one that was not."""
     assert main([*flags, "--output", "whole.pth"]) == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "on_step", terminate_at(stop_at))
+        patch.setattr(train, "on_step", signal_at(stop_at))
         assert main([*flags, "--output", "part.pth"]) == 143
     whole, part = runs()
     assert main(["--resume", part.name]) == 0
@@ -243,14 +215,27 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(workdir, sto
 
 
 @pytest.mark.slow
-def test_bfloat16_goes_on_to_the_bit(workdir, capsys):
-    assert_goes_on_to_the_bit([*TWO_EPOCHS, "--precision", "bfloat16"], stop_at=43)
+@pytest.mark.parametrize(
+    ("flags", "stop_at"),
+    [
+        (["--precision", "bfloat16"], 43),
+        (["--teacher", str(PRETRAINED), "--average", "0.99", "--augment", "elastic"], 50),
+        (["--fonts", "fonts/digits.npz", "--augment", "pens"], 43),
+        # Step sizes and second derivatives travel too, within a pass of eight batches.
+        (["--recipe", "1998-distorted", "--val-size", "0"], 11),
+    ],
+)
+def test_runs_of_all_kinds_go_on_to_the_bit(workdir, monkeypatch, capsys, mnist, flags, stop_at):
+    monkeypatch.setattr(distillation.SoftTargets, "VIEWS", 2)  # one for each of the two epochs
+    if "--recipe" in flags:
+        few = first_of(mnist, 800, 2_000)
+        monkeypatch.setattr(training_pool, "load_dataset", lambda name, folder: few)
+        monkeypatch.setattr(levenberg_marquardt.DiagonalLevenbergMarquardt, "PATTERNS", 20)
+    assert_goes_on_to_the_bit([*TWO_EPOCHS, *flags], stop_at)
     out, err = capsys.readouterr()
-    assert out.count("on cpu, in bfloat16\n") == 3
     assert "to the bit" not in err
-    for run in runs():
-        config = json.loads((run / "config.json").read_text())
-        assert (config["precision"], config["precision_used"]) == ("bfloat16", "bfloat16")
+    assert ("an epoch shows 18,460 images" in out) == ("--fonts" in flags)
+    assert (out.count("on cpu, in bfloat16\n") == 3) == ("bfloat16" in flags)
     assert {p.dtype for p in load_weights("whole.pth")[0].parameters()} == {torch.float32}
 
 
@@ -269,32 +254,6 @@ def test_auto_takes_bfloat16_where_the_processor_multiplies_it(
     assert main(["--resume", run.name]) == 0
     differs = "precision used: float32, and the run began with 'bfloat16'" in capsys.readouterr().err
     assert differs == (used == "bfloat16")
-
-
-def test_a_run_without_a_precision_in_its_config_goes_on(workdir, capsys):
-    assert main([*SHORT, "--max-steps", "2"]) == 0
-    (run,) = runs()
-    config = json.loads((run / "config.json").read_text())
-    del config["precision"], config["precision_used"]
-    (run / "config.json").write_text(json.dumps(config))
-    capsys.readouterr()
-    assert main(["--resume", run.name]) == 0
-    assert "to the bit" not in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_averages_and_lessons_go_on_to_the_bit(workdir, monkeypatch):
-    monkeypatch.setattr(distillation.SoftTargets, "VIEWS", 2)  # one for each of the two epochs
-    flags = [*TWO_EPOCHS, "--teacher", str(PRETRAINED), "--average", "0.99", "--augment", "elastic"]
-    assert_goes_on_to_the_bit(flags, stop_at=40 + 10)
-
-
-@pytest.mark.slow
-def test_digits_in_fonts_are_learned_too(workdir, capsys):
-    assert_goes_on_to_the_bit([*TWO_EPOCHS, "--fonts", "fonts/digits.npz", "--augment", "pens"], 43)
-    assert "an epoch shows 18,460 images" in capsys.readouterr().out
-    assert main([*SHORT, "--fonts", "missing.npz"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "no missing.npz", "fonts/render.py")
 
 
 def test_a_teacher_has_to_fit(workdir, capsys):
@@ -330,48 +289,21 @@ def test_a_run_goes_on_with_its_own_teacher_only(workdir, capsys):
 def test_other_conditions_are_told_when_a_run_goes_on(workdir, capsys):
     assert main([*SHORT, "--max-steps", "2"]) == 0
     (run,) = runs()
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"threads": 77}))
+    config = json.loads((run / "config.json").read_text()) | {"threads": 77}
+    del config["precision"], config["precision_used"]  # as in runs from before --precision
+    (run / "config.json").write_text(json.dumps(config))
     capsys.readouterr()
     assert main(["--resume", run.name]) == 0
     held_out, line = capsys.readouterr().err.splitlines()
-    assert "holding out 2,000 of 12,000" in held_out
-    assert "and the run began with 77" in line
+    assert "2,000 of 12,000" in held_out
+    assert "the run began with 77" in line
 
 
-@pytest.mark.slow
-def test_the_recipe_of_1998_goes_on_to_the_bit(workdir, monkeypatch, mnist):
-    """Step sizes and second derivatives travel too, within a pass."""
-    few = mnist._replace(train_images=mnist.train_images[:800], train_labels=mnist.train_labels[:800])
-    monkeypatch.setattr(training_pool, "load_dataset", lambda name, folder: few)
-    monkeypatch.setattr(levenberg_marquardt.DiagonalLevenbergMarquardt, "PATTERNS", 20)
-    flags = [*DATA, "--recipe", "1998-distorted", "--epochs", "2"]
-    assert_goes_on_to_the_bit(flags, stop_at=11)  # the third of the second pass's eight batches
-
-
-def start_run(*flags, cwd):
-    command = [sys.executable, str(ROOT / "train.py"), *DATA, *flags]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_says_how_to_go_on(workdir, number, status):
-    process = start_run("--epochs", "50", cwd=workdir)
-    wait_for(lambda: runs() and (runs()[0] / "metrics.csv").exists(), process)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert err.splitlines()[-1] == f"stopped and saved; to go on: python train.py --resume {runs()[0]}"
-    assert "Traceback" not in err
+def test_a_signal_saves_and_says_how_to_go_on(few_steps, monkeypatch, capsys, number, status):
+    monkeypatch.setattr(train, "on_step", signal_at(7, number))  # in the second epoch
+    assert main([*few_steps, "--epochs", "5"]) == status
+    assert f"python train.py --resume {runs()[0]}" in capsys.readouterr().err.splitlines()[-1]
     load_weights("lenet5_model.pth")
     assert main(["--resume", str(runs()[0]), "--epochs", "3"]) == 2  # another number of epochs
 
@@ -389,45 +321,25 @@ def test_a_signal_before_the_first_step_ends_cleanly(workdir, monkeypatch, capsy
     assert runs() == []
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on(workdir):
-    process = start_run("--epochs", "2", "--val-size", "2000", cwd=workdir)
-    wait_for(lambda: runs() and (runs()[0] / "checkpoint.pth").exists(), process)
-    process.kill()
-    process.wait()
-    done = run_script("train.py", "--resume", runs()[0].name, "--epochs", 2, cwd=workdir)
-    assert done.returncode == 0, done.stderr
-    assert [row["epoch"] for row in metrics(runs()[0])] == ["1", "2"]
-
-
-def test_resume_without_a_checkpoint_starts_over(workdir):
-    assert main([*SHORT, "--output", "a.pth"]) == 0
-    (folder,) = runs()
-    first = weights("a.pth")
-    (folder / "checkpoint.pth").unlink()
-    (folder / "metrics.csv").unlink()
-    assert main(["--resume", str(folder)]) == 0
-    assert weights("a.pth") == first
-    assert len(metrics(folder)) == 1
-
-
-def test_resuming_a_finished_run_writes_its_outputs_again(workdir, capsys):
+def test_a_finished_run_writes_its_outputs_again_with_or_without_its_checkpoint(workdir):
     assert main(SHORT) == 0
-    before = weights(), without_seconds(runs()[0])
-    for name in ("lenet5_model.pth", "training_results.png", runs()[0] / "metrics.csv"):
-        os.unlink(name)
-    assert main(["--resume", runs()[0].name, *SHORT]) == 0
-    assert (weights(), without_seconds(runs()[0])) == before
-    assert os.path.exists("training_results.png")
+    (folder,) = runs()
+    before = weights(), without_seconds(folder)
+    for more in ([], ["checkpoint.pth"]):  # without it the run starts over
+        for path in ("lenet5_model.pth", "training_results.png", folder / "metrics.csv"):
+            os.unlink(path)
+        for name in more:
+            os.unlink(folder / name)
+        assert main(["--resume", folder.name, *SHORT]) == 0
+        assert (weights(), without_seconds(folder)) == before
+        assert os.path.exists("training_results.png")
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["mine", "--lr", "0.5"], "--lr 0.5 differs from the run's own: 0.008"),
-        (["mine", "--seed", "9"], "--seed 9 differs"),
         (["mine", "--output", "x.pth"], "--output x.pth differs"),
-        (["missing"], "missing is no run"),
         (["runs/empty"], "runs/empty is no run"),
     ],
 )
@@ -443,20 +355,17 @@ def test_resume_refuses_other_flags_and_what_is_no_run(workdir, capsys, flags, w
     [
         ("{", "JSON"),
         ("[]", "JSON"),
+        ('{"arch": ' + "[" * 100_000, "JSON"),
         ("{}", "lacks 'arch'"),
-        *(((name, None), f"lacks '{name}'") for name in ("lr", "augment", "seed")),
+        (("seed", None), "lacks 'seed'"),
         (("epochs", False), "lacks 'epochs'"),
         *((("epochs", value), "was changed") for value in (-3, True)),
         *((("lr", value), "was changed") for value in ([1], float("nan"), 10**400)),
-        (("optimizer", "magic"), "was changed"),
         (("arch", "list"), "was changed"),
         (("dry_run", 5), "was changed"),
-        (("teacher", {"a": 1}), "was changed"),
+        (("teacher", {"a": 1}), "no {'a': 1}"),
         (("output", "a\0b"), "cannot write"),
         (("output", "a\ud800b"), "cannot write"),
-        (("output", "/missing/x.pth"), "there is no folder"),
-        ('{"arch": ' + "[" * 100_000, "JSON"),
-        ('{"arch": ' + "[" * 500 + "]" * 500 + "}", "was changed"),
     ],
 )
 def test_a_config_edited_by_hand(workdir, capsys, content, words):
@@ -473,7 +382,7 @@ def test_a_damaged_checkpoint_is_one_line(workdir, capsys):
     path = runs()[0] / "checkpoint.pth"
     whole, state = path.read_bytes(), torch.load(path, weights_only=True)
     save_weights("w.pth", LeNet5())
-    more_steps = to_bytes(state | {"step": 10**6})
+    more_steps = serialize(state | {"step": 10**6})
     for damage in (b"", b"hello", whole[: len(whole) // 2], weights("w.pth"), more_steps):
         path.write_bytes(damage)
         capsys.readouterr()
@@ -491,21 +400,7 @@ def test_a_dry_run_of_a_recipe_with_fonts_and_non_digits(workdir, capsys):
     assert not os.path.exists("lenet5_model.pth")
 
 
-def test_few_pixels_of_few_pictures(workdir, capsys):
-    """Of four training pictures, a twentieth three times over would be none."""
-    for digit in (0, 1):
-        for copy in range(4):
-            path = workdir / "own" / str(digit) / f"{copy}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.open(ROOT / "test_digits" / f"digit_{digit}.png").rotate(copy, fillcolor=255).save(
-                path
-            )
-    flags = ["--dataset", "own", "--few-pixels", "--val-size", "2", "--epochs", "1", "--max-steps", "2"]
-    assert main([*flags, "--device", "cpu"]) == 0
-    assert "an epoch shows" in capsys.readouterr().out
-
-
-def test_with_a_teacher_each_sighting_in_an_epoch_is_an_image_of_its_own():
+def test_with_a_teacher_an_image_that_an_epoch_shows_twice_is_two_images():
     pool = training_pool.Data(Settings(fonts="fonts/digits.npz"), torch.device("cpu")).pool
     (plain, once), (fonts, twice) = pool.repeats
     assert (once, twice) == (1, 2)
@@ -532,13 +427,8 @@ def test_dry_run_is_short_and_overwrites_nothing(workdir, capsys):
     os.unlink("lenet5_model.pth")
     assert main([*DATA, "--dry-run", "--epochs", "1", "--val-size", "0"]) == 0
     assert not os.path.exists("lenet5_model.pth")
-
-
-def test_without_validation_the_last_weights_are_kept(workdir):
-    assert main([*SHORT, "--val-size", "0", "--max-steps", "12"]) == 0
-    (row,) = metrics(runs()[0])
+    (row,) = metrics(runs()[1])
     assert (row["val_loss"], row["val_accuracy"]) == ("", "")
-    assert "reject_below" not in load_weights("lenet5_model.pth")[1]
 
 
 @pytest.mark.slow
@@ -547,13 +437,11 @@ def test_without_validation_the_last_weights_are_kept(workdir):
     [
         ["--optimizer", "sgd", "--scheduler", "cosine", "--augment", "none", "--lr", "0.05"],
         ["--optimizer", "adamw", "--scheduler", "step", "--augment", "affine-strong"],
-        ["--scheduler", "constant", "--batch-size", "1000", "--lr", "0.002"],
+        ["--scheduler", "constant", "--batch-size", "1000", "--lr", "0.002", "--arch", "lenet5-conv"],
         ["--arch", "lenet5-padded", "--init", "xavier"],
-        ["--arch", "lenet5-conv"],
         ["--arch", "lenet5-tanh", "--lr", "0.002"],
         ["--arch", "lenet5-1998"],
         ["--augment", "elastic", "--label-smoothing", "0.1", "--average", "0.9"],
-        ["--optimizer", "adamw", "--weight-decay", "0.1", "--teacher", str(PRETRAINED)],
         ["--precision", "bfloat16", "--optimizer", "muon", "--lr", "0.02"],
         ["--teacher", str(PRETRAINED), "--temperature", "3", "--seed", str(2**63 - 1)],
     ],
@@ -561,16 +449,6 @@ def test_without_validation_the_last_weights_are_kept(workdir):
 def test_every_choice_of_a_flag_trains(workdir, flags):
     assert main([*SHORT, "--max-steps", "80", *flags]) == 0
     assert float(metrics(runs()[0])[-1]["test_accuracy"]) > 0.6  # guessing has 0.1
-
-
-def test_init_from_goes_on_from_weights(workdir):
-    torch.manual_seed(7)
-    net = build("lenet5")
-    save_weights("w.pth", net)
-    # At a vanishing learning rate the weights stay what they were.
-    assert main([*SHORT, "--max-steps", "1", "--lr", "1e-9", "--init-from", "w.pth"]) == 0
-    trained, _ = load_weights("lenet5_model.pth")
-    torch.testing.assert_close(trained.c3.weight, net.c3.weight, atol=1e-6, rtol=0)
 
 
 def test_a_diverging_run_stops_and_keeps_what_it_has(workdir, capsys):
@@ -597,24 +475,22 @@ def test_a_full_disk_at_the_end_loses_nothing(workdir, capsys):
     [
         (["--epochs", "0"], "--epochs"),
         (["--epochs", "ten"], "not a whole number"),
-        (["--batch-size", "0"], "--batch-size"),
-        (["--lr", "-1"], "--lr"),
         (["--lr", "nan"], "--lr"),
-        (["--val-size", "60000"], "--val-size"),
         (["--val-size", "12000"], "cannot hold out 12,000 of 12,000"),
-        (["--seed", "-1"], "--seed"),
         (["--arch", "lenet6"], "--arch"),
-        (["--recipe", "soup"], "--recipe"),
         (["--dataset", "cats"], "--dataset"),
-        (["--augment", "magic"], "--augment"),
-        (["--device", "tpu"], "--device"),
         (["--init-from", "w.pth"], "w.pth is not a weights file"),
-        (["--init-from", "missing.pth"], "there are no weights at missing.pth"),
+        (["--fonts", "missing.npz", "--val-size", "9"], "fonts/render.py"),
         (["--output", "missing/w.pth"], "there is no folder"),
         (["--plot", "."], "it is a folder"),
         (["--compare", "missing"], "missing is no run"),
         (["--compare"], "no run with metrics"),
         (["surplus"], "surplus"),
+        pytest.param(
+            ["--device", "cuda"],
+            "no cuda device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
@@ -627,12 +503,6 @@ def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
     (line,) = capsys.readouterr().err.splitlines()
     assert_one_error_line(line, words)
     assert runs() == []
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_not_there(workdir, capsys):
-    assert main([*DATA, "--device", "cuda"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "no cuda device")
 
 
 @pytest.mark.slow
@@ -667,43 +537,22 @@ def test_comparing_runs(workdir, capsys):
 # ---------------------------------------------------------------- own pictures
 
 
-def draw_set(folder, face, copies, digits):
-    """Digits in a face, a folder a class; each copy is moved and turned a little."""
-    for digit in digits:
-        (folder / str(digit)).mkdir(parents=True)
-        for copy in range(1, copies + 1):
-            drawing = Drawing(digit, face, "plain", copy)
-            drawing.draw(64, seed=0).save(folder / str(digit) / f"{drawing.name}.png")
-
-
-def own_accuracy(weights, folder):
-    results = ImageClassifier(weights).predict_batch(sorted(folder.glob("*/*.png")))
-    return sum(result.correct for result in results) / len(results)
-
-
-@pytest.mark.slow
-def test_twenty_own_digits_a_class_help(workdir, capsys, monkeypatch):
-    """Digits of seven-segment displays, which the shipped weights read badly; judged by others."""
+@pytest.fixture
+def mine(workdir, monkeypatch):
+    """A folder of four 3 and four 8; each copy is moved and turned a little."""
     monkeypatch.undo()  # of fewer_images
     monkeypatch.chdir(workdir)
-    draw_displays(workdir / "mine", 20, seed=0)
-    draw_displays(workdir / "others", 12, seed=1)
-    flags = ["--dataset", "mine", "--init-from", str(PRETRAINED), "--recipe", "fine-tune"]
-    assert main([*flags, "--epochs", "4", "--device", "cpu"]) == 0
-    assert "holding out 26 of 160 images to validate, not 5,000" in capsys.readouterr().err
-    before, after = (own_accuracy(w, workdir / "others") for w in (PRETRAINED, "lenet5_model.pth"))
-    # 82 and 99.9 % in benchmarks/fine_tune.py; of these 120 digits with a deviation of 3.5 points.
-    assert before < 0.9
-    assert after > 0.97
-    assert after > before + 0.07
+    for digit in ("3", "8"):
+        (workdir / "mine" / digit).mkdir(parents=True)
+        for copy in range(4):
+            drawing = Drawing(int(digit), default_face(), "plain", copy)
+            drawing.draw(64, seed=0).save(workdir / "mine" / digit / f"{drawing.name}.png")
+    return ["--dataset", "mine", "--max-steps", "2", "--device", "cpu"]
 
 
-def test_a_run_goes_on_with_its_own_pictures_only(workdir, capsys, monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.chdir(workdir)
-    (sans,) = find_faces(["DejaVu Sans"])
-    draw_set(workdir / "mine", sans, 4, digits=(3, 8))
-    assert main(["--dataset", "mine", "--max-steps", "2", "--device", "cpu"]) == 0
+def test_a_run_goes_on_with_its_own_pictures_only(mine, capsys):
+    assert main([*mine, "--few-pixels"]) == 0  # of six pictures, a twentieth would be none
+    assert "an epoch shows" in capsys.readouterr().out
     (run,) = runs()
     assert main(["--resume", run.name]) == 0
     os.remove("mine/3/" + os.listdir("mine/3")[0])
@@ -712,23 +561,15 @@ def test_a_run_goes_on_with_its_own_pictures_only(workdir, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_some_classes_of_the_weights_keep_the_others(workdir, capsys, monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.chdir(workdir)
-    (sans,) = find_faces(["DejaVu Sans"])
-    draw_set(workdir / "mine", sans, 4, digits=(3, 8))
-    flags = ["--dataset", "mine", "--max-steps", "2", "--device", "cpu"]
-    assert main([*flags, "--init-from", str(PRETRAINED)]) == 0
+def test_some_classes_of_the_weights_keep_the_others(mine, capsys):
+    flags = [*mine, "--init-from", str(PRETRAINED)]
+    assert main(flags) == 0
     assert load_weights("lenet5_model.pth")[1]["classes"] == list("0123456789")
     os.rename("mine/3", "mine/three")
-    assert main([*flags, "--init-from", str(PRETRAINED)]) == 0
+    assert main(flags) == 0
     assert "its output layer begins anew" in capsys.readouterr().err
     net, metadata = load_weights("lenet5_model.pth")
     assert metadata["classes"] == ["8", "three"]
     assert net(torch.zeros(1, 1, 32, 32)).shape == (1, 2)
-    assert ImageClassifier("lenet5_model.pth").predict("mine/8/" + os.listdir("mine/8")[0]) in (
-        8,
-        "three",
-    )
-    assert main(["--dataset", "nowhere"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "nowhere is no folder", "fashion-mnist")
+    (first, *_) = Path("mine/8").iterdir()
+    assert ImageClassifier("lenet5_model.pth").predict(first) in (8, "three")

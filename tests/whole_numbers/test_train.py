@@ -32,8 +32,7 @@ def test_batches_are_numbers_about_as_long_as_each_other(mnist):
     strings = make_strings(mnist.train_images[:100], mnist.train_labels[:100], 50, 0)
     found = list(batches(strings, 8, torch.Generator().manual_seed(0)))
     assert sorted(text for batch in found for text in batch.texts()) == sorted(strings.texts())
-    spans = [(int(batch.widths.min()), int(batch.widths.max())) for batch in found]
-    spans.sort()
+    spans = sorted((int(batch.widths.min()), int(batch.widths.max())) for batch in found)
     assert all(high <= low for (_, high), (low, _) in pairwise(spans))
     for batch in found:
         assert batch.pictures.shape[2] == batch.widths.max()
@@ -89,11 +88,11 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(short, monkeypat
 
 
 def test_it_begins_as_the_network_of_single_digits(short, mnist):
-    state = train.State(train.parse_arguments(["--init-from", str(PRETRAINED)]))
+    training = train.Training(vars(train.parse_arguments(["--init-from", str(PRETRAINED)])))
     net, metadata = load_weights(PRETRAINED)
     inputs = to_input(mnist.train_images[:50], metadata["mean"], metadata["std"])
     with torch.inference_mode():
-        same = state.net.eval()(inputs)[:, :10].argmax(1) == net.eval()(inputs).argmax(1)
+        same = training.net.eval()(inputs)[:, :10].argmax(1) == net.eval()(inputs).argmax(1)
     assert same.all()
 
 

@@ -22,7 +22,6 @@ const PICTURES_KEPT = 3; // with all their pixels, of those that were opened
 const SLOW = 40; // milliseconds: where reading takes longer, the pen goes first
 const SPOKEN_AFTER = 500; // milliseconds without a change: nobody wants to hear each step of a stroke
 const STEP = 8; // pixels that an arrow key moves the pen
-const MOST_PIXELS = 1 << 24; // a larger picture is reduced while it is read
 const SURE = 0.5; // of a number: below it, the answer is likelier wrong than right
 const MOST_STRIPS = 8; // that are shown
 const ENLARGED = 6; // a strip's pixels, at most
@@ -399,7 +398,7 @@ function stripRow({ strip, shares, digits, windows, text }) {
   const seen = element("canvas"), scores = element("div", "scores"), map = element("canvas");
   const what = text || "a strip without digits";
   // A column of the shares is as wide as STRIDE pixels of the strip, its window's middle in it.
-  const wide = picture(STRIDE * columns, HEIGHT);
+  const wide = picture(STRIDE * columns, STRIP_HEIGHT);
   strip.values.forEach((value, i) => {
     wide.values[Math.floor(i / strip.width) * wide.width + 1 + (i % strip.width)] = value;
   });
@@ -495,7 +494,7 @@ function makeOutputs(text) {
   const { kind, weight } = network.operations.at(-1), list = element("ol", "outputs");
   network.classes.forEach((name, i) => {
     const item = element("li");
-    if (kind === "distance") {
+    if (kind === "rbf") {
       const bitmap = { maps: 1, height: 12, width: 7, values: weight.subarray(84 * i, 84 * (i + 1)) };
       const canvas = makeCanvas(bitmap, 1, `What F6 is to draw for ${name}`);
       canvas.style.width = "28px";
@@ -509,10 +508,10 @@ function makeOutputs(text) {
 }
 
 function showOutputs(outputs) {
-  const largest = largestOf(outputs), isDistance = network.operations.at(-1).kind === "distance";
+  const largest = largestOf(outputs), isRbf = network.operations.at(-1).kind === "rbf";
   document.querySelectorAll(".outputs li").forEach((item, i) => {
     item.querySelector(".number").textContent = Math.abs(outputs[i]) < 0.05 ? "0.0"
-      : (isDistance ? -outputs[i] : outputs[i]).toFixed(1).replace("-", "−");
+      : (isRbf ? -outputs[i] : outputs[i]).toFixed(1).replace("-", "−");
     item.classList.toggle("best", outputs[i] === largest);
   });
 }

@@ -4,12 +4,6 @@
 
 "use strict";
 
-const BLANK = 10; // the class "between"
-const BEAM = 8; // beginnings that are kept at each window
-const FAINT = 1e-3; // probability: what is less likely is not tried
-const CLEAR = 0.999; // probability of "between" above which nothing else is tried
-const ADJACENT = 0.1; // probability that a digit's window is right beside another digit's
-
 /** The likeliest numbers, each {digits, probability}, the likeliest first: prefix search. */
 function search(shares, beam = BEAM, beside = ADJACENT) {
   // Of each beginning of a number, the probability of all rows so far that spell it: of those

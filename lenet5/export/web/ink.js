@@ -5,23 +5,6 @@
 
 "use strict";
 
-const STROKES = [0.08, 0.14, 0.25]; // of the shorter side: the widest stroke that is looked for
-const FAINTEST = 8; // of 255: ink takes away at least so much of the light
-const NOISE = 5; // times the deviation on bare paper: what is fainter is not ink
-const EDGE = 0.85; // of the level at the sharpest edges
-const FRAME = 0.12; // of the side: how deep a frame may reach into the picture
-const RIM = 0.05; // of the side: how far from the edge a drawn frame may be
-const LINE = 0.55; // of the side: what goes straight on for so long is a line
-const BESIDE = 0.15; // of the side: what lies so near to the edge may be that of the sheet
-const THIN = 0.035; // of the shorter side: no line is thicker
-const ALIKE = 8; // gray levels: what differs less from the paper is paper
-const UNDECIDED = 1; // of `darkness`
-const ENOUGH = 0.85; // of the sharpness of the whole digit's edges
-const AS_SHARP = 0.4; // of the first piece's mean steepness
-const GRAY = 12; // of 255: colours that differ less are one
-const SAMPLED = 7; // every seventh pixel tells how most are
-const DUST = 5; // pixels: what has no more is not a digit
-
 const NORMAL = 1.4826; // times the median distance from the median is a normal deviation
 
 /** What `Strokes` has in ink.py: {amount, everything, dark, sharpness, cleared, least, edge}. */

@@ -1,4 +1,4 @@
-// The networks: layers.py of the project, operation by operation; over whole strips as in displacement.py.
+// The networks: operations.py of the project, one by one; over whole strips as in space_displacement.py.
 //
 // A network is a list of operations; the states of a layer are {maps, height, width, values},
 // map by map, row by row. Weights are fixed: here nothing learns.
@@ -37,10 +37,10 @@ function applied({ kind, amount, weight, weightShape, bias }, { maps, height, wi
       return croppedMaps({ maps, height, width, values }, amount);
     case "convolution":
       return convolved({ maps, height, width, values }, weight, weightShape, bias, amount);
-    case "largest":
-    case "mean":
+    case "max_pool":
+    case "avg_pool":
       return subsampled({ maps, height, width, values }, kind);
-    case "mean-of-map": {
+    case "global_avg_pool": {
       const result = states(maps, 1, 1);
       for (let m = 0; m < maps; m++) result.values[m] = sumOf(values.subarray(m * pixels, (m + 1) * pixels)) / pixels;
       return result;
@@ -51,20 +51,20 @@ function applied({ kind, amount, weight, weightShape, bias }, { maps, height, wi
       return each((x) => Math.max(x, 0));
     case "tanh":
       return each(Math.tanh);
-    case "squash":
-      return each((x) => 1.7159 * Math.tanh((2 / 3) * x));
-    case "full":
+    case "scaled_tanh":
+      return each((x) => AMPLITUDE * Math.tanh(STEEPNESS * x));
+    case "linear":
       // Of single units at each place of a wide picture: a convolution of 1×1.
       if (pixels > 1 && weightShape[1] === maps) {
         return convolved({ maps, height, width, values }, weight, [weightShape[0], maps, 1], bias, 0);
       }
     // falls through
-    case "distance": {
+    case "rbf": {
       const [units, inputs] = weightShape, result = states(units, 1, 1);
       for (let unit = 0; unit < units; unit++) {
-        let sum = kind === "full" ? bias[unit] : 0;
+        let sum = kind === "linear" ? bias[unit] : 0;
         for (let i = 0, j = unit * inputs; i < inputs; i++, j++) {
-          sum += kind === "full" ? weight[j] * values[i] : -((values[i] - weight[j]) ** 2);
+          sum += kind === "linear" ? weight[j] * values[i] : -((values[i] - weight[j]) ** 2);
         }
         result.values[unit] = sum;
       }
@@ -126,20 +126,20 @@ function subsampled({ maps, height, width, values }, kind) {
       for (let x = 0; x < w; x++) {
         const j = (m * height + 2 * y) * width + 2 * x;
         const a = values[j], b = values[j + 1], c = values[j + width], d = values[j + width + 1];
-        result[i++] = kind === "mean" ? (a + b + c + d) / 4 : Math.max(a, b, c, d);
+        result[i++] = kind === "avg_pool" ? (a + b + c + d) / 4 : Math.max(a, b, c, d);
       }
     }
   }
   return { maps, height: h, width: w, values: result };
 }
 
-/** The network's input of 28×28 pixels: padded by 2, scaled to [0, 1], normalised. */
+/** The network's input of 28×28 pixels: padded, scaled to [0, 1], normalised. */
 function toInput(digit, { mean, std }) {
-  const values = new Float32Array(32 * 32).fill(-mean / std);
+  const side = SIDE + 2 * PADDING, values = new Float32Array(side * side).fill(-mean / std);
   for (let i = 0; i < SIDE * SIDE; i++) {
-    values[(2 + Math.floor(i / SIDE)) * 32 + 2 + (i % SIDE)] = digit[i] / (255 * std) - mean / std;
+    values[(PADDING + Math.floor(i / SIDE)) * side + PADDING + (i % SIDE)] = digit[i] / (255 * std) - mean / std;
   }
-  return { maps: 1, height: 32, width: 32, values };
+  return { maps: 1, height: side, width: side, values };
 }
 
 /** The states of each layer by its name, "input" first, and the calibrated probabilities. */
@@ -168,7 +168,7 @@ function answerOf(network, outputs) {
   return { probabilities, evidence };
 }
 
-/** Why an answer is refused, in words for people; null where it stands (refuse in inference.py). */
+/** Why an answer is refused, in words for people; null where it stands (as in Python). */
 function doubt(network, digit, { probabilities, evidence }) {
   if (!anyOf(digit)) return "blank";
   if (evidence < network.leastEvidence && network.knowsNonDigits) return "not a digit";
@@ -176,15 +176,11 @@ function doubt(network, digit, { probabilities, evidence }) {
   return isSure ? null : "unsure";
 }
 
-// ---------------------------------------------------------------- whole numbers (displacement.py)
-
-const SUBSAMPLED = 4; // pixels from window to window of one run: two subsamplings by two
-const STRIDE = 2; // pixels from window to window of a row of answers
-const WINDOW = 32; // pixels
+// ---------------------------------------------------------------- whole numbers (space_displacement.py)
 
 /** A strip as input, with half a window of paper at either end: the first window's middle is its first pixel. */
 function stripInput({ width, height, values }, { mean, std }) {
-  const half = WINDOW / 2, wide = half + Math.ceil(width / SUBSAMPLED) * SUBSAMPLED + half;
+  const half = WINDOW / 2, wide = half + Math.ceil(width / MULTIPLE) * MULTIPLE + half;
   const result = new Float32Array(wide * height).fill(-mean / std);
   values.forEach((value, i) => {
     result[Math.floor(i / width) * wide + half + (i % width)] = value / (255 * std) - mean / std;
@@ -195,12 +191,12 @@ function stripInput({ width, height, values }, { mean, std }) {
 /** Logits of each window of a wide input, of which the t-th begins at pixel STRIDE·t: a run for each start. */
 function rowOfAnswers(network, input) {
   const row = [];
-  for (let start = 0; start < SUBSAMPLED; start += STRIDE) {
-    const windows = Math.floor((input.width - WINDOW - start) / SUBSAMPLED) + 1;
-    const { width, height, values } = cropped(input, start, 0, start + SUBSAMPLED * (windows - 1) + WINDOW, input.height);
+  for (let start = 0; start < MULTIPLE; start += STRIDE) {
+    const windows = Math.floor((input.width - WINDOW - start) / MULTIPLE) + 1;
+    const { width, height, values } = cropped(input, start, 0, start + MULTIPLE * (windows - 1) + WINDOW, input.height);
     const states = network.operations.reduce((below, operation) => applied(operation, below), { maps: 1, width, height, values });
     for (let n = 0; n < windows; n++) {
-      row[(start + SUBSAMPLED * n) / STRIDE] = Float64Array.from({ length: states.maps }, (_, c) => states.values[c * windows + n]);
+      row[(start + MULTIPLE * n) / STRIDE] = Float64Array.from({ length: states.maps }, (_, c) => states.values[c * windows + n]);
     }
   }
   return row;

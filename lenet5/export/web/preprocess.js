@@ -5,22 +5,6 @@
 
 "use strict";
 
-const SIDE = 28; // of an MNIST picture, in pixels
-const DIGIT_SIDE = 20; // the longer side of a digit's bounding box in it
-const MIDDLE = 14; // where MNIST has the centre of mass
-const INK = 253; // gray level of MNIST's saturated strokes
-const WORKING_SIDE = 256; // larger pictures are reduced to this before the digit is looked for
-const SMALLEST = 48; // pixels of the shorter side, below which a picture has paper and ink alone
-const BLANK_CONTRAST = 8; // gray levels; below it nothing in a picture counts as ink
-const STRONG_CONTRAST = 100; // gray levels, more than noise has
-const TINY = 20; // pixels of the shorter side, below which strokes are as narrow as grains
-const MOST_NOISE = 0.15; // of a picture's contrast; where the border varies more, ink may be in it
-const TWO_LEVELS = 0.72; // of the variance, between ink and paper
-const BOX_LEVEL = 0.2; // of the strongest ink: what belongs to the bounding box
-const ROUNDING = 0.01; // gray levels: ink at just that level is out of the box, however it was rounded
-const FRINGE = 2; // pixels of 28×28 around the box in which fainter ink is kept
-const DARK_INK = { auto: null, yes: true, no: false }; // what `invert` says
-
 /**
  * A picture as MNIST would have it, and what was found on the way.
  *

@@ -1,25 +1,9 @@
-// From ink to the strips that whole numbers are read from: lines.py of the project, step by step.
+// From ink to the strips that whole numbers are read from: strips.py of the project, step by step.
 //
 // The functions have the names that they have there, and its docstrings say why each step is
 // taken. A number is a list of indices of pieces, each {x, y, w, h, area}; piece 0 is the paper.
 
 "use strict";
-
-const HEIGHT = 32; // of a strip, in pixels
-const PAGE_SIDE = 1024; // larger pictures are reduced to this before numbers are looked for
-const MOST_INK = 0.6; // of a picture's pixels: where one piece has more, it is the paper's grain
-const TALL = 3, SMALL = 0.5; // of the usual height of the ink: what is not between is no digit by itself
-const SPECK = 0.12; // of the usual height: what is lower belongs to nothing
-const NEAR = 0.3; // of the usual height: so near to a number, small pieces of ink belong to it
-const SAME_LINE = 0.4; // of the lower one of two boxes is as high as the other
-const NEW_NUMBER = 1.5; // of the usual height: a wider gap is between two numbers
-const SPACE = 0.5; // of the usual height: so is a gap as wide as a space in print,
-const OTHERS = 2.5; // if it is so many times as wide as most gaps of its line
-const MARGIN = 8; // pixels of paper at the ends of a strip
-const HIGHEST = 30; // pixels of a strip that ink may take
-const LONGEST = 4096; // pixels of a strip
-const BROAD = 0.7; // of its height: about as wide is a digit
-const AS_IT_IS = [0.85, 1.15]; // what would be zoomed by so little stays as it is
 
 /** The strips of the numbers in a picture, line by line and from left to right. */
 function numbersIn(pixels, invert = "auto") {
@@ -153,11 +137,11 @@ function makeStrip(amount, labels, pieces, number) {
   const edges = [frame - 2 * across, frame - 2 * down, frame + width + 2 * across, frame + height + 2 * down];
   let small = resampled(ink, columns + 4, rows + 4, edges);
   if (anyOf(small.values)) small = withFullStrength(small);
-  const strip = { width: columns + 2 * MARGIN, height: HEIGHT, values: new Uint8Array((columns + 2 * MARGIN) * HEIGHT) };
-  const first = Math.floor((HEIGHT + 4 - small.height) / 2) - 2; // two rows may lie outside
+  const strip = { width: columns + 2 * MARGIN, height: STRIP_HEIGHT, values: new Uint8Array((columns + 2 * MARGIN) * STRIP_HEIGHT) };
+  const first = Math.floor((STRIP_HEIGHT + 4 - small.height) / 2) - 2; // two rows may lie outside
   small.values.forEach((value, i) => {
     const x = MARGIN - 2 + (i % small.width), y = first + Math.floor(i / small.width);
-    if (y >= 0 && y < HEIGHT) strip.values[y * strip.width + x] = roundHalfEven(value);
+    if (y >= 0 && y < STRIP_HEIGHT) strip.values[y * strip.width + x] = roundHalfEven(value);
   });
   return strip;
 }
