@@ -53,35 +53,31 @@ def signed_distances(images: torch.Tensor) -> torch.Tensor:
 
 
 def chunk_of_distances(images: torch.Tensor) -> torch.Tensor:
+    count, height, width = images.shape
     bright = images.float() / 255
-    span = []
-    for axis in (1, 2):
-        on = (bright > 0.4).any(dim=axis).int()
-        low = on.argmax(dim=1)
-        span.append((low, on.shape[1] - on.flip(1).argmax(dim=1)))
-    (left, right), (top, bottom) = span
+    left, right = span((bright > 0.4).any(dim=1))
+    top, bottom = span((bright > 0.4).any(dim=2))
     side = torch.maximum(right - left, bottom - top).clamp(min=1) * FIELD / BOX
-    rows = []
-    for low, high, total in ((left, right, images.shape[2]), (top, bottom, images.shape[1])):
-        rows.append(torch.stack([side / total, (low + high) / total - 1], dim=1))
-    zero = torch.zeros(len(images))
-    warps = torch.stack(
-        [
-            torch.stack([rows[0][:, 0], zero, rows[0][:, 1]], dim=1),
-            torch.stack([zero, rows[1][:, 0], rows[1][:, 1]], dim=1),
-        ],
-        dim=1,
+    zero = torch.zeros(count)
+    across = torch.stack([side / width, zero, (left + right) / width - 1], dim=1)
+    down = torch.stack([zero, side / height, (top + bottom) / height - 1], dim=1)
+    grid = F.affine_grid(
+        torch.stack([across, down], dim=1), [count, 1, FIELD, FIELD], align_corners=False
     )
-    grid = F.affine_grid(warps, (len(images), 1, FIELD, FIELD), align_corners=False)
     bright = F.grid_sample(bright[:, None], grid, mode="bicubic", align_corners=False)[:, 0]
-    steep = (FIELD / BOX * images.shape[1] / FIELD) if images.shape[1] < FIELD else 1.0
-    steep = 2.0 if images.shape[1] < FIELD else 1.0
+    # The edge of an enlarged pixel is wider than a pixel.
+    steep = 2.0 if height < FIELD else 1.0
     bright = ((bright - 0.45) * steep + 0.5).clamp(0, 1)
     inside = bright > 0.5
-    distance = torch.where(inside, -distances_to(~inside), distances_to(inside))
-    edge = (bright > 0.02) & (bright < 0.98)
-    distance = torch.where(edge & (distance.abs() <= 1.5), 0.5 - bright, distance - 0.5 * distance.sign())
-    return distance.half()
+    away = torch.where(inside, -distances_to(~inside), distances_to(inside))
+    # At the edge the level tells the distance to a part of a pixel.
+    is_edge = (bright > 0.02) & (bright < 0.98) & (away.abs() <= 1.5)
+    return torch.where(is_edge, 0.5 - bright, away - 0.5 * away.sign()).half()
+
+
+def span(on: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first place that is on in each row of N×K booleans, and the place after the last."""
+    return on.int().argmax(dim=1), on.shape[1] - on.int().flip(1).argmax(dim=1)
 
 
 def distances_to(mask: torch.Tensor) -> torch.Tensor:
@@ -184,14 +180,17 @@ def write(pool: Pool, places: torch.Tensor, hand: Hand, x, y, dice: Dice) -> tor
     height, width = dice.size
     across, down = width / dice.longer / 2, height / dice.longer / 2
     x, y = x.flatten(), y.flatten()
-    warp = torch.stack(
-        [
-            torch.stack([a * across, b * down, -(a * x + b * y)], dim=1),
-            torch.stack([c * across, d * down, -(c * x + d * y)], dim=1),
-        ],
-        dim=1,
-    ) * scale[:, None, None]
-    grid = F.affine_grid(warp, (dice.count, 1, height, width), align_corners=False)
+    warp = (
+        torch.stack(
+            [
+                torch.stack([a * across, b * down, -(a * x + b * y)], dim=1),
+                torch.stack([c * across, d * down, -(c * x + d * y)], dim=1),
+            ],
+            dim=1,
+        )
+        * scale[:, None, None]
+    )
+    grid = F.affine_grid(warp, [dice.count, 1, height, width], align_corners=False)
     fields = pool.fields[places].float()[:, None]
     field = F.grid_sample(fields, grid, padding_mode="border", align_corners=False)[:, 0]
     # Beyond the field's rim the distance goes on.
@@ -313,7 +312,7 @@ def background(dice: Dice, paper: torch.Tensor) -> torch.Tensor:
 
 
 def draw_surroundings(picture, dice: Dice, hand: Hand, x, y, ink) -> torch.Tensor:
-    """What stands around a digit: discs and labels behind it, boxes, underlines, lines at the rim, bars."""
+    """What stands around a digit: labels behind it, boxes, underlines, lines and bars at the rim."""
     size = hand.size
     ink_or_other = torch.where(dice.chance(0.6)[..., None] > 0, ink, dice.colour())
     # A disc, a window or a label behind the digit; beyond it there is something else.
@@ -390,12 +389,11 @@ def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tenso
     sigma = torch.exp(dice.uniform(0, 1) * (widest / 0.3).log()) * 0.3 * dice.chance(0.7)
     picture = blurred(picture, sigma)
     # Half of the pictures have fewer pixels than the finder sees.
-    groups = [range(dice.count // 2), range(dice.count // 2, 3 * dice.count // 4)]
-    groups.append(range(3 * dice.count // 4, dice.count))
-    factors = [1.0, *(1.2 + torch.rand(2, generator=dice.generator) * torch.tensor([1.2, 3.0])).tolist()]
+    half, most = dice.count // 2, 3 * dice.count // 4
+    fewer = 1.2 + torch.rand(2, generator=dice.generator) * torch.tensor([1.2, 3.0])
     parts = []
-    for rows, factor in zip(groups, factors, strict=True):
-        rows = slice(rows.start, rows.stop)
+    groups = slice(0, half), slice(half, most), slice(most, dice.count)
+    for rows, factor in zip(groups, (1.0, *fewer.tolist()), strict=True):
         coarse = F.interpolate(
             picture[rows], scale_factor=1 / factor, mode="area", recompute_scale_factor=True
         )

@@ -117,7 +117,9 @@ def strokes(digit: int, rng: np.random.Generator) -> list[np.ndarray]:
     wide, slant, turn = rng.uniform(0.45, 1.0), rng.normal(0, 0.15), rng.normal(0, 0.06)
     found = []
     for stroke in chosen:
-        points = np.array([[int(x), int(y)] for x, y in stroke.lstrip("|").split()]) / 9 - 0.5
+        points = (
+            np.array([[int(place[0]), int(place[1])] for place in stroke.lstrip("|").split()]) / 9 - 0.5
+        )
         points += rng.normal(0, jitter, points.shape)
         if not stroke.startswith("|"):
             points = curve(points)
@@ -137,7 +139,8 @@ def curve(points: np.ndarray) -> np.ndarray:
     t = np.linspace(0, 1, POINTS, endpoint=False)[:, None]
     before, start, end, after = (padded[i : len(padded) - 3 + i, None] for i in range(4))
     parts = start + 0.5 * t * (
-        end - before
+        end
+        - before
         + t * (2 * before - 5 * start + 4 * end - after + t * (3 * (start - end) + after - before))
     )
     return np.concatenate([parts.reshape(-1, 2), points[-1:]])

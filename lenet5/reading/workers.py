@@ -14,9 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,6 +23,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from lenet5.runtime.errors import UserError, reason, say
 from lenet5.runtime.signals import handling_signals
+from lenet5.runtime.worker_processes import begin, cores
 
 MOST = 16  # workers that are started unasked: the network of one process keeps up with no more
 # Unasked, workers are started once this process has prepared pictures for so many seconds and for
@@ -33,27 +32,6 @@ PATIENCE, WORTH = 0.5, 0.4
 PART = 32  # pictures that a worker is given at a time
 AHEAD = 64  # pictures for each worker that are prepared before their turn, and two batches at least
 WITHOUT = "--workers 0 does without"
-# There is a worker for each core, so the libraries in it use one thread.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
-
-
-def begin() -> None:
-    """Initialise a worker: Ctrl-C is for its parent, with which it ends; libraries use one thread."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.update(ONE_THREAD)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
-
-
-def cores() -> int:
-    """How many processes run at once."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Preparation:

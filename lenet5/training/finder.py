@@ -1,0 +1,211 @@
+"""Train the finder, the network that marks a digit's ink in a picture.
+
+    $ python -m lenet5.training.finder
+
+A worker process makes pictures with masks of their ink (`lenet5/data/finder_pictures.py`)
+from MNIST's training images, digits and letters in fonts and drawn skeletons, while this one
+learns them. Each picture is learned once. Every `EVERY` steps a row is added to metrics.csv in
+the run's folder and the averaged weights are saved; the same command resumes a stopped run.
+"""
+
+import multiprocessing
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
+from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.errors import UserError
+from lenet5.runtime.project_files import project_file
+from lenet5.runtime.signals import quiet_imports
+from lenet5.runtime.worker_processes import begin
+
+with quiet_imports():
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+
+    from lenet5.data.datasets import load_mnist
+    from lenet5.data.finder_pictures import Pool, make_pictures, make_pool
+    from lenet5.data.fonts import load_font_digits, load_letters
+    from lenet5.networks.finder import Finder
+    from lenet5.networks.weights import serialize
+    from lenet5.training.checkpoint import read_checkpoint, write_checkpoint
+    from lenet5.training.ema import EMA
+    from lenet5.training.optimizers import make_optimizer, set_rate
+    from lenet5.training.run_folder import csv_text
+    from lenet5.training.schedules import one_cycle
+
+FONTS = project_file("fonts/digits.npz")
+# Height and width of a batch's pictures, and how often: wide, narrow, small and large.
+SIZES = {
+    (96, 96): 5,
+    (96, 64): 3,
+    (64, 96): 2,
+    (96, 48): 1,
+    (64, 64): 1,
+    (128, 128): 1,
+    (128, 96): 1,
+}
+MNIST_GLYPHS, SKELETONS = 25_000, 12_000  # in the pool
+AHEAD = 12  # batches that are made before their turn
+EVERY = 250  # steps from one row of metrics.csv to the next
+HELD_OUT = 20  # batches, of seeds that are never learned
+SMOOTH = 20.0  # pixels, so that the overlap of nothing with nothing is whole
+Batch = tuple[torch.Tensor, ...]  # N×3×H×W pictures and N×2×H×W masks, from 0 to 1
+KNOWN_POOL: list[Pool] = []  # of a worker
+
+
+def glyphs(data_dir: str, seed: int) -> Pool:
+    """The glyphs that pictures are made of."""
+    mnist = load_mnist(data_dir)
+    digits = mnist.train_images[:MNIST_GLYPHS], mnist.train_labels[:MNIST_GLYPHS]
+    return make_pool(digits, load_font_digits(FONTS), load_letters(FONTS), SKELETONS, seed)
+
+
+def save_pool(pool: Pool, folder: Path) -> None:
+    """Write a pool as arrays that workers map into their memory."""
+    for name, part in pool._asdict().items():
+        np.save(folder / f"pool_{name}.npy", part.numpy())
+
+
+def begin_with_pool(folder: Path) -> None:
+    """Initialise a worker: it maps the pool."""
+    begin()
+    torch.set_num_threads(1)
+    parts = (np.load(folder / f"pool_{name}.npy", mmap_mode="c") for name in Pool._fields)
+    KNOWN_POOL.append(Pool(*map(torch.from_numpy, parts)))
+
+
+def batch(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of a size that its seed chooses: N×3×H×W pictures and N×2×H×W masks, uint8."""
+    sizes = [size for size, often in SIZES.items() for _ in range(often)]
+    size = sizes[int(np.random.default_rng(seed).integers(len(sizes)))]
+    pictures, masks = make_pictures(KNOWN_POOL[0], count, size, seed)
+    return (pictures * 255).round().byte().numpy(), (masks * 255).round().byte().numpy()
+
+
+def batches(
+    executor: ProcessPoolExecutor, seeds: range, count: int
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yield the batches of all seeds in order, some of them made ahead."""
+    waiting: deque = deque()
+    for seed in [*seeds, *[None] * AHEAD]:
+        if seed is not None:
+            waiting.append(executor.submit(batch, seed, count))
+        if waiting and (seed is None or len(waiting) > AHEAD):
+            yield tuple(torch.from_numpy(part).float() / 255 for part in waiting.popleft().result())
+
+
+def overlap(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """The Dice coefficient of each mask, N×2: 1 where two soft masks are the same."""
+    found = logits.sigmoid()
+    return (2 * (found * masks).sum((2, 3)) + SMOOTH) / ((found + masks).sum((2, 3)) + SMOOTH)
+
+
+def loss_of(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the pixels and overlap of the masks (Milletari et al., "V-Net", 2016)."""
+    return 2 * F.binary_cross_entropy_with_logits(logits, masks) + 1 - overlap(logits, masks).mean()
+
+
+@torch.inference_mode()
+def evaluate(net: torch.nn.Module, held_out: list[Batch]) -> dict[str, float]:
+    """The mean Dice coefficient of held-out pictures: of the digit and of all writing."""
+    found = torch.cat([overlap(net.eval()(pictures), masks) for pictures, masks in held_out])
+    return dict(zip(("digit", "writing"), found.mean(dim=0).tolist(), strict=True))
+
+
+class State:
+    """The network of a run, its optimiser, averaged weights and history."""
+
+    def __init__(self, arguments) -> None:
+        torch.manual_seed(arguments.seed)
+        self.net = Finder().to(memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(self.net, "adamw", arguments.lr)
+        self.average = EMA(self.net, 0.998)
+        self.step = 0
+        self.history: list[dict] = []
+
+    def as_dict(self, settings: dict) -> dict:
+        return {
+            "settings": settings,
+            "net": self.net.state_dict(),
+            "average": self.average.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "history": self.history,
+        }
+
+    def load(self, path: Path, settings: dict) -> None:
+        """Restore a checkpoint, if there is one. Raises UserError if it is of another run."""
+        found = {}
+
+        def restore(state: dict) -> None:
+            found["settings"] = state["settings"]
+            self.net.load_state_dict(state["net"])
+            self.average.net.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = self.average.steps = int(state["step"])
+            self.history = list(state["history"])
+
+        if read_checkpoint(path, restore) and found["settings"] != settings:
+            raise UserError(f"{path} is of a run with other flags; give the same, or another --run")
+
+
+def parse_arguments(argv):
+    parser = ArgumentParser(prog="-m lenet5.training.finder", description="Train the finder of ink.")
+    add = parser.add_argument
+    add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (%(default)s)")
+    add("--steps", type=number(int, 1, 10_000_000), default=20_000, help="(%(default)s)")
+    add("--batch-size", type=number(int, 1, 10_000), default=32, help="(%(default)s)")
+    add("--lr", type=number(float, 1e-9, 10), default=5e-3, help="peak learning rate (%(default)s)")
+    add("--seed", type=number(int, 0, 1000), default=0, help="(%(default)s)")
+    add("--run", metavar="DIR", default="runs/finder", help="the run's folder (%(default)s)")
+    add("--output", metavar="FILE", default="finder.pth", help="the weights (%(default)s)")
+    return parser.parse_args(argv)
+
+
+@command_line
+def main(argv=None) -> int:
+    arguments = parse_arguments(argv)
+    check_writable(arguments.output)
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("run", "output")}
+    state, folder = State(arguments), Path(arguments.run)
+    make_folder(folder)
+    state.load(folder / "checkpoint.pth", settings)
+    save_pool(glyphs(arguments.data_dir, arguments.seed), folder)
+    first = arguments.seed * 10**8  # a run's batches have the seeds from here on
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, begin_with_pool, (folder,)) as executor:
+        held_out = list(batches(executor, range(10**12, 10**12 + HELD_OUT), arguments.batch_size))
+        seeds = range(first + state.step, first + arguments.steps)
+        started, losses = time.perf_counter(), []
+        for pictures, masks in batches(executor, seeds, arguments.batch_size):
+            set_rate(state.optimizer, arguments.lr * one_cycle(state.step / arguments.steps, 0.05))
+            loss = loss_of(
+                state.net.train()(pictures.contiguous(memory_format=torch.channels_last)), masks
+            )
+            state.optimizer.zero_grad()
+            loss.backward()
+            state.optimizer.step()
+            state.average.add(state.net)
+            losses.append(loss.detach())
+            state.step += 1
+            if state.step % EVERY and state.step < arguments.steps:
+                continue
+            row = {"step": state.step, "train_loss": torch.stack(losses).mean().item()}
+            row |= evaluate(state.average.net, held_out) | {"seconds": time.perf_counter() - started}
+            state.history.append(row)
+            started, losses = time.perf_counter(), []
+            print("  ".join(f"{name} {value:.5g}" for name, value in row.items()), flush=True)
+            write_checkpoint(folder / "checkpoint.pth", state.as_dict(settings))
+            write_file(folder / "metrics.csv", csv_text(state.history, row.keys()).encode())
+            write_file(arguments.output, serialize(state.average.net.state_dict()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
