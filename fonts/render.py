@@ -1,9 +1,10 @@
 """Render the digits in fonts for `train.py --fonts`.
 
-    python fonts/render.py  # fonts/digits.npz and the list in fonts/README.md; three minutes
+    python fonts/render.py  # digits.npz, glyphs.npz and the list in README.md; three minutes
 
 Downloads the Debian packages in packages.txt (nothing is installed), draws the ten digits of
-every face as `generate_test_digits.py` does, and pre-processes them to 28×28 as any picture.
+every face as `generate_test_digits.py` does, and pre-processes them to 28×28 as any picture;
+glyphs.npz has the same in more pixels, for the finder's made-up pictures.
 Every fourth package is held out: its families are for evaluation, and no training sees them.
 """
 
@@ -14,12 +15,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageFont
+from PIL import Image, ImageChops, ImageFont
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from generate_test_digits import OVERSAMPLING, draw_digit, draw_glyph
+from lenet5.data.finder_pictures import BOX, FIELD
 from lenet5.data.font_faces import MISSING, load_text_face
 from lenet5.data.sources import debian_package
 from lenet5.imaging.preprocess import mnist_like
@@ -62,15 +64,26 @@ def faces_in(folder: Path) -> dict:
     return faces
 
 
-def letters_in(face, number: int) -> list[np.ndarray]:
-    """Some of a face's letters and signs, chosen by the seed `number`; 28×28 uint8 each."""
+def letters_in(face, number: int) -> list[Image.Image]:
+    """Drawings of some of a face's letters and signs, chosen by the seed `number`."""
     font = ImageFont.truetype(face.path, 40, layout_engine=ImageFont.Layout.BASIC)
     missing = bytes(font.getmask(MISSING))
     masks = {letter: bytes(font.getmask(letter)) for letter in LETTERS}
     there = [letter for letter, mask in masks.items() if any(mask) and mask != missing]
     chosen = np.random.default_rng(number).permutation(there)[:LETTERS_A_FACE]
     drawn = [draw_glyph(str(letter), face, OVERSAMPLING * SIZE, 0, outline=False) for letter in chosen]
-    return [mnist_like(picture.reduce(OVERSAMPLING)) for picture in drawn]
+    return [picture.reduce(OVERSAMPLING) for picture in drawn]
+
+
+def glyph(picture: Image.Image) -> np.ndarray:
+    """A drawing's ink, bright, FIELD×FIELD uint8; the longer side of its box is BOX pixels."""
+    ink = ImageChops.invert(picture)
+    ink = ink.crop(ink.getbbox())
+    scale = BOX / max(ink.size)
+    ink = ink.resize([max(1, round(side * scale)) for side in ink.size], Image.Resampling.HAMMING)
+    sheet = Image.new("L", (FIELD, FIELD))
+    sheet.paste(ink, ((FIELD - ink.width) // 2, (FIELD - ink.height) // 2))
+    return np.asarray(sheet)
 
 
 def licence(folder: Path, package: str) -> str:
@@ -88,18 +101,18 @@ def main(argv=None) -> int:
         prog="fonts/render.py",
         description="Render the digits in fonts that train.py --fonts learns: fonts/digits.npz.",
     ).parse_args(argv)
-    columns = defaultdict(list)  # of the file: one entry a picture, or a face
-    rows = []
+    columns = defaultdict(list)  # of both files: one entry a picture, or a face
+    digits, letters, rows = [], [], []
     for i, package in enumerate(PACKAGES.read_text().split()):
         held_out = i % HELD_OUT == 1
         with debian_package(package) as folder:
             faces = faces_in(folder)
             for name, face in sorted(faces.items()):
-                letters = letters_in(face, len(columns["faces"]))
-                columns["images"] += [mnist_like(draw_digit(n, face, size=SIZE)) for n in range(10)]
+                some = letters_in(face, len(columns["faces"]))
+                digits += [draw_digit(digit, face, size=SIZE) for digit in range(10)]
+                letters += some
                 columns["labels"] += range(10)
-                columns["letters"] += letters
-                columns["letter_faces"] += [len(columns["faces"])] * len(letters)
+                columns["letter_faces"] += [len(columns["faces"])] * len(some)
                 columns["faces"].append(name)
                 columns["packages"].append(package)
                 columns["held_out"].append(held_out)
@@ -108,9 +121,13 @@ def main(argv=None) -> int:
         say(f"{package}: {len(faces)} faces")
     arrays = {name: np.array(column) for name, column in columns.items()}
     arrays["labels"] = arrays["labels"].astype(np.uint8)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_file(PACKAGES.with_name("digits.npz"), buffer.getvalue())
+    for file, to_array in (("digits.npz", mnist_like), ("glyphs.npz", glyph)):
+        arrays["images"], arrays["letters"] = (
+            np.stack([to_array(picture) for picture in pictures]) for pictures in (digits, letters)
+        )
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_file(PACKAGES.with_name(file), buffer.getvalue())
     count, faces = len(arrays["images"]), len(arrays["faces"])
     text = README.format(count=count, faces=faces, packages=len(set(columns["packages"])))
     write_file(PACKAGES.with_name("README.md"), (text + "".join(rows)).encode())

@@ -28,14 +28,17 @@ def font_archive(path):
 
 
 def load_letters(path, held_out: bool = False) -> torch.Tensor:
-    """N×28×28 uint8 letters and signs in the faces that `load_font_digits` loads."""
+    """N×H×W uint8 letters and signs in the faces that `load_font_digits` loads."""
     with font_archive(path) as archive:
         chosen = archive["held_out"][archive["letter_faces"]] == held_out
         return chosen_pictures(archive["letters"], chosen)
 
 
 def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """N×28×28 uint8 digits in fonts and their N labels, of the training or the `held_out` families."""
+    """N×H×W uint8 digits in fonts and their N labels, of the training or the `held_out` families.
+
+    28×28 pixels as MNIST has them in digits.npz, 64×64 in glyphs.npz.
+    """
     with font_archive(path) as archive:
         images, labels, unseen = (archive[name] for name in ("images", "labels", "held_out"))
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
@@ -47,7 +50,7 @@ def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.
 
 
 def chosen_pictures(images: np.ndarray, chosen: np.ndarray) -> torch.Tensor:
-    """The chosen ones of N×28×28 uint8 images. Raises ValueError for other images."""
-    if images.shape[1:] != (28, 28) or images.dtype != np.uint8:
+    """The chosen ones of N×H×W uint8 images. Raises ValueError for images of other sizes."""
+    if images.shape[1:] not in ((28, 28), (64, 64)) or images.dtype != np.uint8:
         raise ValueError(f"its images are {images.shape} of {images.dtype}")
     return torch.from_numpy(images[chosen])

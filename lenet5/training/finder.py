@@ -39,7 +39,7 @@ with quiet_imports():
     from lenet5.training.run_folder import csv_text
     from lenet5.training.schedules import one_cycle
 
-FONTS = project_file("fonts/digits.npz")
+FONTS = project_file("fonts/glyphs.npz")
 # Height and width of a batch's pictures, and how often: wide, narrow, small and large.
 SIZES = {
     (96, 96): 5,
