@@ -8,6 +8,7 @@ learns them. Each picture is learned once. Every `EVERY` steps a row is added to
 the run's folder and the averaged weights are saved; the same command resumes a stopped run.
 """
 
+import io
 import multiprocessing
 import sys
 import time
@@ -27,6 +28,7 @@ with quiet_imports():
     import numpy as np
     import torch
     import torch.nn.functional as F
+    from PIL import Image
 
     from lenet5.data.datasets import load_mnist
     from lenet5.data.finder_pictures import Pool, make_pictures, make_pool
@@ -54,6 +56,7 @@ MNIST_GLYPHS, SKELETONS = 25_000, 12_000  # in the pool
 AHEAD = 12  # batches that are made before their turn
 EVERY = 250  # steps from one row of metrics.csv to the next
 HELD_OUT = 20  # batches, of seeds that are never learned
+NOT_SETTINGS = ("run", "output", "figure")
 SMOOTH = 20.0  # pixels, so that the overlap of nothing with nothing is whole
 Batch = tuple[torch.Tensor, ...]  # N×3×H×W pictures and N×2×H×W masks, from 0 to 1
 KNOWN_POOL: list[Pool] = []  # of a worker
@@ -155,6 +158,17 @@ class State:
             raise UserError(f"{path} is of a run with other flags; give the same, or another --run")
 
 
+def save_figure(path: str, pool: Pool, seed: int) -> None:
+    """Draw a hundred pictures, each above its mask: the digit white, other writing gray."""
+    pictures, masks = make_pictures(pool, 100, (96, 96), seed)
+    shades = (masks[:, :1] + 0.5 * (masks[:, 1:] - masks[:, :1])).expand(-1, 3, -1, -1)
+    cells = torch.cat([pictures, shades], dim=2).reshape(5, 20, 3, 192, 96)
+    sheet = cells.permute(0, 3, 1, 4, 2).reshape(5 * 192, 20 * 96, 3)
+    buffer = io.BytesIO()
+    Image.fromarray((sheet * 255).byte().numpy()).save(buffer, "PNG")
+    write_file(path, buffer.getvalue())
+
+
 def parse_arguments(argv):
     parser = ArgumentParser(prog="-m lenet5.training.finder", description="Train the finder of ink.")
     add = parser.add_argument
@@ -165,14 +179,19 @@ def parse_arguments(argv):
     add("--seed", type=number(int, 0, 1000), default=0, help="(%(default)s)")
     add("--run", metavar="DIR", default="runs/finder", help="the run's folder (%(default)s)")
     add("--output", metavar="FILE", default="finder.pth", help="the weights (%(default)s)")
+    add("--figure", metavar="FILE", help="instead, draw a hundred of its pictures with their masks")
     return parser.parse_args(argv)
 
 
 @command_line
 def main(argv=None) -> int:
     arguments = parse_arguments(argv)
+    if arguments.figure:
+        check_writable(arguments.figure)
+        save_figure(arguments.figure, glyphs(arguments.data_dir, arguments.seed), arguments.seed)
+        return 0
     check_writable(arguments.output)
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("run", "output")}
+    settings = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS}
     state, folder = State(arguments), Path(arguments.run)
     make_folder(folder)
     state.load(folder / "checkpoint.pth", settings)
