@@ -119,7 +119,7 @@ FORMATS = {"apng": "PNG", "spider": "SPIDER"}  # where the name does not tell
 
 
 def drawing(number: int) -> Image.Image:
-    """A digit, large enough for all that is looked for in a photograph."""
+    """A digit, large enough for every step that a photograph goes through."""
     with Image.open(ROOT / "test_digits" / f"digit_{number}.png") as digit:
         return ImageOps.expand(digit.convert("L").resize((56, 72)), 4, 255)
 
@@ -429,7 +429,7 @@ def megabytes(name: str) -> float:
 def read_case(seed: int, kind: str, number: int) -> tuple[str, str, float, float]:
     """How reading a case went: read, refused or failed; why, seconds, megabytes above the imports."""
     data = case(seed, kind, number)
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     start = time.perf_counter()
     how, why = read_one(kind, data, NOISE)
     seconds, memory = time.perf_counter() - start, megabytes("VmHWM") - IMPORTED
@@ -444,7 +444,7 @@ def read_one(kind: str, data: bytes, noise) -> tuple[str, str]:
     noise.truncate(0)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        for category in (ResourceWarning, DeprecationWarning):  # which Python shows nobody
+        for category in (ResourceWarning, DeprecationWarning):  # which Python does not show
             warnings.simplefilter("ignore", category)
         path = Path(folder, "file" if kind == "other" else f"file.{kind}")
         path.write_bytes(data)

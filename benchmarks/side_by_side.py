@@ -128,7 +128,7 @@ def task_of(row: dict) -> Task:
 def use_two_cores() -> None:
     """Keep this process and all that it starts on two cores, where the system can.
 
-    Some libraries start a thread for each core, whatever the environment says.
+    Some libraries start a thread for each core, regardless of the environment.
     """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
@@ -485,7 +485,7 @@ def make_parser() -> ArgumentParser:
     add("--only", help=f"some of {', '.join((LIMIT, *CONTESTANTS))}, with commas (all)")
     add("--python", action="append", default=[], metavar="NAME=PATH", help="a contestant's interpreter")
     add("--minutes", type=number(float, 0), default=1e9, help="begin no further run after so many")
-    add("--anew", action="store_true", help="forget first what was measured of --rows and --only")
+    add("--anew", action="store_true", help="first forget the results of --rows and --only")
     add("--table", action="store_true", help="measure nothing, print the tables")
     add("--write", action="store_true", help="measure nothing, put the tables into docs/results.md")
     return parser
@@ -505,7 +505,7 @@ def main(argv=None) -> int:
         if results["machine"] != machine():
             path = f"benchmarks/results/{NAME}.json"
             raise UserError(
-                f"{path} is of another machine or other versions; move it away to begin anew"
+                f"{path} is of another machine or other versions; move it away to start over"
             )
         wanted = [task for task in tasks() if task.row in rows and task.who in everybody]
         if options.anew:
