@@ -262,6 +262,10 @@ def of_runs(name: str) -> list[bytes]:
         return [archive.extractfile(entry).read() for entry in archive if Path(entry.name).name == name]
 
 
+def configs() -> list[bytes]:
+    return [data.replace(b'"pictures"', b'"mnist"') for data in of_runs("config.json")]
+
+
 def font_files() -> list[bytes]:
     """The first two faces of fonts/digits.npz, ten digits each, compressed and not."""
     with np.load(ROOT / "fonts" / "digits.npz") as archive:
@@ -384,7 +388,7 @@ KINDS = {
     "verified": Kind(500, lambda: [idx_files()[0], compressed_idx_files()[0]], read_verified_idx),
     "tgz": Kind(1000, archives, read_archive),
     "checkpoint": Kind(2000, checkpoints, read_checkpoint, damaged_pth),
-    "config": Kind(2500, lambda: of_runs("config.json"), read_config, damaged_json),
+    "config": Kind(2500, configs, read_config, damaged_json),
     "metrics": Kind(1500, lambda: of_runs("metrics.csv"), read_history, damaged_csv),
     "npz": Kind(2000, font_files, read_fonts),
 }
