@@ -67,7 +67,7 @@ def ours(*flags: str, **more) -> Contestant:
     return Contestant(f"`{' '.join(('train.py', *flags))}`", "ours.py", flags, **more)
 
 
-STEPS = ("--max-steps", str(RECIPES["quick"]["max_steps"]))  # since every contestant is told its epochs
+QUICK = RECIPES["quick"]  # its steps are named, since every contestant is told its epochs
 # One more is one line more.
 CONTESTANTS = {
     "textbook-0": Contestant(
@@ -82,7 +82,10 @@ CONTESTANTS = {
     "sklearn": Contestant("scikit-learn's MLP", "sklearn_mlp.py", needs="sklearn"),
     "ours": ours(grows=True),
     "ours-quick": Contestant(
-        "`train.py --recipe quick`", "ours.py", ("--recipe", "quick", *STEPS), epochs=2
+        "`train.py --recipe quick`",
+        "ours.py",
+        ("--recipe", "quick", "--max-steps", str(QUICK["max_steps"])),
+        epochs=QUICK["epochs"],
     ),
     "ours-plain": ours("--augment", "none"),
     "ours-rounded": ours("--precision", "bfloat16"),
