@@ -5,10 +5,8 @@
     next: python inference.py test_digits
 
 With no arguments these are the ten digits in DejaVu Sans, which ships with
-matplotlib, so they come out the same on every machine. Other fonts, styles,
-sizes and numbers of pictures are flags; the same seed draws the same pictures,
-and each picture depends on its own name and the seed alone, not on what else
-is drawn.
+matplotlib, so they are the same on every machine. Each picture depends on its
+name and the seed alone, not on what else is drawn.
 """
 
 from lenet5.runtime.signals import end_quietly
@@ -27,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from lenet5.data.drawing_styles import PAPER, PEN, contact_sheet, noisy, shifted, thinned
+from lenet5.data.drawing_styles import CELL, PAPER, PEN, contact_sheet, noisy, shifted, thinned
 from lenet5.data.font_faces import Face, default_face, find_faces, fitting_font
 from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
@@ -42,17 +40,10 @@ STYLES = ["plain", "bold", "outline", "rotated", "thin", "thick",
 # fmt: on
 
 
-def draw_digit(
-    digit: int,
-    face: Face,
-    style: str = "plain",
-    size: int = SIZE,
-    rng: np.random.Generator | None = None,
-) -> Image.Image:
+def draw_digit(digit: int, face: Face, style: str = "plain", size: int = SIZE, rng=None) -> Image.Image:
     """One digit as a size×size picture of mode "L", dark on light (but for `inverted`).
 
-    `rng` decides what a style leaves open (angle, noise, place); without one
-    the picture is the style's plainest. Raises UserError for an unknown style.
+    `rng`, a NumPy generator, chooses a style's angle, noise and place.
     """
     if style not in STYLES:
         raise UserError(f"no style is called {style!r}; there are: {', '.join(STYLES)}")
@@ -81,9 +72,8 @@ def draw_glyph(text: str, face: Face, size: int, stroke: int, outline: bool) -> 
     picture = Image.new("L", (size, size), PAPER)
     draw = ImageDraw.Draw(picture)
     left, top, right, bottom = font.getbbox(text)
-    place = ((size - left - right) / 2, (size - top - bottom) / 2)
-    # Whole pixels: older Pillows would cut a fraction off, newer ones draw it.
-    place = (round(place[0]), round(place[1]))
+    # Whole pixels: older Pillows cut a fraction off, newer ones draw it.
+    place = round((size - left - right) / 2), round((size - top - bottom) / 2)
     fill = PAPER if outline else PEN
     draw.text(place, text, fill=fill, font=font, stroke_width=stroke, stroke_fill=PEN)
     return picture
@@ -102,36 +92,35 @@ class Drawing(NamedTuple):
         return f"digit_{self.digit}_{self.face.slug}_{self.style}_{self.copy}"
 
     def draw(self, size: int, seed: int) -> Image.Image:
-        # The first copy of a plain digit is just that; a further one is moved and turned a little.
+        """The picture; from the second copy on, turned and moved a little."""
         rng = np.random.default_rng([seed, zlib.crc32(self.name.encode())])
         picture = draw_digit(self.digit, self.face, self.style, size, rng)
         if self.copy == 1:
             return picture
-        ground = picture.getpixel((0, 0)) if self.style != "noisy" else 220
+        angle, shift = rng.uniform(-6, 6), rng.uniform(-0.06, 0.06, 2) * size  # degrees, pixels
         return picture.rotate(
-            rng.uniform(-6, 6),
+            angle,
             Image.Resampling.BILINEAR,
-            translate=tuple(float(d) for d in rng.uniform(-0.06, 0.06, 2) * size),
-            fillcolor=ground,
+            translate=tuple(shift.tolist()),
+            fillcolor=picture.getpixel((0, 0)) if self.style != "noisy" else 220,
         )
 
 
 def plan(faces: list[Face], styles: list[str], per_digit: int | None, seed: int) -> list[Drawing]:
     """The drawings for each digit: `per_digit` of them, or one in each face and style.
 
-    With fewer drawings than faces times styles, a seeded choice; with more, all
-    of them again and again.
+    Fewer than faces times styles are a seeded choice; more are copies in turn.
     """
     kinds = list(itertools.product(faces, styles))
+    count = len(kinds) if per_digit is None else per_digit
     drawings = []
     for digit in range(10):
-        order = list(range(len(kinds)))
-        if per_digit is not None and per_digit < len(kinds):
-            chosen = np.random.default_rng([seed, digit]).permutation(len(kinds))[:per_digit]
-            order = sorted(int(i) for i in chosen)
-        for i in range(len(order) if per_digit is None else per_digit):
-            face, style = kinds[order[i % len(order)]]
-            drawings.append(Drawing(digit, face, style, 1 + i // len(order)))
+        chosen = kinds
+        if count < len(kinds):
+            order = np.random.default_rng([seed, digit]).permutation(len(kinds))
+            chosen = [kinds[i] for i in sorted(order[:count].tolist())]
+        copies = ((i % len(chosen), 1 + i // len(chosen)) for i in range(count))
+        drawings += [Drawing(digit, *chosen[kind], copy) for kind, copy in copies]
     return drawings
 
 
@@ -170,21 +159,20 @@ def main(argv=None) -> int:
             raise UserError("--sheet must be outside the output folder: inference.py reads all in it")
         check_writable(arguments.sheet)
     # The ten pictures of the bare command are named by their digit alone.
-    simple = not (arguments.fonts or arguments.styles or arguments.per_digit)
+    is_bare = not (arguments.fonts or arguments.styles or arguments.per_digit)
     drawings = plan(faces, styles, arguments.per_digit, arguments.seed)
-    small = {}  # the pictures at the size of the contact sheet's cells
+    cells = {}
     for drawing in drawings:
         picture = drawing.draw(arguments.size, arguments.seed)
-        name = f"digit_{drawing.digit}" if simple else drawing.name
+        name = f"digit_{drawing.digit}" if is_bare else drawing.name
         with partly_done() if drawing is not drawings[0] else contextlib.nullcontext():
             write_file(os.path.join(arguments.output, f"{name}.png"), png(picture))
         if arguments.sheet:
-            small[drawing] = picture.resize((64, 64), Image.Resampling.LANCZOS)
+            cells[drawing] = picture.resize((CELL, CELL), Image.Resampling.LANCZOS)
     with partly_done():
-        if arguments.sheet:
-            write_file(arguments.sheet, png(contact_sheet(small)))
         print(f"{len(drawings):,} pictures in {arguments.output}")
         if arguments.sheet:
+            write_file(arguments.sheet, png(contact_sheet(cells)))
             print(f"contact sheet: {arguments.sheet}")
         print(f"next: python inference.py {arguments.output}")
     return 0

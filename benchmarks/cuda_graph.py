@@ -134,4 +134,4 @@ def as_before(net: nn.Module, optimizer: torch.optim.Optimizer):
                     tensor.zero_()
                 else:
                     tensor.copy_(before)
-    optimizer.zero_grad(set_to_none=False)
+    net.zero_grad(set_to_none=False)

@@ -1,8 +1,8 @@
-"""Seeded damage to files, for fuzz.py: to their bytes, to what is in their containers, to their values.
+"""Seeded damage to files, for fuzz.py: to their bytes, the contents of containers, their values.
 
 damaged          bits, header fields, pieces of any file
 damaged_inside   the same within a PNG's chunks, a zip's members or a gzip stream, with right checksums
-damaged_value    odd things in the places of a nested value's numbers, names and lists
+damaged_value    odd values in a nested value's numbers, names and lists
 damaged_json, damaged_csv, damaged_onnx, damaged_pth   the same in a file
 """
 
@@ -16,19 +16,20 @@ from collections import OrderedDict
 import numpy as np
 
 HEADER = 160  # bytes at the beginning, in which most formats have their sizes
-# What header fields are compared with, overflow at, or are multiplied to.
+# Limits with which header fields are compared, or at which they overflow.
 NUMBERS = (0, 1, 2, 7, 127, 128, 255, 256, 1000, 16_383, 32_767, 32_768, 65_535, 65_536, 10_000_000)
 NUMBERS += (2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1, -1)
-DEEP = "DEEP"  # becomes thousands of lists in each other, which no writer of JSON writes
+DEEP = "DEEP"  # becomes thousands of nested lists, which no writer of JSON writes
 ODD = (None, True, False, 0, -1, 1, 10_000, 2**31, 2**63, 10**400, 0.5, -0.0, 1e-320, 1e308)
 ODD += (float("nan"), float("inf"), "", "x", "1", "\0", "\n", "\ud800", "../../x", "--help", "9" * 5000)
 ODD += ("y" * 100_000, DEEP, [], {}, [[]], [1, "a", None], {"a": {"b": [1]}}, [0.5] * 1000)
 ODD_TEXTS = ("", "0", "-1", "1e999", "NaN", "null", "[]", '["a"]', "[" * 100_000, "9" * 5000)
-
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-# ---------------------------------------------------------------- bytes
+def generator(seed: int, kind: str, number: int) -> np.random.Generator:
+    """The random numbers of a case, independent of other cases."""
+    return np.random.default_rng([seed, zlib.crc32(kind.encode()), number])
 
 
 def flip_bits(data: bytearray, other: bytes, rng) -> None:
@@ -37,7 +38,7 @@ def flip_bits(data: bytearray, other: bytes, rng) -> None:
 
 
 def set_number(data: bytearray, other: bytes, rng) -> None:
-    """Write an interesting number over a field, most often in the header."""
+    """Write one of NUMBERS over a field, most often in the header."""
     size = int(rng.choice([1, 2, 4, 8]))
     last = len(data) if rng.random() < 0.2 else min(len(data), HEADER)
     start = int(rng.integers(last))
@@ -45,38 +46,19 @@ def set_number(data: bytearray, other: bytes, rng) -> None:
     data[start : start + size] = number.to_bytes(size, "big" if rng.random() < 0.5 else "little")
 
 
-def truncate(data: bytearray, other: bytes, rng) -> None:
-    del data[int(rng.integers(len(data))) :]
-
-
 def splice(data: bytearray, other: bytes, rng) -> None:
-    """The beginning of a file and the end of another of its kind."""
-    data[int(rng.integers(len(data))) :] = other[int(rng.integers(len(other))) :]
+    """The beginning of a file, alone or with the end of another of its kind."""
+    end = other[int(rng.integers(len(other))) :] if rng.random() < 0.5 else b""
+    data[int(rng.integers(len(data))) :] = end
 
 
-def piece(data: bytearray, rng) -> slice:
+def change_piece(data: bytearray, other: bytes, rng) -> None:
+    """Remove, repeat or overwrite up to 64 bytes."""
     start = int(rng.integers(len(data)))
-    return slice(start, start + 1 + int(rng.integers(64)))
-
-
-def repeat_piece(data: bytearray, other: bytes, rng) -> None:
-    place = piece(data, rng)
-    data[place.start : place.start] = bytes(data[place]) * int(rng.choice([1, 2, 100]))
-
-
-def remove_piece(data: bytearray, other: bytes, rng) -> None:
-    del data[piece(data, rng)]
-
-
-def overwrite_piece(data: bytearray, other: bytes, rng) -> None:
-    place = piece(data, rng)
-    length = len(data[place])
-    data[place] = rng.bytes(length) if rng.random() < 0.4 else bytes([rng.choice([0, 255])]) * length
-
-
-DAMAGES = (flip_bits, set_number, truncate, splice, repeat_piece, remove_piece, overwrite_piece)
-# Numbers in the header do most harm, and a cut or a splice leaves little for further damage.
-CHANCES = (0.2, 0.35, 0.08, 0.07, 0.1, 0.1, 0.1)
+    piece = bytes(data[start : start + 1 + int(rng.integers(64))])
+    length = len(piece)
+    changed = [b"", piece * 2, piece * 100, rng.bytes(length), bytes(length), b"\xff" * length]
+    data[start : start + length] = changed[rng.integers(len(changed))]
 
 
 def damaged(data: bytes, other: bytes, rng) -> bytes:
@@ -84,11 +66,10 @@ def damaged(data: bytes, other: bytes, rng) -> bytes:
     data = bytearray(data)
     for _ in range(1 + int(rng.integers(4))):
         if data:
-            DAMAGES[rng.choice(len(DAMAGES), p=CHANCES)](data, other, rng)
+            # Numbers in the header do most harm, and a splice leaves little for further damage.
+            kinds = (flip_bits, set_number, splice, change_piece)
+            kinds[rng.choice(4, p=(0.2, 0.35, 0.15, 0.3))](data, other, rng)
     return bytes(data)
-
-
-# ---------------------------------------------------------------- containers
 
 
 def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
@@ -122,7 +103,7 @@ def zip_of(parts: list[tuple[str, bytes]]) -> bytes:
 
 
 def damaged_parts(parts: list[tuple], others: list[tuple], rng) -> list[tuple]:
-    """A part doubled, removed, moved, taken from another file, or with a damaged content."""
+    """A part doubled, removed, moved, taken from another file, or with damaged content."""
     parts = list(parts)
     at = int(rng.integers(len(parts)))
     name, content = parts[at]
@@ -141,7 +122,7 @@ def damaged_parts(parts: list[tuple], others: list[tuple], rng) -> list[tuple]:
 
 
 def damaged_inside(data: bytes, other: bytes, rng) -> bytes:
-    """A whole container with damage in it; what is no container is damaged as it is."""
+    """A whole container with damaged content; other files are damaged as they are."""
     if data.startswith(PNG_SIGNATURE) and other.startswith(PNG_SIGNATURE):
         return png_of(damaged_parts(chunks(data), chunks(other), rng))
     if data.startswith(b"PK") and other.startswith(b"PK"):
@@ -150,9 +131,6 @@ def damaged_inside(data: bytes, other: bytes, rng) -> bytes:
         content = gzip.decompress(data)
         return gzip.compress(damaged(content, content, rng), 1)
     return damaged(data, other, rng)
-
-
-# ---------------------------------------------------------------- values
 
 
 def damaged_value(value, rng, odd=ODD):
@@ -187,11 +165,10 @@ def damaged_csv(data: bytes, other: bytes, rng) -> bytes:
         return damaged(data, other, rng)
     rows = [line.split(",") for line in data.decode().split("\n")]
     for _ in range(1 + int(rng.integers(3))):
-        rows = damaged_value(rows, rng)
-        if not isinstance(rows, list):
-            break
-    rows = rows if isinstance(rows, list) else [rows]
-    lines = (",".join(map(str, row)) if isinstance(row, list) else str(row) for row in rows)
+        row = int(rng.integers(len(rows)))
+        changed = damaged_value(rows[row], rng)
+        rows[row] = changed if isinstance(changed, list) else [changed]
+    lines = (",".join(map(str, row)) for row in rows)
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
@@ -243,9 +220,8 @@ def odd_for_pth(rng) -> tuple:
     kinds = (torch.float64, torch.float16, torch.float8_e4m3fn, torch.int64, torch.uint16, torch.bool)
     shapes = ((), (0,), (1,), (10, 84), (6, 1, 5, 5), (2, 3))
     kind, shape = kinds[rng.integers(len(kinds))], shapes[rng.integers(len(shapes))]
-    tensor = torch.zeros(shape, dtype=kind)
-    more = (
-        tensor,
+    tensors = (
+        torch.zeros(shape, dtype=kind),
         torch.full(shape, float("nan")),
         torch.full(shape, 1e300, dtype=torch.float64),
         torch.zeros(shape, device="meta"),
@@ -253,9 +229,4 @@ def odd_for_pth(rng) -> tuple:
         torch.zeros(2, 2).to_sparse(),
         torch.nn.Parameter(torch.zeros(shape)),
     )
-    return ODD + more * 2
-
-
-def generator(seed: int, kind: str, number: int) -> np.random.Generator:
-    """The numbers of a case, the same whatever the other cases are."""
-    return np.random.default_rng([seed, zlib.crc32(kind.encode()), number])
+    return ODD + tensors * 2

@@ -1,26 +1,28 @@
 """How whole numbers are read: by the network over the strip, by the graph of segments, by both.
 
-    python benchmarks/number_accuracy.py            # strings of MNIST's test digits
+    python benchmarks/number_accuracy.py            # numbers of MNIST's test digits
     python benchmarks/number_accuracy.py --choose   # the same of held-out training digits
     python benchmarks/number_accuracy.py --windows  # one run over the strip beside window by window
     python benchmarks/number_accuracy.py --speed    # pictures a second
     python benchmarks/number_accuracy.py --strange  # blank, noise, letters: what is read in them
-    python benchmarks/number_accuracy.py --fonts    # numbers in fonts that nobody has learned
+    python benchmarks/number_accuracy.py --fonts    # numbers in fonts that were not learned
     python benchmarks/number_accuracy.py --pages    # sheets with several numbers on several lines
     python benchmarks/number_accuracy.py --table    # print what was measured
 
-(The file is not called numbers.py, since Python's own module of that name would then
-not be found by what is imported beside it.) The numbers are made as `synthetic_numbers.py` tells,
-with slant, size, base line and noise; what was learned from and chosen by are training
-images alone. A number counts as right if all its digits are, in order and without others.
+The numbers are made by `synthetic_numbers.py`, with slant, size, base line and noise. Training
+images alone were learned from and chosen by. A number counts as right if all its digits are, in
+order and without others.
 """
 
 import argparse
+import itertools
+import multiprocessing
 import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from statistics import mean
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -31,11 +33,11 @@ from photographs import lighting
 from lenet5.data.datasets import load_mnist
 from lenet5.data.fonts import load_font_digits, load_letters
 from lenet5.reading.tasks import FONTS
-from lenet5.whole_numbers.decoding import best_path, likeliest
+from lenet5.whole_numbers import strip_reader
+from lenet5.whole_numbers.decoding import best_path, search
 from lenet5.whole_numbers.number_reader import NumberReader
 from lenet5.whole_numbers.segmentation import graphs_of, read_graph
 from lenet5.whole_numbers.space_displacement import STRIDE, WINDOW, row_of_answers, strip_input
-from lenet5.whole_numbers.strip_reader import StripReader
 from lenet5.whole_numbers.strips import numbers_in
 from lenet5.whole_numbers.synthetic_numbers import PLAIN, make_strings
 
@@ -52,16 +54,15 @@ def share(found: list[str], truth: list[str]) -> float:
 
 
 def read_each_way(reader: NumberReader, pictures: list[np.ndarray]) -> dict[str, list[str]]:
-    """What each way of reading says of each picture, through the same strips."""
+    """The numbers that each way of reading finds in each picture, from the same strips."""
     strips = [[strip.picture for strip in numbers_in(picture)] for picture in pictures]
     flat = [strip for found in strips for strip in found]
-    with torch.inference_mode():
-        rows = reader.reader.shares(flat)
+    rows = reader.reader.shares(flat)
     logs = [torch.from_numpy(row).clamp(min=1e-30).log()[None] for row in rows]
     ways = {
         "best path": [best_path(row)[0] for row in logs],
-        "prefix search": [likeliest(row)[0].text for row in logs],
-        "graph": ["".join(map(str, read_graph(g)[0])) for g in graphs_of(flat, reader.digits.logits)],
+        "prefix search": ["".join(map(str, search(row)[0][0])) for row in rows],
+        "graph": ["".join(map(str, read_graph(g))) for g in graphs_of(flat, reader.digits.logits)],
         "both": [reading.text for reading in reader.reader.read(flat)],
     }
     found = {}
@@ -71,68 +72,43 @@ def read_each_way(reader: NumberReader, pictures: list[np.ndarray]) -> dict[str,
     return found
 
 
-def accuracy(reader: NumberReader, images, labels, seeds=SEEDS, lengths=LENGTHS, strings=STRINGS):
+def accuracy(reader: NumberReader, images, labels):
     """Rows of length, spacing, seed and each way's share of numbers right."""
-    for length in lengths:
-        for spacing in SPACINGS if length > 1 else (0,):
-            for seed in seeds:
-                made = make_strings(
-                    images, labels, strings, 1000 + seed, lengths=(length, length), spacing=spacing
-                )
-                found = read_each_way(reader, made.strips())
-                row = {name: share(texts, made.texts()) for name, texts in found.items()}
-                yield {"length": length, "spacing": spacing, "seed": seed, "strings": strings, **row}
+    for length in LENGTHS:
+        for spacing, seed in itertools.product(SPACINGS if length > 1 else (0,), SEEDS):
+            made = make_strings(
+                images, labels, STRINGS, 1000 + seed, lengths=(length, length), spacing=spacing
+            )
+            found = read_each_way(reader, made.strips())
+            row = {name: share(texts, made.texts()) for name, texts in found.items()}
+            yield {"length": length, "spacing": spacing, "seed": seed, "strings": STRINGS, **row}
 
 
-# What may be chosen: names in the modules that read, with other values than they have there.
-BEFORE = {
-    "lenet5.whole_numbers.strip_reader.WEIGHT": 1.0,
-    "lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.0,
-}  # where the choosing began
+# Constants of strip_reader.py with other values than they have there.
 SETTINGS = (
-    {},
-    {"reader.moved": (0,)},
-    {"lenet5.whole_numbers.strip_reader.WEIGHT": 0.7},
-    {"lenet5.whole_numbers.strip_reader.WEIGHT": 0.5},
-    {"lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.5},
-    {"lenet5.whole_numbers.strip_reader.PER_DIGIT": 1.0},
-    {
-        "lenet5.whole_numbers.strip_reader.WEIGHT": 0.7,
-        "lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.5,
-    },  # as it is now
-    {
-        "lenet5.whole_numbers.strip_reader.WEIGHT": 0.5,
-        "lenet5.whole_numbers.strip_reader.PER_DIGIT": 0.5,
-    },
-    {"lenet5.whole_numbers.strip_reader.CANDIDATES": 10},
-    {"lenet5.whole_numbers.strip_reader.FLOOR": -5.0},
-    {"lenet5.whole_numbers.strip_reader.AGREED": -0.3},
+    {"WEIGHT": 0.7, "PER_DIGIT": 0.5},  # as they are
+    {"WEIGHT": 1.0, "PER_DIGIT": 0.0},
+    {"WEIGHT": 1.0},
+    {"WEIGHT": 0.5},
+    {"PER_DIGIT": 0.0},
+    {"PER_DIGIT": 1.0},
+    {"CANDIDATES": 10},
+    {"FLOOR": -5.0},
+    {"AGREED": -0.3},
 )
-
-
-def put(reader: StripReader, name: str, value):
-    """Give a constant of a module, or of the reader, another value; the one that it had."""
-    owner, constant = name.split(".")
-    owner = reader if owner == "reader" else sys.modules[owner]
-    before = getattr(owner, constant)
-    setattr(owner, constant, value)
-    return before
 
 
 def choose(reader: NumberReader, images, labels) -> None:
     """The share of numbers of five held-out digits right by both readers together, by spacing."""
     print("".join(f"{spacing:8}" for spacing in SPACINGS))
     for setting in SETTINGS:
-        chosen = {**BEFORE, **setting}
-        now = {name: put(reader.reader, name, value) for name, value in chosen.items()}
         shares = []
-        for spacing in SPACINGS:
-            made = make_strings(images, labels, 2 * STRINGS, 1, lengths=(5, 5), spacing=spacing)
-            readings = reader.reader.read(made.strips())
-            shares.append(share([reading.text for reading in readings], made.texts()))
-        for name, value in now.items():
-            put(reader.reader, name, value)
-        print("".join(f"{100 * value:6.2f} %" for value in shares), setting or "as it was", flush=True)
+        with mock.patch.multiple(strip_reader, **setting):
+            for spacing in SPACINGS:
+                made = make_strings(images, labels, 2 * STRINGS, 1, lengths=(5, 5), spacing=spacing)
+                readings = reader.reader.read(made.strips())
+                shares.append(share([reading.text for reading in readings], made.texts()))
+        print("".join(f"{100 * value:6.2f} %" for value in shares), setting, flush=True)
 
 
 def measure_windows(reader: NumberReader, images, labels) -> dict:
@@ -170,7 +146,7 @@ def time_reading(seed: int) -> tuple[float, float]:
 
 def measure_speed() -> dict:
     """Pictures a second, by two processes with a thread each."""
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         turns = [list(pool.map(time_reading, (turn, turn + 100))) for turn in range(TURNS)]
     by_clock = [sum(200 / clock for clock, _ in pair) for pair in turns]
     by_work = [sum(200 / worked for _, worked in pair) for pair in turns]
@@ -196,7 +172,7 @@ def strange_pictures(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
 
 
 def measure_rejection(reader: NumberReader, images, labels) -> list[dict]:
-    """For each spacing the share of numbers of five digits answered, and that of these right."""
+    """For each spacing the share of numbers of five digits answered, and how many of these are right."""
     rows = []
     for spacing in SPACINGS:
         made = make_strings(images, labels, STRINGS, 1000, lengths=(5, 5), spacing=spacing)
@@ -241,22 +217,16 @@ def measure_fonts(reader: NumberReader) -> dict:
 def page_of(images, labels, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
     """A sheet with two to five lines of one to three numbers, H×W uint8, and these in order.
 
-    A hand as large all over the sheet, dark ink on paper in uneven light and grain, the
+    Digits of one size all over the sheet, dark ink on paper in uneven light and grain, the
     sheet turned by up to two degrees.
     """
     zoom = rng.uniform(1.0, 2.5)
     gap = int(rng.integers(1, 6))
     sheet, texts, y = np.zeros((700, 900), np.float32), [], int(rng.integers(20, 50))
+    style = PLAIN._replace(noise=0.0)
     for _ in range(rng.integers(2, 6)):
-        made = make_strings(
-            images,
-            labels,
-            int(rng.integers(1, 4)),
-            int(rng.integers(1 << 30)),
-            lengths=(1, 6),
-            spacing=gap,
-            style=PLAIN._replace(noise=0.0),
-        )
+        count, seed = int(rng.integers(1, 4)), int(rng.integers(1 << 30))
+        made = make_strings(images, labels, count, seed, lengths=(1, 6), spacing=gap, style=style)
         x = int(rng.integers(20, 60))
         for strip, text in zip(made.strips(), made.texts(), strict=True):
             strip = cv2.resize(strip, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
@@ -317,19 +287,16 @@ def main() -> int:
     if arguments.table:
         print_table(results["rows"])
         return 0
-    if arguments.speed:
-        results["speed"] = measure_speed()
-        save("whole_numbers", results)
-        return 0
     torch.set_num_threads(1)
     reader = NumberReader(arguments.weights, device="cpu", reject=True)
-    if arguments.choose:
-        choose(reader, *held_out())
-        return 0
     mnist = load_mnist(ROOT / "data")
     test = mnist.test_images, mnist.test_labels
-    if arguments.windows:
+    if arguments.choose:
+        choose(reader, *held_out())
+    elif arguments.windows:
         results["windows"] = measure_windows(reader, *held_out())
+    elif arguments.speed:
+        results["speed"] = measure_speed()
     elif arguments.strange:
         results["strange"] = measure_strange(reader)
         results["rejection"] = measure_rejection(reader, *test)
@@ -339,10 +306,7 @@ def main() -> int:
         results["pages"] = measure_pages(reader, *test)
     else:
         name = "rows of one network" if arguments.weights else "rows"
-        results[name] = []
-        for row in accuracy(reader, *test):
-            results[name].append(row)
-            save("whole_numbers", results)
+        results[name] = list(accuracy(reader, *test))
         print_table(results[name])
     save("whole_numbers", results)
     return 0

@@ -1,8 +1,7 @@
-"""Made-up photographs of digits: what is read of them with each trouble, and with all together.
+"""Simulated photographs of digits: accuracy with each trouble, and with all together.
 
     python benchmarks/photographs.py          # five minutes on a core
     python benchmarks/photographs.py --table  # print what was measured
-    python benchmarks/photographs.py --sheet FILE  # draw eight of each kind
 
 The digits are held-out training images of MNIST (those that chose the epoch of
 the shipped weights; no test image), enlarged and written with a pen on a sheet
@@ -25,7 +24,7 @@ PICTURES = 300  # of each trouble alone; three times as many with everything
 
 
 class Troubles(NamedTuple):
-    """Chances from 0 to 1 of what a photograph has wrong with it."""
+    """Chances from 0 to 1 of each trouble in a photograph."""
 
     light: float = 0.0  # brighter on one side, darker in the corners
     shadow: float = 0.0  # with a soft edge across the paper
@@ -53,31 +52,25 @@ TROUBLES = {
         frame=0.2, dust=0.3, tilt=0.6, blur=0.6, noise=0.8, jpeg=0.7, negative=0.1, edge=0.03,
     ),
 }  # fmt: skip
-INKS = [
-    (25, 25, 30),
-    (20, 40, 140),
-    (160, 25, 35),
-    (20, 100, 50),
-    (70, 70, 75),
-    (90, 40, 120),
-    (60, 35, 20),
-]
-PAPERS = [
-    (250, 250, 250),
-    (244, 238, 220),
-    (228, 226, 222),
-    (250, 240, 170),
-    (220, 232, 244),
-    (205, 185, 150),
-]
+# fmt: off
+INKS = [(25, 25, 30), (20, 40, 140), (160, 25, 35), (20, 100, 50),
+        (70, 70, 75), (90, 40, 120), (60, 35, 20)]
+PAPERS = [(250, 250, 250), (244, 238, 220), (228, 226, 222),
+          (250, 240, 170), (220, 232, 244), (205, 185, 150)]
+# fmt: on
+RULES = [(130, 160, 210), (150, 150, 155), (200, 140, 140), (110, 190, 200)]
+TABLES = [(70, 50, 35), (40, 42, 48), (120, 90, 60)]
+
+
+def chosen(colours: list, rng) -> np.ndarray:
+    return np.array(colours[rng.integers(len(colours))], np.float32)
 
 
 def smooth_noise(shape, scale: float, rng) -> np.ndarray:
     """Normal noise with details of `scale` pixels, deviation 1."""
-    height, width = (max(2, int(np.ceil(n / scale)) + 1) for n in shape)
-    field = cv2.resize(
-        rng.normal(0, 1, (height, width)).astype(np.float32), shape[::-1], interpolation=cv2.INTER_CUBIC
-    )
+    size = [max(2, int(np.ceil(n / scale)) + 1) for n in shape]
+    field = rng.normal(0, 1, size).astype(np.float32)
+    field = cv2.resize(field, shape[::-1], interpolation=cv2.INTER_CUBIC)
     return field / max(field.std(), 1e-6)
 
 
@@ -100,22 +93,6 @@ def cropped(ink: np.ndarray, level: float) -> np.ndarray:
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def rule(page: np.ndarray, height: int, rng) -> None:
-    """Draw ruled lines or squares on an H×W×3 sheet."""
-    spacing = max(8, int(height * rng.uniform(0.35, 1.6)))
-    width = max(1, round(spacing * rng.uniform(0.01, 0.03)))
-    colour = np.array(
-        [(130, 160, 210), (150, 150, 155), (200, 140, 140), (110, 190, 200)][rng.integers(4)], np.float32
-    )
-    strength = rng.uniform(0.35, 0.9)
-    squared = rng.random() < 0.5
-    for y in range(rng.integers(spacing), page.shape[0], spacing):
-        page[y : y + width] = page[y : y + width] * (1 - strength) + colour * strength
-    if squared:
-        for x in range(rng.integers(spacing), page.shape[1], spacing):
-            page[:, x : x + width] = page[:, x : x + width] * (1 - strength) + colour * strength
-
-
 def photograph(ink: np.ndarray, rng: np.random.Generator, troubles: Troubles) -> Image.Image:
     """An RGB picture of a digit on a sheet, with the troubles that chance brings."""
     has = {name: rng.random() < chance for name, chance in zip(Troubles._fields, troubles, strict=True)}
@@ -127,65 +104,17 @@ def photograph(ink: np.ndarray, rng: np.random.Generator, troubles: Troubles) ->
     digit = pen_stroke(ink, tall, rng, has["pen"])
     if digit.shape[1] > 0.9 * width:
         digit = cv2.resize(digit, (int(0.9 * width), digit.shape[0]), interpolation=cv2.INTER_AREA)
-
-    paper = np.array(PAPERS[rng.integers(len(PAPERS))] if has["colour"] else (245, 245, 245), np.float32)
-    pen = np.array(INKS[rng.integers(len(INKS))] if has["colour"] else (25, 25, 30), np.float32)
-    if has["faint"]:
-        pen = paper + (pen - paper) * rng.uniform(0.2, 0.45)
-    page = np.ones((height, width, 3), np.float32) * paper
-    if has["texture"]:
-        page *= (
-            1
-            + (
-                0.012 * smooth_noise((height, width), 2, rng)
-                + 0.012 * smooth_noise((height, width), 9, rng)
-            )[..., None]
-        )
-    if has["ruled"]:
-        rule(page, tall, rng)
-    free_y, free_x = height - digit.shape[0], width - digit.shape[1]
-    centre = (
-        (rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9))
-        if has["small"]
-        else (rng.uniform(0.4, 0.6), rng.uniform(0.4, 0.6))
-    )
-    top, left = int(free_y * centre[0]), int(free_x * centre[1])
-    if has["edge"]:
-        which = rng.integers(4)
-        top, left = [(0, left), (free_y, left), (top, 0), (top, free_x)][which]
-    amount = np.zeros((height, width), np.float32)
-    amount[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
-    pressure = (
-        1 - 0.15 * np.abs(smooth_noise((height, width), max(3, tall / 6), rng))
-        if has["texture"]
-        else 1.0
-    )
-    cover = (amount * np.clip(pressure, 0, 1))[..., None]
-    page = page * (1 - cover) + pen * cover
-    if has["dust"]:
-        for _ in range(rng.integers(3, 25)):
-            y, x, r = (
-                rng.integers(height),
-                rng.integers(width),
-                max(1, int(tall * rng.uniform(0.004, 0.03))),
-            )
-            cv2.circle(page, (int(x), int(y)), r, tuple(float(v) for v in pen), -1, cv2.LINE_AA)
-    if has["tilt"]:
-        page = tilted(page, paper, rng)
+    page, pen = written_page(digit, (height, width), tall, rng, has)
     if has["frame"]:
         page = framed(page, pen, rng)
     if has["negative"]:
-        page = 255 - page
-        page = page * rng.uniform(0.75, 0.95) + rng.uniform(10, 40)
+        page = (255 - page) * rng.uniform(0.75, 0.95) + rng.uniform(10, 40)
     page *= lighting(page.shape[:2], rng, has["light"], has["shadow"])[..., None]
     if has["blur"]:
         page = cv2.GaussianBlur(page, (0, 0), rng.uniform(0.4, 1.0 + 0.025 * tall))
     if has["noise"]:
-        page = (
-            page
-            + rng.normal(0, rng.uniform(2, 10), page.shape)
-            + rng.normal(0, rng.uniform(1, 5), page.shape[:2])[..., None]
-        )
+        page = page + rng.normal(0, rng.uniform(2, 10), page.shape)
+        page += rng.normal(0, rng.uniform(1, 5), page.shape[:2])[..., None]
     picture = Image.fromarray(page.clip(0, 255).round().astype(np.uint8))
     if has["jpeg"]:
         buffer = io.BytesIO()
@@ -194,19 +123,62 @@ def photograph(ink: np.ndarray, rng: np.random.Generator, troubles: Troubles) ->
     return picture
 
 
-def tilted(page: np.ndarray, paper: np.ndarray, rng) -> np.ndarray:
+def written_page(digit, shape: tuple[int, int], tall: int, rng, has: dict) -> tuple:
+    """An H×W×3 sheet of paper with the digit's strokes (h×w, 0 to 1) on it, and the pen's colour."""
+    height, width = shape
+    paper = chosen(PAPERS, rng) if has["colour"] else np.full(3, 245, np.float32)
+    pen = chosen(INKS, rng) if has["colour"] else np.array((25, 25, 30), np.float32)
+    if has["faint"]:
+        pen = paper + (pen - paper) * rng.uniform(0.2, 0.45)
+    page = np.ones((height, width, 3), np.float32) * paper
+    if has["texture"]:
+        grain = 0.012 * smooth_noise(shape, 2, rng) + 0.012 * smooth_noise(shape, 9, rng)
+        page *= (1 + grain)[..., None]
+    if has["ruled"]:
+        rule(page, tall, rng)
+    free_y, free_x = height - digit.shape[0], width - digit.shape[1]
+    low, high = (0.1, 0.9) if has["small"] else (0.4, 0.6)
+    top, left = int(free_y * rng.uniform(low, high)), int(free_x * rng.uniform(low, high))
+    if has["edge"]:
+        top, left = [(0, left), (free_y, left), (top, 0), (top, free_x)][rng.integers(4)]
+    amount = np.zeros(shape, np.float32)
+    amount[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    pressure = 1.0
+    if has["texture"]:
+        pressure = 1 - 0.15 * np.abs(smooth_noise(shape, max(3, tall / 6), rng))
+    cover = (amount * np.clip(pressure, 0, 1))[..., None]
+    page = page * (1 - cover) + pen * cover
+    if has["dust"]:
+        colour = pen.tolist()
+        for _ in range(rng.integers(3, 25)):
+            y, x = int(rng.integers(height)), int(rng.integers(width))
+            radius = max(1, int(tall * rng.uniform(0.004, 0.03)))
+            cv2.circle(page, (x, y), radius, colour, -1, cv2.LINE_AA)
+    return (tilted(page, rng) if has["tilt"] else page), pen
+
+
+def rule(page: np.ndarray, height: int, rng) -> None:
+    """Draw ruled lines or squares on an H×W×3 sheet."""
+    spacing = max(8, int(height * rng.uniform(0.35, 1.6)))
+    width = max(1, round(spacing * rng.uniform(0.01, 0.03)))
+    colour, strength = chosen(RULES, rng), rng.uniform(0.35, 0.9)
+    squared = rng.random() < 0.5
+    for y in range(rng.integers(spacing), page.shape[0], spacing):
+        page[y : y + width] = page[y : y + width] * (1 - strength) + colour * strength
+    if squared:
+        for x in range(rng.integers(spacing), page.shape[1], spacing):
+            page[:, x : x + width] = page[:, x : x + width] * (1 - strength) + colour * strength
+
+
+def tilted(page: np.ndarray, rng) -> np.ndarray:
     """Turned by up to 10 degrees and seen at a slight angle."""
     height, width = page.shape[:2]
     square = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     moved = square + rng.uniform(-0.04, 0.04, (4, 2)).astype(np.float32) * [width, height]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-10, 10), 1.0)
     moved = (moved @ turn[:, :2].T + turn[:, 2]).astype(np.float32)
-    return cv2.warpPerspective(
-        page,
-        cv2.getPerspectiveTransform(square, moved),
-        (width, height),
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
+    view = cv2.getPerspectiveTransform(square, moved)
+    return cv2.warpPerspective(page, view, (width, height), borderMode=cv2.BORDER_REFLECT_101)
 
 
 def framed(page: np.ndarray, pen, rng) -> np.ndarray:
@@ -215,21 +187,14 @@ def framed(page: np.ndarray, pen, rng) -> np.ndarray:
     if rng.random() < 0.5:
         inset = int(min(height, width) * rng.uniform(0.0, 0.04))
         thick = max(1, int(min(height, width) * rng.uniform(0.004, 0.02)))
-        cv2.rectangle(
-            page,
-            (inset, inset),
-            (width - 1 - inset, height - 1 - inset),
-            tuple(float(v) for v in pen),
-            thick,
-        )
+        corner = width - 1 - inset, height - 1 - inset
+        cv2.rectangle(page, (inset, inset), corner, pen.tolist(), thick)
         return page
-    table = np.array([(70, 50, 35), (40, 42, 48), (120, 90, 60)][rng.integers(3)], np.float32)
+    table = chosen(TABLES, rng)
     for side in rng.permutation(4)[: rng.integers(1, 5)]:
         depth = int((height if side < 2 else width) * rng.uniform(0.02, 0.08))
-        area = [np.s_[:depth], np.s_[height - depth :], np.s_[:, :depth], np.s_[:, width - depth :]][
-            side
-        ]
-        page[area] = table
+        sides = np.s_[:depth], np.s_[height - depth :], np.s_[:, :depth], np.s_[:, width - depth :]
+        page[sides[side]] = table
     return page
 
 
@@ -245,12 +210,8 @@ def lighting(shape, rng, light: bool, shadow: bool) -> np.ndarray:
         factor *= 1 - rng.uniform(0, 0.5) * (x**2 + y**2) * 2
     if shadow:
         angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.35, 0.35)
-        distance = (
-            np.cos(angle) * x
-            + np.sin(angle) * y
-            - offset
-            + 0.03 * smooth_noise(shape, max(shape) / 3, rng)
-        )
+        ripples = 0.03 * smooth_noise(shape, max(shape) / 3, rng)
+        distance = np.cos(angle) * x + np.sin(angle) * y - offset + ripples
         softness = rng.uniform(0.01, 0.1)
         factor *= 1 - rng.uniform(0.25, 0.6) / (1 + np.exp(-distance / softness))
     return factor
@@ -273,30 +234,14 @@ def measure(trouble: str, classifier: ImageClassifier, digits: np.ndarray, label
     }
 
 
-def sheet(digits: np.ndarray, cell: int = 120, columns: int = 8) -> Image.Image:
-    """Eight photographs of each kind, a kind a row."""
-    rng = np.random.default_rng(0)
-    page = Image.new("RGB", (columns * cell, len(TROUBLES) * cell), "white")
-    for row, troubles in enumerate(TROUBLES.values()):
-        for column in range(columns):
-            picture = photograph(digits[row * columns + column], rng, troubles)
-            picture.thumbnail((cell - 4, cell - 4))
-            page.paste(picture, (column * cell, row * cell))
-    return page
-
-
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--sheet")
     arguments = parser.parse_args()
-    images, labels = (part.numpy() for part in held_out())
-    digits = images / np.float32(255)
-    if arguments.sheet:
-        sheet(digits).save(arguments.sheet)
-        return 0
     results = load("photographs")
     if not arguments.table:
+        images, labels = (part.numpy() for part in held_out())
+        digits = images / np.float32(255)
         classifier = ImageClassifier(ROOT / "pretrained" / "lenet5.pth", reject=True)
         results["rows"] = [measure(trouble, classifier, digits, labels) for trouble in TROUBLES]
         save("photographs", results)

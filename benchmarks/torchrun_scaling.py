@@ -13,7 +13,6 @@ processes and the summary in it.
 import os
 import sys
 import time
-from pathlib import Path
 from statistics import median
 
 from common import flags, load, median_and_range, run_training, save
@@ -29,7 +28,7 @@ SETTINGS = {
 }
 
 
-def measure(name: str) -> dict:
+def measure_run(name: str) -> dict:
     """Seconds of the second epoch and of the whole run, and the test accuracy after it."""
     threads, start = SETTINGS[name]
     os.environ["OMP_NUM_THREADS"] = threads
@@ -41,31 +40,25 @@ def measure(name: str) -> dict:
 
 
 def main() -> int:
-    given = flags(__doc__, "--table")
-    results = load(Path(__file__).stem)
-    if "--table" not in given:
-        results["rows"] = []
-        for turn in range(REPEATS + 1):
-            for name in SETTINGS:
-                row = measure(name)
-                if turn:  # the first turn brings the programs and the data into memory
-                    results["rows"].append(row)
-                    save(Path(__file__).stem, results)
-    first = next(iter(SETTINGS))
-    values = {
-        name: {
-            kind: [r[kind] for r in results["rows"] if r["setting"] == name] for kind in ("epoch", "run")
-        }
-        for name in SETTINGS
-    }
+    results = load("processes")
+    if "--table" not in flags(__doc__, "--table"):
+        turns = [[measure_run(name) for name in SETTINGS] for _ in range(1 + REPEATS)]
+        # The first turn brings the programs and the data into memory.
+        results["rows"] = [row for turn in turns[1:] for row in turn]
+        save("processes", results)
+    rows = results["rows"]
+    epochs = {name: [r["epoch"] for r in rows if r["setting"] == name] for name in SETTINGS}
+    alone = epochs["1 process, 1 thread"]
     print("| | seconds an epoch | times as fast | seconds of a run of two epochs | test accuracy |")
     print("|---|---|---|---|---|")
-    for name, own in values.items():
-        ratios = [a / b for a, b in zip(values[first]["epoch"], own["epoch"], strict=True)]
-        accuracy = median(r["test_accuracy"] for r in results["rows"] if r["setting"] == name)
+    for name, seconds in epochs.items():
+        ratios = [a / b for a, b in zip(alone, seconds, strict=True)]
+        runs, accuracies = (
+            median(r[kind] for r in rows if r["setting"] == name) for kind in ("run", "test_accuracy")
+        )
         print(
-            f"| {name} | {median_and_range(own['epoch'])} | {median_and_range(ratios)} "
-            f"| {median(own['run']):.1f} | {100 * accuracy:.2f} % |"
+            f"| {name} | {median_and_range(seconds)} | {median_and_range(ratios)} "
+            f"| {runs:.1f} | {100 * accuracies:.2f} % |"
         )
     return 0
 

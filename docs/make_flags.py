@@ -33,15 +33,13 @@ def parser_of(script: str) -> argparse.ArgumentParser:
 
 
 def row(action: argparse.Action) -> str:
-    """One flag as a row: its names, its value, its choices and its help."""
+    """One flag as a row: its names, its value, its help and its choices."""
     value = action.metavar or (action.dest.upper() if action.nargs != 0 and not action.choices else "")
     value = value if isinstance(value, str) else " ".join(value)
-    name = ", ".join(action.option_strings) or value
-    flag = f"`{name} {value}`" if action.option_strings and value else f"`{name}`"
+    flag = " ".join(part for part in (", ".join(action.option_strings), value) if part)
     choices = ", ".join(f"`{choice}`" for choice in action.choices or ())
-    help_text = (action.help or "").replace("%%", "%").replace("|", "\\|")
-    flag = flag.replace("|", "\\|")
-    return f"| {flag} | {'; '.join(part for part in (help_text, choices) if part)} |"
+    words = "; ".join(part for part in ((action.help or "").replace("%%", "%"), choices) if part)
+    return "| `{}` | {} |".format(flag.replace("|", "\\|"), words.replace("|", "\\|"))
 
 
 def table(script: str) -> str:
@@ -56,13 +54,7 @@ def with_tables(text: str) -> str:
     return MARKED.sub(lambda found: found[1] + table(found[2]) + found[3], text)
 
 
-def main() -> int:
-    """Rewrite every page that has marks."""
-    for page in sorted(DOCS.glob("*.md")):
-        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
     sys.path.insert(0, str(DOCS.parent))
-    raise SystemExit(main())
+    for page in sorted(DOCS.glob("*.md")):
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,18 +1,16 @@
-"""Render the digits in fonts that `train.py --fonts` learns from, and those that it never sees.
+"""Render the digits in fonts for `train.py --fonts`.
 
     python fonts/render.py  # fonts/digits.npz and the list in fonts/README.md; three minutes
 
-Fetches the Debian packages in packages.txt with `apt-get download` (nothing is installed),
-draws the ten digits of every face as `generate_test_digits.py` does, and brings
-them to 28×28 by the pre-processing that every picture goes through. Every fourth
-package is held out: its families are for evaluation, and no training sees them.
+Downloads the Debian packages in packages.txt (nothing is installed), draws the ten digits of
+every face as `generate_test_digits.py` does, and pre-processes them to 28×28 as any picture.
+Every fourth package is held out: its families are for evaluation, and no training sees them.
 """
 
 import io
 import re
-import subprocess
 import sys
-import tempfile
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +21,11 @@ sys.path.insert(0, str(ROOT))
 
 from generate_test_digits import OVERSAMPLING, draw_digit, draw_glyph
 from lenet5.data.font_faces import MISSING, load_text_face
+from lenet5.data.sources import debian_package
 from lenet5.imaging.preprocess import mnist_like
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.cli import ArgumentParser, command_line
-from lenet5.runtime.errors import UserError, reason, say
+from lenet5.runtime.errors import UserError, say
 
 PACKAGES = Path(__file__).with_name("packages.txt")  # a name a line
 SIZE = 96  # pixels, the side of the sheet that a digit is drawn on
@@ -49,27 +48,8 @@ drawings passed on.
 """
 
 
-def fetch(folder: Path) -> list[Path]:
-    """Unpack every package into a folder of its own."""
-    names = PACKAGES.read_text().split()
-    try:
-        command = ["apt-get", "download", "-q", *names]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    except OSError as error:
-        raise UserError(f"fetching the fonts needs Debian's apt-get: {reason(error)}") from error
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise UserError(f"apt-get download failed: {said}; perhaps apt-get update helps") from error
-    folders = []
-    for name in names:
-        archive = next(folder.glob(f"{name}_*.deb"))
-        subprocess.run(["dpkg", "-x", archive, folder / name], check=True)
-        folders.append(folder / name)
-    return folders
-
-
 def faces_in(folder: Path) -> dict:
-    """The faces of a package that draw digits, each once, by name."""
+    """A package's faces that draw digits, each once, by name."""
     faces = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in (".ttf", ".otf"):
@@ -83,26 +63,22 @@ def faces_in(folder: Path) -> dict:
 
 
 def letters_in(face, number: int) -> list[np.ndarray]:
-    """Some letters and signs of a face, others for each `number`, of those that it has."""
+    """Some of a face's letters and signs, chosen by the seed `number`; 28×28 uint8 each."""
     font = ImageFont.truetype(face.path, 40, layout_engine=ImageFont.Layout.BASIC)
     missing = bytes(font.getmask(MISSING))
-    there = [
-        letter for letter in LETTERS if any(mask := bytes(font.getmask(letter))) and mask != missing
-    ]
+    masks = {letter: bytes(font.getmask(letter)) for letter in LETTERS}
+    there = [letter for letter, mask in masks.items() if any(mask) and mask != missing]
     chosen = np.random.default_rng(number).permutation(there)[:LETTERS_A_FACE]
     drawn = [draw_glyph(str(letter), face, OVERSAMPLING * SIZE, 0, outline=False) for letter in chosen]
     return [mnist_like(picture.reduce(OVERSAMPLING)) for picture in drawn]
 
 
-def licence(folder: Path) -> str:
-    """What a package's copyright file calls its licences."""
-    path = folder / "usr" / "share" / "doc" / folder.name / "copyright"
-    text = path.read_text(errors="replace")
-    names = {line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("License:")}
-    # Older copyright files have no such lines, only the licences' names.
-    names = names - {""} or set(
-        re.findall(r"SIL Open Font License|GNU General Public License|GPL", text)
-    )
+def licence(folder: Path, package: str) -> str:
+    """The licences in a package's copyright file."""
+    text = (folder / "usr/share/doc" / package / "copyright").read_text(errors="replace")
+    names = set(re.findall(r"^License:[ \t]*(\S.*?)\s*$", text, re.MULTILINE))
+    if not names:  # an older copyright file, without such lines
+        names = set(re.findall(r"SIL Open Font License|GNU General Public License|GPL", text))
     return ", ".join(sorted(name[:60] for name in names)) or "see its copyright file"
 
 
@@ -112,39 +88,33 @@ def main(argv=None) -> int:
         prog="fonts/render.py",
         description="Render the digits in fonts that train.py --fonts learns: fonts/digits.npz.",
     ).parse_args(argv)
-    images, faces, packages, held_out, rows = [], [], [], [], ""
-    letters, letter_faces = [], []
-    with tempfile.TemporaryDirectory() as temporary:
-        for i, folder in enumerate(fetch(Path(temporary))):
-            found = faces_in(folder)
-            for name, face in sorted(found.items()):
-                images += [mnist_like(draw_digit(digit, face, size=SIZE)) for digit in range(10)]
-                some = letters_in(face, len(faces))
-                letters += some
-                letter_faces += [len(faces)] * len(some)
-                faces.append(name)
-                packages.append(folder.name)
-                held_out.append(i % HELD_OUT == 1)
-            mark = "yes" if i % HELD_OUT == 1 else ""
-            rows += f"| {folder.name} | {len(found)} | {mark} | {licence(folder)} |\n"
-            say(f"{folder.name}: {len(found)} faces")
+    columns = defaultdict(list)  # of the file: one entry a picture, or a face
+    rows = []
+    for i, package in enumerate(PACKAGES.read_text().split()):
+        held_out = i % HELD_OUT == 1
+        with debian_package(package) as folder:
+            faces = faces_in(folder)
+            for name, face in sorted(faces.items()):
+                letters = letters_in(face, len(columns["faces"]))
+                columns["images"] += [mnist_like(draw_digit(n, face, size=SIZE)) for n in range(10)]
+                columns["labels"] += range(10)
+                columns["letters"] += letters
+                columns["letter_faces"] += [len(columns["faces"])] * len(letters)
+                columns["faces"].append(name)
+                columns["packages"].append(package)
+                columns["held_out"].append(held_out)
+            mark = "yes" if held_out else ""
+            rows.append(f"| {package} | {len(faces)} | {mark} | {licence(folder, package)} |\n")
+        say(f"{package}: {len(faces)} faces")
+    arrays = {name: np.array(column) for name, column in columns.items()}
+    arrays["labels"] = arrays["labels"].astype(np.uint8)
     buffer = io.BytesIO()
-    labels = np.tile(np.arange(10, dtype=np.uint8), len(faces))
-    np.savez_compressed(
-        buffer,
-        images=np.stack(images),
-        labels=labels,
-        faces=np.array(faces),
-        packages=np.array(packages),
-        held_out=np.array(held_out),
-        letters=np.stack(letters),
-        letter_faces=np.array(letter_faces),
-    )
-    here = Path(__file__).parent
-    write_file(here / "digits.npz", buffer.getvalue())
-    text = README.format(count=len(images), faces=len(faces), packages=len(set(packages))) + rows
-    write_file(here / "README.md", text.encode())
-    print(f"{len(images):,} digits in {len(faces)} faces, {sum(held_out)} of them held out")
+    np.savez_compressed(buffer, **arrays)
+    write_file(PACKAGES.with_name("digits.npz"), buffer.getvalue())
+    count, faces = len(arrays["images"]), len(arrays["faces"])
+    text = README.format(count=count, faces=faces, packages=len(set(columns["packages"])))
+    write_file(PACKAGES.with_name("README.md"), (text + "".join(rows)).encode())
+    print(f"{count:,} digits in {faces} faces, {sum(columns['held_out'])} of them held out")
     return 0
 
 

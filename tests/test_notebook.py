@@ -1,4 +1,4 @@
-"""The guided tour: it runs from its first cell to its last, and shows what it showed us."""
+"""The notebook runs from its first cell to its last, and its stored outputs are those of its code."""
 
 import base64
 import io
@@ -18,17 +18,12 @@ sys.path.insert(0, str(ROOT / "notebooks"))
 import execute
 
 NOTEBOOK = "notebooks/lenet5.ipynb"
-FIGURES = {  # in each cell that shows any
-    "load": 1, "window": 1, "convolution": 1, "pooling": 1, "bitmaps": 1, "f6": 2, "train": 1,
-    "batch": 1, "kernels": 3, "states": 1, "mistakes": 1, "predictions": 1, "photograph": 1, "pen": 1,
-    "refuse": 2,
-}  # fmt: skip
-SILENT = {"setup", "imports"}
+SILENT = {"setup", "imports"}  # all other cells print something or show a figure
 
 
 @pytest.fixture
 def project(workdir, monkeypatch, mnist):
-    """What the tour needs of the project, in a folder of its own, without a network."""
+    """The files that the notebook needs, in a folder of its own, without a network."""
     package = (ROOT / "lenet5").rglob("*.py")
     for path in (*ROOT.glob("*.py"), *package, *(ROOT / "pretrained").glob("lenet5*.pth")):
         name = workdir / "project" / path.relative_to(ROOT)
@@ -76,11 +71,11 @@ def files_in(folder: Path) -> dict:
 
 
 def check_outputs(cells: dict) -> None:
-    """Every cell ran, in order; it showed its figures or printed something, and nothing on stderr."""
+    """Every cell ran, in order, and printed something or showed a figure; nothing on stderr."""
     assert [cell.execution_count for cell in cells.values()] == list(range(1, len(cells) + 1))
+    assert sum(len(pictures(cell)) for cell in cells.values()) >= 15
     for name, cell in cells.items():
         assert bool(cell.outputs) == (name not in SILENT), name
-        assert len(pictures(cell)) == FIGURES.get(name, 0), name
         for output in cell.outputs:
             assert output.get("name") == "stdout" or output.output_type == "display_data", output
         for picture in pictures(cell):
@@ -89,7 +84,7 @@ def check_outputs(cells: dict) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_tour_runs_offline_and_leaves_nothing_behind(project):
+def test_the_notebook_runs_offline_and_leaves_nothing_behind(project):
     before = files_in(project)
     assert execute.main([str(project / NOTEBOOK)]) == 0
     after = files_in(project)
@@ -101,17 +96,15 @@ def test_the_tour_runs_offline_and_leaves_nothing_behind(project):
     check_outputs(cells)
     accuracy = re.search(r"test accuracy +(\S+) %", text(cells["train"]))[1]
     assert float(accuracy) > 80  # of 60 steps; guessing has 10
-    # What does not depend on the training is what is stored, so the stored outputs are of this code.
+    # Outputs that do not depend on the training are those stored.
     stored = code_cells(ROOT / NOTEBOOK)
     assert stored.keys() == cells.keys()
     for name in list(cells)[: list(cells).index("train")]:
         assert text(cells[name]) == text(stored[name]), name
-    assert {name: cell.source for name, cell in cells.items()} == {
-        name: cell.source for name, cell in stored.items()
-    }
+        assert cells[name].source == stored[name].source
 
 
-def test_what_is_stored_is_a_whole_run_and_nothing_of_the_machine():
+def test_the_stored_outputs_are_a_whole_run_and_nothing_of_the_machine():
     content = (ROOT / NOTEBOOK).read_text()
     assert len(content.encode()) < 600_000
     notebook = nbformat.reads(content, as_version=4)
@@ -145,33 +138,29 @@ def test_the_project_is_found_from_its_folder_and_from_that_of_the_notebook(proj
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_what_cannot_be_run_is_one_line(project, monkeypatch, capsys):
-    assert execute.main(["missing.ipynb"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "cannot read missing.ipynb")
-    Path("text.ipynb").write_text("no notebook")
-    assert execute.main(["text.ipynb"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "cannot read text.ipynb")
-    assert execute.main(["missing/lenet5.ipynb"]) == 2
-    assert_one_error_line(
-        capsys.readouterr().err, "cannot write missing/lenet5.ipynb: there is no folder"
-    )
-    for code, words in (
-        ("1 / 0", "wrong.ipynb: a cell failed: ZeroDivisionError: division by zero"),
-        ("import os; os._exit(3)", "wrong.ipynb: a cell did not end: Kernel died"),
-    ):
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("1 / 0", 1, "a cell failed: ZeroDivisionError: division by zero"),
+        ("import os; os._exit(3)", 2, "Kernel died"),
+        (None, 2, "cannot run"),
+    ],
+)
+def test_a_notebook_that_fails_is_one_line_and_stays(project, capsys, code, status, words):
+    path = project / "wrong.ipynb"
+    path.write_text("no notebook")
+    if code is not None:
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-        nbformat.write(notebook, "wrong.ipynb")
-        before = Path("wrong.ipynb").read_bytes()
-        assert execute.main(["wrong.ipynb"]) == 1
-        assert_one_error_line(capsys.readouterr().err, words)
-        assert Path("wrong.ipynb").read_bytes() == before
-    notebook.metadata = {"kernelspec": {"name": "cobol", "display_name": "", "language": ""}}
-    nbformat.write(notebook, "wrong.ipynb")
-    assert execute.main(["wrong.ipynb"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "No such kernel named cobol")
+        nbformat.write(notebook, path)
+    before = path.read_bytes()
+    assert execute.main([str(path)]) == status
+    assert_one_error_line(capsys.readouterr().err, path, words)
+    assert path.read_bytes() == before
+
+
+def test_missing_packages_are_named_with_their_requirements(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "nbclient", None)
-    assert execute.main(["wrong.ipynb"]) == 2
-    err = capsys.readouterr().err
-    assert_one_error_line(err, "notebooks need packages of their own")
-    assert (ROOT / re.search(r"pip install -r (\S+)$", err.strip())[1]).exists()
+    assert execute.main([]) == 2
+    assert_one_error_line(
+        capsys.readouterr().err, "nbclient", "pip install -r requirements-notebook.txt"
+    )

@@ -38,10 +38,8 @@ def noise(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, torch.randint(losses.IGNORE_INDEX, 10, (count,), generator=generator)
 
 
-def learned(
-    count: int, batch_size: int, loss=None, teacher: bool = False, precision=torch.float32
-) -> dict:
-    """The weights, their average, the tally and the order of an epoch."""
+def learned(count: int, batch_size: int, loss, teacher: bool = False) -> dict:
+    """The weights, their average, the metrics and the order of an epoch."""
     torch.manual_seed(0)
     net, other = LeNet5(), build("lenet5-tanh")
     inputs, labels = noise(count)
@@ -53,7 +51,7 @@ def learned(
     plan = epoch_plan.EpochPlan(pool, augmentation, torch.Generator().manual_seed(5), targets)
     average = ema.EMA(net, 0.9)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    training = epoch.TrainingStep(net, optimizer, loss, precision, lambda: average.add(net))
+    training = epoch.TrainingStep(net, optimizer, loss, after_step=lambda: average.add(net))
     _, tally = epoch.train_epoch(training, plan, batch_size)
     states = {"net": net.state_dict(), "average": average.net.state_dict()}
     return states | {"tally": tally.values, "order": plan.order}
@@ -70,7 +68,6 @@ def parts() -> dict:
         "largest": distributed.all_max(-distributed.here.rank),
         "known classes": learned(IMAGES, BATCH, losses.outlier_exposure(0.1)),
         "a process without images": learned(FEW, SMALL_BATCH, losses.outlier_exposure()),
-        "rounded": learned(IMAGES, BATCH, losses.outlier_exposure(), precision=torch.bfloat16),
         "a teacher": learned(IMAGES, BATCH, losses.soft_cross_entropy(2.0), teacher=True),
     }
     for count in (1, 2, 500, 501):

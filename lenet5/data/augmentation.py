@@ -15,7 +15,7 @@ from lenet5.imaging.preprocess import mnist_like
 
 
 def low_resolution(images: torch.Tensor, seed: int) -> torch.Tensor:
-    """N×28×28 uint8 digits after a detour through pictures of 8 to 12 pixels a side.
+    """N×28×28 uint8 digits, reduced to 8 to 12 pixels a side and pre-processed again.
 
     Data sets of so few pixels often stretch every digit to one box, and a 1 becomes a broad
     bar (NIST's form-based handprint system, 1994: 20×32 pixels). A digit gets the picture's
@@ -29,9 +29,8 @@ def low_resolution(images: torch.Tensor, seed: int) -> torch.Tensor:
         side, stretched = int(rng.integers(8, 13)), rng.uniform(0.5, 0.8)
         width = min(side, round(side * max(stretched, digit.shape[1] / digit.shape[0])))
         small = Image.fromarray(digit).resize((width, side), Image.Resampling.BILINEAR)
-        picture = np.zeros((side, side), np.uint8)
-        left = (side - width) // 2
-        picture[:, left : left + width] = np.asarray(small)
+        picture = Image.new("L", (side, side))
+        picture.paste(small, ((side - width) // 2, 0))
         pictures.append(mnist_like(picture, invert="no"))
     return torch.from_numpy(np.stack(pictures))
 
@@ -48,9 +47,12 @@ class Augmentation(NamedTuple):
     elastic: float = 0.0  # pixels, standard deviation
     stroke: float = 0.0  # wider or thinner, as a share of one pixel on each side
     blur: float = 0.0  # as a share of the mean over 5×5 pixels
-    coarse: float = 0.0  # share of the images that are seen in pixels of COARSE as many
+    coarse: float = 0.0  # share of the images reduced to COARSE of their pixels a side and enlarged
 
 
+STROKES = {"stroke": 0.7, "blur": 0.7, "coarse": 0.1}
+ELASTIC = Augmentation(rotation=8.0, shift=1.5, scale=0.08, shear=0.1, elastic=0.8)
+ELASTIC_MILD = Augmentation(rotation=6.0, shift=1.0, scale=0.06, shear=0.08, elastic=0.6)
 # Chosen on validation images: benchmarks/tune.py recipe, table in docs/results.md.
 AUGMENTATIONS = {
     "none": None,
@@ -58,15 +60,14 @@ AUGMENTATIONS = {
     "affine-strong": Augmentation(rotation=15.0, shift=2.0, scale=0.15, shear=0.2),
     # The paper's distortions (section III.A; amounts are ours) for 9 of 10 patterns, as there.
     "1998": Augmentation(rotation=0.0, shift=1.5, scale=0.1, shear=0.2, squeeze=0.1, share=0.9),
-    "elastic": Augmentation(rotation=8.0, shift=1.5, scale=0.08, shear=0.1, elastic=0.8),
-    "elastic-mild": Augmentation(rotation=6.0, shift=1.0, scale=0.06, shear=0.08, elastic=0.6),
-    "elastic-centred": Augmentation(rotation=8.0, shift=0.7, scale=0.08, shear=0.1, elastic=0.8),
+    "elastic": ELASTIC,
+    "elastic-mild": ELASTIC_MILD,
+    "elastic-centred": ELASTIC._replace(shift=0.7),
     "elastic-strong": Augmentation(rotation=10.0, shift=1.5, scale=0.1, shear=0.15, elastic=1.2),
+    "pens": ELASTIC._replace(**STROKES),
+    "pens-mild": ELASTIC_MILD._replace(**STROKES),
 }
-STROKES = {"stroke": 0.7, "blur": 0.7, "coarse": 0.1}
-AUGMENTATIONS["pens"] = AUGMENTATIONS["elastic"]._replace(**STROKES)
-AUGMENTATIONS["pens-mild"] = AUGMENTATIONS["elastic-mild"]._replace(**STROKES)
-COARSE = 0.4  # of a side's pixels: a digit of 20 is seen in 8, as in the smallest pictures
+COARSE = 0.4  # of a side's pixels: a digit of 20 becomes one of 8, as in the smallest pictures
 KNOTS = 5  # a side: an elastic distortion moves 5×5 points and interpolates between them
 
 
@@ -108,10 +109,7 @@ def random_warps(
 
 
 def warp(images: torch.Tensor, warps: torch.Tensor) -> torch.Tensor:
-    """N×1×H×W images under N×2×K warps of `random_warps`, in one bilinear sampling.
-
-    Outside an image its edge goes on.
-    """
+    """N×1×H×W images under N×2×K warps of `random_warps`: bilinear, with the edges repeated."""
     count, _, height, width = images.shape
     # For K = 3 the same as F.affine_grid, which takes five times as long for small images.
     points = pixel_centres(height, width, images.device)
@@ -145,13 +143,12 @@ def vary_strokes(images: torch.Tensor, strokes: torch.Tensor) -> torch.Tensor:
     """
     stroke, blur, coarse = strokes.unbind(1)
     amount = stroke.reshape(-1, 1, 1, 1)
-    # The smallest is the largest of the negative picture: one search for both.
+    # The minimum is the negative maximum of the negative picture.
     sign = torch.where(amount > 0, 1.0, -1.0)
     signed = images * sign
     images = signed.lerp(neighbourhood_max(signed), amount.abs()) * sign
     for resample, share in ((box_blur_matrix, blur), (coarse_matrix, coarse)):
-        # Only those that have it: a third of the images, and a tenth.
-        places = share.nonzero().squeeze(1)
+        places = share.nonzero().squeeze(1)  # a third of the images are blurred, a tenth coarse
         chosen = images[places]
         down, across = (resample(side, images.device) for side in images.shape[2:])
         softer = chosen.lerp(down @ chosen @ across.T, share[places].reshape(-1, 1, 1, 1))
@@ -186,7 +183,7 @@ def clamp_grid(grid: torch.Tensor) -> torch.Tensor:
     """An N×H×W×2 sampling grid clamped to the outermost pixels' centres."""
     height, width = grid.shape[1:3]
     limit = torch.tensor([1 - 1 / width, 1 - 1 / height], device=grid.device)
-    return torch.maximum(torch.minimum(grid, limit), -limit)
+    return grid.clamp(-limit, limit)
 
 
 @functools.lru_cache(maxsize=8)

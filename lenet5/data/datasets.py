@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
-from lenet5.data.sources import IDX_SETS, ImageSet, load_idx_set
+from lenet5.data.picture_files import is_registered
+from lenet5.data.sources import DIGITS, IDX_SETS, ImageSet, load_idx_set
 from lenet5.imaging.preprocess import attempt, mnist_like
 from lenet5.runtime.errors import UserError, reason, say
 
@@ -48,9 +48,7 @@ def check_dataset(name: str) -> None:
     """Raise UserError if `--dataset` names neither a known data set nor a folder."""
     if name not in DATASETS and not os.path.isdir(name):
         known = ", ".join(DATASETS)
-        raise UserError(
-            f"--dataset: {name} is no folder of pictures, nor a data set known here ({known})"
-        )
+        raise UserError(f"--dataset: {name} is neither a folder of pictures nor a data set ({known})")
 
 
 def load_from_torchvision(name: str, folder) -> ImageSet:
@@ -60,20 +58,21 @@ def load_from_torchvision(name: str, folder) -> ImageSet:
         from torchvision import datasets
 
         make = getattr(datasets, kind)
-        parts = [make(folder, *more, train=train, download=True) for train in (True, False)]
+        train, test = (make(folder, *more, train=part, download=True) for part in (True, False))
     except Exception as error:  # torchvision raises many kinds, of the network and for damaged files
         place = Path(folder) / kind / "raw"
         raise UserError(
             f"{name} could not be downloaded by torchvision: {reason(error)}. "
-            f"To go on by hand, put its original files into {place} and run the command again"
+            f"Put its original files into {place} by hand and run the command again"
         ) from error
-    images = [part.data for part in parts]
+    classes = train.classes if name == "kmnist" else DIGITS
     if name == "emnist-digits":  # its pictures lie on their side
-        images = [pictures.transpose(1, 2).contiguous() for pictures in images]
+        train.data, test.data = (part.data.transpose(1, 2).contiguous() for part in (train, test))
     # QMNIST's targets have the class first, then the writer and more.
-    labels = [part.targets.reshape(len(part.targets), -1)[:, 0].long() for part in parts]
-    classes = parts[0].classes if name == "kmnist" else IDX_SETS["mnist"][2]
-    return ImageSet(images[0], labels[0], images[1], labels[1], list(classes))
+    train_labels, test_labels = (
+        part.targets.reshape(len(part.targets), -1)[:, 0].long() for part in (train, test)
+    )
+    return ImageSet(train.data, train_labels, test.data, test_labels, list(classes))
 
 
 def load_folder(folder) -> ImageSet:
@@ -84,16 +83,16 @@ def load_folder(folder) -> ImageSet:
     fewer than two classes or an empty class.
     """
     for names in (("train", "test"), ("training", "testing")):
-        parts = [Path(folder, part) for part in names]
-        if not all(part.is_dir() for part in parts):
-            continue
-        (*train, classes), (*test, others) = (read_classes(part) for part in parts)
-        if classes != others:
-            raise UserError(f"{folder}: train has the classes {classes}, test has {others}")
-        return ImageSet(*train, *test, classes)
+        train_folder, test_folder = (Path(folder, name) for name in names)
+        if train_folder.is_dir() and test_folder.is_dir():
+            train_images, train_labels, classes = read_classes(train_folder)
+            test_images, test_labels, others = read_classes(test_folder)
+            if classes != others:
+                raise UserError(f"{folder}: train has the classes {classes}, test has {others}")
+            return ImageSet(train_images, train_labels, test_images, test_labels, classes)
     images, labels, classes = read_classes(folder)
     if labels.bincount().min() < 2:
-        raise UserError(f"{folder}: every class needs two pictures at least, one of them to test with")
+        raise UserError(f"{folder}: every class needs at least two pictures, one of them to test with")
     train, test = split(labels, max(len(classes), len(labels) // TEST_SHARE), seed=0, of_each=1)
     return ImageSet(images[train], labels[train], images[test], labels[test], classes)
 
@@ -104,27 +103,24 @@ def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
         names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     classes = sorted(names, key=lambda name: (len(name), name) if name.isdigit() else (1 << 30, name))
     if len(classes) < 2:
-        raise UserError(f"{folder} needs a sub-folder for each class, two at least, such as 0 to 9")
-    extensions = frozenset(Image.registered_extensions())
-    paths = [
+        raise UserError(f"{folder} needs a sub-folder for each class, at least two, such as 0 to 9")
+    found = [
         (path, label)
         for label, name in enumerate(classes)
         for path in sorted(Path(folder, name).iterdir())
-        if path.suffix.lower() in extensions
+        if is_registered(path.suffix.lower())
     ]
     images, labels = [], []
-    for path, label in tqdm(paths, desc="pictures", leave=False, disable=None):
+    for path, label in tqdm(found, desc="pictures", leave=False, disable=None):
         picture, error = attempt(mnist_like, path)
-        if error is not None:
+        if picture is None:
             say(f"left out: {path}: {error}")
-            continue
-        images.append(picture)
-        labels.append(label)
-    empty = sorted(set(range(len(classes))) - set(labels))
-    if empty:
-        raise UserError(
-            f"{Path(folder, classes[empty[0]])} is no class: it has no picture that can be read"
-        )
+        else:
+            images.append(picture)
+            labels.append(label)
+    for label, name in enumerate(classes):
+        if label not in labels:
+            raise UserError(f"{Path(folder, name)} is no class: it has no picture that can be read")
     return torch.from_numpy(np.stack(images)), torch.tensor(labels), classes
 
 

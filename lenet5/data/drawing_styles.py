@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 from lenet5.data.font_faces import default_face
 
 PAPER, PEN = 255, 0  # gray levels
-SHEET_ROWS = 100  # a contact sheet shows at most so many
+SHEET_ROWS = 100  # the most that a contact sheet shows
+CELL = 64  # pixels, the side of a contact sheet's pictures
 
 
 def thinned(picture: Image.Image) -> Image.Image:
@@ -44,24 +45,26 @@ def noisy(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
 
 
-def contact_sheet(pictures: dict) -> Image.Image:
-    """A grid of `Drawing`s' pictures: a column a digit, a row a face, style and copy."""
-    rows = sorted({(d.face.slug, d.style, d.copy) for d in pictures})
-    shown = rows[:SHEET_ROWS]
-    cell, label, gap = 64, 260, 4
-    height = len(shown) * (cell + gap) + gap + (20 if len(rows) > len(shown) else 0)
-    sheet = Image.new("L", (label + 10 * (cell + gap) + gap, height), 200)
+def contact_sheet(cells: dict) -> Image.Image:
+    """A grid of `Drawing`s: a column a digit, a row a face, style and copy.
+
+    `cells` has a CELL×CELL picture of each.
+    """
+    rows = sorted({(d.face.slug, d.style, d.copy) for d in cells})
+    gap, label = 4, 260
+    step = CELL + gap
+    tops = {row: gap + i * step for i, row in enumerate(rows[:SHEET_ROWS])}
+    height = len(tops) * step + gap + (20 if len(rows) > len(tops) else 0)
+    sheet = Image.new("L", (label + 10 * step + gap, height), 200)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.truetype(default_face().path, 12, layout_engine=ImageFont.Layout.BASIC)
-    top = {row: gap + i * (cell + gap) for i, row in enumerate(shown)}
-    for (slug, style, copy), y in top.items():
-        draw.text((gap, y + 16), f"{slug[:38]}", fill=0, font=font)
-        draw.text((gap, y + 34), f"{style} {copy}", fill=80, font=font)
-    for drawing, picture in pictures.items():
-        y = top.get((drawing.face.slug, drawing.style, drawing.copy))
-        if y is not None:
-            small = picture.resize((cell, cell), Image.Resampling.LANCZOS)
-            sheet.paste(small, (label + drawing.digit * (cell + gap), y))
-    if len(rows) > len(shown):
-        draw.text((gap, height - 18), f"{len(shown)} of {len(rows)} rows", fill=0, font=font)
+    for (slug, style, copy), top in tops.items():
+        draw.text((gap, top + 16), slug[:38], fill=0, font=font)
+        draw.text((gap, top + 34), f"{style} {copy}", fill=80, font=font)
+    for drawing, picture in cells.items():
+        row = drawing.face.slug, drawing.style, drawing.copy
+        if row in tops:
+            sheet.paste(picture, (label + drawing.digit * step, tops[row]))
+    if len(rows) > len(tops):
+        draw.text((gap, height - 18), f"{len(tops)} of {len(rows)} rows", fill=0, font=font)
     return sheet

@@ -13,7 +13,7 @@ from PIL import ImageFont
 
 from lenet5.runtime.errors import UserError, reason, say
 
-MISSING = "\uffff"  # never a character: every font draws its sign for a missing glyph
+MISSING = "\uffff"  # never a character: every font draws its glyph for missing characters
 
 
 class Face(NamedTuple):
@@ -46,14 +46,14 @@ def load_face(path) -> Face:
 def default_face() -> Face:
     """DejaVu Sans as matplotlib ships it; only its path is looked up, nothing is imported."""
     package = importlib.util.find_spec("matplotlib")
-    if package is None:
+    if package is None or package.origin is None:
         raise UserError("matplotlib is missing: pip install -r requirements.txt")
     folder = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf"
     return load_face(folder / "DejaVuSans.ttf")
 
 
 def load_text_face(path) -> Face:
-    """`load_face`, with a UserError also for a symbol font: one that names its glyph for 1 otherwise."""
+    """`load_face`, with a UserError also for a symbol font, whose glyph for 1 has another name."""
     from matplotlib.ft2font import FT2Font
 
     face = load_face(path)
@@ -62,43 +62,38 @@ def load_text_face(path) -> Face:
         name = font.get_glyph_name(font.get_char_index(ord("1"))).lower()
     except RuntimeError as error:
         raise UserError(f"cannot use the font {path}: {reason(error)}") from error
-    # "one", "one.lf", "oneoldstyle", "uni0031"; names with a number in them tell nothing.
+    # "one", "one.lf", "oneoldstyle", "uni0031"; a name with a number in it tells nothing.
     if not name.startswith("one") and not any(c.isdigit() for c in name):
         raise UserError(f"cannot use the font {path}: it is a symbol font")
     return face
 
 
-def load_text_face_or_none(path) -> Face | None:
-    with contextlib.suppress(UserError):
-        return load_text_face(path)
-    return None
-
-
 def installed_faces() -> list[Face]:
     """Every face on this machine that draws the ten digits, sorted by name, each once."""
-    # This import looks through the machine's fonts, so it waits until somebody asks for them.
-    from matplotlib import font_manager, get_data_path
+    from matplotlib import font_manager, get_data_path  # the import looks through the machine's fonts
 
     bundled = (Path(get_data_path()) / "fonts" / "ttf").glob("*.ttf")
-    faces, unusable = {}, 0
-    for path in sorted(map(str, [*font_manager.findSystemFonts(), *bundled])):
-        face = load_text_face_or_none(path)
-        if face is None:
-            unusable += 1
-        else:
+    paths = sorted(map(str, [*font_manager.findSystemFonts(), *bundled]))
+    faces: dict[tuple[str, str], Face] = {}
+    usable = 0
+    for path in paths:
+        with contextlib.suppress(UserError):
+            face = load_text_face(path)
             faces.setdefault((face.family, face.style), face)
-    if unusable:
-        say(f"{unusable} font files without all ten digits were left out")
+            usable += 1
+    if usable < len(paths):
+        say(f"{len(paths) - usable} font files without all ten digits were left out")
     return sorted(faces.values(), key=lambda face: face.slug)
 
 
 def find_faces(names: list[str]) -> list[Face]:
-    """The faces for what `--fonts` was given: files, family names, or `all`.
+    """The faces for the values of `--fonts`: files, family names, or `all`.
 
-    A family name gives its regular face, "Family Style" that one.
-    Raises UserError for a name that nothing fits.
+    A family name gives its regular face, "Family Style" that one. Raises UserError for an
+    unknown name.
     """
-    faces, installed = [], None
+    faces: list[Face] = []
+    installed: list[Face] | None = None
     for name in names:
         if name != "all" and (os.path.isfile(name) or name.lower().endswith((".ttf", ".otf", ".ttc"))):
             faces.append(load_face(name))

@@ -9,23 +9,13 @@ import torch
 from lenet5.runtime.atomic_files import read_file, unpacked_size
 from lenet5.runtime.errors import UserError, reason
 
-
-def load_letters(path, held_out: bool = False) -> torch.Tensor:
-    """N×28×28 uint8 letters and signs in the faces that `load_font_digits` loads."""
-    with font_archive(path) as archive:
-        letters = archive["letters"]
-        check_pictures(letters)
-        chosen = archive["held_out"][archive["letter_faces"]] == held_out
-        return torch.from_numpy(letters[chosen])
-
-
 LARGEST_FONTS = 20_000_000  # bytes
 UNPACKED_FONTS = 200_000_000  # bytes
 
 
 @contextlib.contextmanager
 def font_archive(path):
-    """The arrays of a file that `fonts/render.py` made. Raises UserError for one that is not."""
+    """The arrays of a file that `fonts/render.py` made. Raises UserError for any other file."""
     data = read_file(path, LARGEST_FONTS)
     try:
         unpacked = unpacked_size(data)
@@ -37,23 +27,27 @@ def font_archive(path):
         raise UserError(f"{path} holds no digits in fonts: {reason(error)}") from error
 
 
-def check_pictures(images: np.ndarray) -> None:
-    """Raise ValueError unless these are N×28×28 uint8."""
-    if images.shape[1:] != (28, 28) or images.dtype != np.uint8:
-        raise ValueError(f"its images are {images.shape} of {images.dtype}")
+def load_letters(path, held_out: bool = False) -> torch.Tensor:
+    """N×28×28 uint8 letters and signs in the faces that `load_font_digits` loads."""
+    with font_archive(path) as archive:
+        chosen = archive["held_out"][archive["letter_faces"]] == held_out
+        return chosen_pictures(archive["letters"], chosen)
 
 
 def load_font_digits(path, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """N×28×28 uint8 digits in fonts and their N labels, of the training or the `held_out` families.
-
-    Raises UserError for a file that `fonts/render.py` did not make.
-    """
+    """N×28×28 uint8 digits in fonts and their N labels, of the training or the `held_out` families."""
     with font_archive(path) as archive:
         images, labels, unseen = (archive[name] for name in ("images", "labels", "held_out"))
-        check_pictures(images)
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
             raise ValueError(f"its labels are {labels.shape} of {labels.dtype}")
         if labels.min() < 0 or labels.max() > 9:
             raise ValueError(f"its labels go from {labels.min()} to {labels.max()}")
         chosen = unseen[np.arange(len(labels)) // 10] == held_out
-        return torch.from_numpy(images[chosen]), torch.from_numpy(labels[chosen].astype(np.int64))
+        return chosen_pictures(images, chosen), torch.from_numpy(labels[chosen].astype(np.int64))
+
+
+def chosen_pictures(images: np.ndarray, chosen: np.ndarray) -> torch.Tensor:
+    """The chosen ones of N×28×28 uint8 images. Raises ValueError for other images."""
+    if images.shape[1:] != (28, 28) or images.dtype != np.uint8:
+        raise ValueError(f"its images are {images.shape} of {images.dtype}")
+    return torch.from_numpy(images[chosen])

@@ -1,14 +1,8 @@
-"""What is no digit: letters, scribbles, filled shapes, two digits at once; to be refused, not read.
+"""Pictures of non-digits, to be rejected: scribbles, filled shapes, pairs of digits.
 
-    scribbles    random strokes of a pen
-    shapes       filled outlines, plain or with a texture
-    digit_pairs  two digits of a data set beside each other
-    load_letters letters and signs in fonts, from the file of the digits in fonts
-
-All come as N×28×28 uint8 through the pre-processing that pictures go through. A
-network that is shown them with the request to be sure of nothing (Hendrycks,
-Mazeika, Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019) tells
-by its confidence also what is no digit of other kinds.
+All are N×28×28 uint8, pre-processed as any picture. A network trained for a uniform output
+on them (Hendrycks, Mazeika, Dietterich, "Deep Anomaly Detection with Outlier Exposure",
+2019) is unsure of non-digits of other kinds too. Letters in fonts: `fonts.load_letters`.
 """
 
 import cv2
@@ -24,7 +18,7 @@ SLIMMEST = 0.55  # width over height of a filled shape, or the reverse; a fat 1 
 
 
 def scribble(rng: np.random.Generator) -> np.ndarray:
-    """One sheet with two to five strokes (a single one may be a 1), or with marks, 28×28 uint8."""
+    """Two to five strokes (a single one may be a 1), or marks, 28×28 uint8."""
     sheet = np.zeros((SHEET, SHEET), np.uint8)
     if rng.random() < 0.2:
         marks(sheet, rng)
@@ -39,7 +33,7 @@ def scribble(rng: np.random.Generator) -> np.ndarray:
 
 
 def marks(sheet: np.ndarray, rng: np.random.Generator) -> None:
-    """Draw what is left of ruled paper, of a frame or of dust: bars beside each other, or dots."""
+    """Draw remains of ruled paper, a frame or dust: parallel bars, or dots."""
     if rng.random() < 0.4:
         for x, y in rng.uniform(0.1, 0.9, (int(rng.integers(2, 8)), 2)) * SHEET:
             radius = int(rng.integers(3, 11))
@@ -52,8 +46,8 @@ def marks(sheet: np.ndarray, rng: np.random.Generator) -> None:
     for place in places * SHEET:
         ends = np.array([[rng.uniform(0, 0.3), 0], [rng.uniform(0.7, 1), rng.normal(0, 0.03)]]) * SHEET
         ends[:, 1] += place
-        points = (ends if level else ends[:, ::-1]).astype(int).tolist()
-        cv2.line(sheet, *points, int(rng.integers(120, 256)), thick, cv2.LINE_AA)
+        start, end = (ends if level else ends[:, ::-1]).astype(int).tolist()
+        cv2.line(sheet, start, end, int(rng.integers(120, 256)), thick, cv2.LINE_AA)
     if rng.random() < 0.3:  # across them, as in a corner of a frame or on squared paper
         place = int(rng.uniform(0.05, 0.95) * SHEET)
         across = ((place, 0), (place, SHEET)) if level else ((0, place), (SHEET, place))
@@ -74,16 +68,15 @@ def shape(rng: np.random.Generator) -> np.ndarray:
 
 
 def slimness(sheet: Image.Image) -> float:
-    """The shorter side of what is on a sheet over the longer; 0 if there is nothing."""
+    """The shorter side over the longer of a sheet's ink; 0 if there is none."""
     left, top, right, bottom = sheet.getbbox() or (0, 0, 0, 1)
     return min(right - left, bottom - top) / max(right - left, bottom - top)
 
 
 def silhouette(rng: np.random.Generator) -> list[tuple[np.ndarray, int]]:
-    """An upright outline that is its own mirror image, of a vase, a bottle, a shirt.
+    """An upright outline that is its own mirror image, such as a vase, a bottle or a shirt.
 
-    Polygons, K×2 from 0 to 1, with their levels; with two legs, what is between
-    them is a second one.
+    Polygons, K×2 from 0 to 1, with their levels; the second, if any, is the gap between two legs.
     """
     heights = np.concatenate([[0.05], np.sort(rng.uniform(0.05, 0.95, int(rng.integers(1, 6)))), [0.95]])
     heights = np.repeat(heights, rng.integers(1, 3, len(heights)))  # twice is a step, as of a sleeve
@@ -99,7 +92,7 @@ def silhouette(rng: np.random.Generator) -> list[tuple[np.ndarray, int]]:
 
 
 def outlines(rng: np.random.Generator) -> list[tuple[np.ndarray, int]]:
-    """One to three outlines on top of each other, with their levels."""
+    """One to three overlapping outlines, with their levels."""
     return [(outline(rng), int(rng.integers(100, 256))) for _ in range(rng.integers(1, 4))]
 
 
@@ -112,7 +105,7 @@ def outline(rng: np.random.Generator) -> np.ndarray:
 
 
 def texture(rng: np.random.Generator, kind: str) -> np.ndarray:
-    """How bright a filled shape is at each place, SHEET×SHEET from 0 to 1."""
+    """The brightness of a filled shape, SHEET×SHEET from 0 to 1."""
     if kind == "even":
         return np.ones((SHEET, SHEET), np.float32)
     if kind == "grainy":
@@ -128,7 +121,7 @@ def texture(rng: np.random.Generator, kind: str) -> np.ndarray:
 
 
 def rounded(points: np.ndarray) -> np.ndarray:
-    """Corners cut twice (Chaikin, 1974), so that a polygon becomes a curve."""
+    """A polygon with its corners cut three times (Chaikin, 1974): a curve."""
     for _ in range(3):
         before, after = points[:-1], points[1:]
         cut = np.stack([0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], axis=1)

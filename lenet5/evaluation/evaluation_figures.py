@@ -9,29 +9,14 @@ import numpy as np
 import torch
 from matplotlib.patheffects import withStroke
 
-from lenet5.evaluation.figures import (
-    BLUE,
-    COLOURS,
-    GREEN,
-    GREY,
-    RED,
-    SKY,
-    WIDTH,
-    curve_style,
-    new_figure,
-    picture_grid,
-    plain,
-    save,
-    short,
-    show_gray,
-)
+from lenet5.evaluation import figures
 from lenet5.evaluation.robustness import DISTURBANCES
 from lenet5.imaging.inputs import to_pixels
 
 if TYPE_CHECKING:
     from lenet5.evaluation.metrics import Evaluation
 
-CLASS_COLOURS = (*COLOURS, "#000000", "#8C510A")
+CLASS_COLOURS = (*figures.COLOURS, "#000000", "#8C510A")
 MOST_POINTS, MOST_RINGS = 3000, 100  # of an embedding
 
 
@@ -48,10 +33,10 @@ def prediction_grid(
     for i in order.tolist():
         read, label = int(result.predictions[i]), int(result.labels[i])
         titles.append(f"{read} ({result.confidences[i]:.0%})" + f", is {label}" * (read != label))
-        colours.append(GREEN if read == label else RED)
+        colours.append(figures.GREEN if read == label else figures.RED)
     pictures = 255 * to_pixels(inputs.cpu()[order], mean, std)
     heading = f"{len(mistakes):,} of {len(result.labels):,} wrong"
-    picture_grid(pictures, titles, colours, path, heading)
+    figures.picture_grid(pictures, titles, colours, path, heading)
 
 
 def evaluation(result: Evaluation, pictures, classes, path) -> None:
@@ -59,23 +44,23 @@ def evaluation(result: Evaluation, pictures, classes, path) -> None:
 
     `pictures` are the N×28×28 uint8 pictures of `result`.
     """
-    figure = new_figure(WIDTH, 9.6)
+    figure = figures.new_figure(figures.WIDTH, 9.6)
     parts: Any = figure.subfigures(3, 1, height_ratios=(5, 3, 1.7))
     above, middle, below = parts
     left, right = above.subfigures(1, 2, width_ratios=(1.25, 1))
     confusion_heatmap(left.subplots(), result, classes)
     reliability_diagram(right, result)
     for part, title, order, colour, rows in (
-        (middle, "The most confident mistakes", result.mistakes(), RED, 2),
-        (below, "The least sure hits", result.unsure_hits(), GREEN, 1),
+        (middle, "The most confident mistakes", result.mistakes(), figures.RED, 2),
+        (below, "The least sure hits", result.unsure_hits(), figures.GREEN, 1),
     ):
         part.suptitle(f"{title} (of {len(order):,})" if len(order) else f"{title}: none")
         for axes, i in itertools.zip_longest(part.subplots(rows, 10).flat, order[: 10 * rows].tolist()):
             axes.axis("off")
             if i is not None:
-                show_gray(axes, pictures[i].numpy())
+                figures.show_gray(axes, pictures[i].numpy())
                 axes.set_title(verdict(result, i, classes), color=colour, fontsize=9)
-    save(figure, path)
+    figures.save(figure, path)
 
 
 def verdict(result: Evaluation, i: int, classes) -> str:
@@ -84,7 +69,7 @@ def verdict(result: Evaluation, i: int, classes) -> str:
     lines = [f"{read}" if name == read else f"{read}, is {name}"]
     if name != read and len(lines[0]) > 12:
         lines = [f"{read},", f"is {name}"]
-    return "\n".join([*(short(line, 14) for line in lines), f"{result.confidences[i]:.1%}"])
+    return "\n".join([*(figures.short(line, 14) for line in lines), f"{result.confidences[i]:.1%}"])
 
 
 def confusion_heatmap(axes, result: Evaluation, classes) -> None:
@@ -94,7 +79,7 @@ def confusion_heatmap(axes, result: Evaluation, classes) -> None:
     shares.fill_diagonal_(0)
     most = max(0.01, shares.max().item())
     axes.imshow(shares.numpy(), cmap="Oranges", vmin=0, vmax=most)
-    places, names = range(len(classes)), [short(name, 12) for name in classes]
+    places, names = range(len(classes)), [figures.short(name, 12) for name in classes]
     is_short = len(names) <= 12 and max(map(len, names)) <= 3
     size = 10 if len(names) <= 12 else max(3, 300 / len(names) / 1.4)
     axes.set_xticks(places, names, rotation=0 if is_short else 90, fontsize=size)
@@ -112,15 +97,19 @@ def reliability_diagram(figure, result: Evaluation) -> None:
     there = images > 0
     x, y, n = (values[there].numpy() for values in (100 * confidence, 100 * accuracy, images))
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
-    axes.plot([0, 100], [0, 100], "--", color=GREY, label="as right as it is sure")
+    axes.plot([0, 100], [0, 100], "--", color=figures.GREY, label="as right as it is sure")
     low, high = wilson_interval(y / 100, n)
-    axes.vlines(x, 100 * low, 100 * high, color=BLUE, linewidth=5, alpha=0.3, label="95 % interval")
-    axes.plot(x, y, "o", color=BLUE, label="answers")
+    axes.vlines(
+        x, 100 * low, 100 * high, color=figures.BLUE, linewidth=5, alpha=0.3, label="95 % interval"
+    )
+    axes.plot(x, y, "o", color=figures.BLUE, label="answers")
     axes.set(ylabel="% right", ylim=(-3, 103), xlim=(-3, 103))
     axes.set_title(f"Reliability (calibration error {100 * result.calibration_error():.2f} %)")
     axes.legend(loc="lower right", fontsize=9)
     edges = np.linspace(0, 100, len(images) + 1)
-    counts.bar(edges[:-1], images.numpy(), width=edges[1], align="edge", color=SKY, edgecolor="white")
+    counts.bar(
+        edges[:-1], images.numpy(), width=edges[1], align="edge", color=figures.SKY, edgecolor="white"
+    )
     limits = (0.7, 3 * max(1, images.max().item()))
     counts.set(yscale="log", ylabel="answers", xlabel="% sure", ylim=limits)
     counts.yaxis.set_major_formatter("{x:,.0f}")
@@ -140,42 +129,36 @@ def wilson_interval(share: np.ndarray, count: np.ndarray, z: float = 1.96):
 
 def embedding(points: torch.Tensor, labels, predictions, classes, path, title: str) -> None:
     """N×2 points, each marked by its class; rings around those that were read wrong."""
-    figure = new_figure(WIDTH, 8)
+    figure = figures.new_figure(figures.WIDTH, 8)
     axes = figure.subplots()
     wrong = labels != predictions
     ringed = wrong & (wrong.cumsum(0) <= MOST_RINGS)
     shown = ringed | (torch.arange(len(points)) < MOST_POINTS)
-    names = [short(name, 24) for name in classes]
+    names = [figures.short(name, 24) for name in classes]
     are_marks = all(len(name) == 1 and name.isascii() and name.isalnum() for name in names)
     scatter_classes(axes, points, labels, shown, names, are_marks)
     if wrong.any():
         words = "read wrong" if ringed.equal(wrong) else f"read wrong ({MOST_RINGS} of {wrong.sum():,})"
-        ring: dict[str, Any] = {"s": 150, "facecolors": "none", "edgecolors": "black", "linewidths": 1.2}
-        axes.scatter(*points[ringed].T, label=words, **ring)
+        x, y = points[ringed].T
+        axes.scatter(x, y, 150, facecolors="none", edgecolors="black", linewidths=1.2, label=words)
     axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     part = f" (here {shown.sum():,})" if not shown.all() else ""
     seen = "in the plane in which their classes are best told apart"
-    axes.set_title(f"{plain(title)}{part},\n{seen}", fontsize=11)
+    axes.set_title(f"{figures.plain(title)}{part},\n{seen}", fontsize=11)
     if wrong.any() or not are_marks:
         axes.legend(loc="best", fontsize=9)
-    save(figure, path)
+    figures.save(figure, path)
 
 
 def scatter_classes(axes, points, labels, shown, names: list[str], are_marks: bool) -> None:
     """The `shown` points, marked by class name or index, and the names at the medians."""
-    present = labels.unique().tolist()
-    for i in present:
-        mark = names[i] if are_marks else str(i)
-        axes.scatter(
-            *points[shown & (labels == i)].T,
-            s=34 * len(mark),
-            linewidths=0.3,
-            marker=rf"$\mathrm{{{mark}}}$",
-            color=CLASS_COLOURS[i % len(CLASS_COLOURS)],
-            label=None if are_marks else names[i],
-        )
-    for i in present:
+    for i in labels.unique().tolist():
+        mark, colour = names[i] if are_marks else str(i), CLASS_COLOURS[i % len(CLASS_COLOURS)]
+        x, y = points[shown & (labels == i)].T
+        marker = rf"$\mathrm{{{mark}}}$"
+        label = None if are_marks else names[i]
+        axes.scatter(x, y, 34 * len(mark), colour, marker=marker, linewidths=0.3, label=label)
         axes.annotate(
             names[i],
             points[labels == i].median(dim=0).values.tolist(),
@@ -193,16 +176,16 @@ def robustness(curves: dict, examples: dict, path, title: str) -> None:
     `curves`: network → kind → [(amount, accuracy from 0 to 1), …]; `examples`:
     kind → the H×W pictures of `Disturbance.shown`.
     """
-    figure = new_figure(WIDTH, 8.4)
-    figure.suptitle(plain(title), fontsize=11)
+    figure = figures.new_figure(figures.WIDTH, 8.4)
+    figure.suptitle(figures.plain(title), fontsize=11)
     parts: Any = figure.subfigures(2, 2)
     for part, (kind, disturbance) in zip(parts.flat, DISTURBANCES.items(), strict=True):
         axes, strip = part.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         for i, (network, measured) in enumerate(curves.items()):
             amounts, shares = zip(*measured[kind], strict=True)
             values = [100 * share for share in shares]
-            axes.plot(amounts, values, label=short(network, 28), **curve_style(i))
-        axes.axvline(disturbance.none, color=GREY, linestyle=":")
+            axes.plot(amounts, values, label=figures.short(network, 28), **figures.curve_style(i))
+        axes.axvline(disturbance.none, color=figures.GREY, linestyle=":")
         axes.set(title=kind.capitalize(), ylabel="% right", ylim=(0, 102))
         axes.grid(alpha=0.3)
         if kind == "rotation":
@@ -214,4 +197,4 @@ def robustness(curves: dict, examples: dict, path, title: str) -> None:
         limits = (disturbance.amounts[0] - half, disturbance.amounts[-1] + half)
         strip.set(xlim=limits, yticks=[], xlabel=disturbance.unit)
         strip.spines[:].set_visible(False)
-    save(figure, path)
+    figures.save(figure, path)

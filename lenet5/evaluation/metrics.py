@@ -70,32 +70,27 @@ class Evaluation(NamedTuple):
         pairs = self.labels * classes + self.predictions
         return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
-    def precision(self) -> torch.Tensor:
-        """Precision of each class, 0 to 1; NaN for a class that is never predicted."""
-        confusion = self.confusion().double()
-        return confusion.diagonal() / confusion.sum(dim=0)
-
     def recall(self) -> torch.Tensor:
         """Recall of each class, 0 to 1; NaN for a class without images."""
         confusion = self.confusion().double()
         return confusion.diagonal() / confusion.sum(dim=1)
 
-    def reliability(self, bins: int = BINS) -> Reliability:
-        """Mean confidence and accuracy in bins of equal width."""
+    def reliability(self) -> Reliability:
+        """Mean confidence and accuracy in BINS bins of equal width."""
         confidence, correct = self.confidences.double(), self.correct.double()
-        index = (confidence * bins).ceil().long().clamp(1, bins) - 1
+        index = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
         images, confident, right = (
-            torch.bincount(index, weights=weights, minlength=bins)
+            torch.bincount(index, weights=weights, minlength=BINS)
             for weights in (torch.ones_like(correct), confidence, correct)
         )
         return Reliability(images.long(), confident / images, right / images)
 
-    def calibration_error(self, bins: int = BINS) -> float:
+    def calibration_error(self) -> float:
         """Expected calibration error, 0 to 1.
 
         Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
         """
-        images, confidence, accuracy = self.reliability(bins)
+        images, confidence, accuracy = self.reliability()
         gaps = (accuracy - confidence).abs() * images  # NaN in empty bins
         return gaps.nansum().item() / len(self.labels)
 
@@ -142,9 +137,7 @@ def evaluate(
     """Evaluate a network on N×1×32×32 inputs (a tensor or `Inputs`) with N labels.
 
     `together`: all processes call this with the same arguments, each computes the logits of
-    its shard, and each gets all of them.
-
-    Raises ValueError for no images, or other numbers of images and labels.
+    its shard, and each gets all of them. Raises ValueError if N is 0 or differs.
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise ValueError(f"{len(inputs)} images and {len(labels)} labels cannot be evaluated")
@@ -184,10 +177,8 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 def metrics_dict(result: Evaluation, temperature: float = 1.0) -> dict:
     """An evaluation's metrics as numbers and lists; None for an undefined precision or recall."""
-
-    def shares(values: torch.Tensor) -> list:
-        return [None if math.isnan(value) else value for value in values.tolist()]
-
+    confusion = result.confusion()
+    precision = confusion.diagonal().double() / confusion.sum(dim=0)
     calibrated = result.at_temperature(temperature)
     return {
         "images": len(result.labels),
@@ -198,9 +189,9 @@ def metrics_dict(result: Evaluation, temperature: float = 1.0) -> dict:
         "calibration_error": calibrated.calibration_error(),
         "calibration_error_uncalibrated": result.calibration_error(),
         "coverage_area": calibrated.coverage_area(),
-        "precision": shares(result.precision()),
-        "recall": shares(result.recall()),
-        "confusion": result.confusion().tolist(),
+        "precision": [None if math.isnan(value) else value for value in precision.tolist()],
+        "recall": [None if math.isnan(value) else value for value in result.recall().tolist()],
+        "confusion": confusion.tolist(),
     }
 
 
@@ -219,9 +210,8 @@ def metrics_table(result: Evaluation, classes: list, temperature: float = 1.0) -
         "",
         f"{'class':>12}  images  precision    recall",
     ]
-    for name, row, *shares in zip(
-        names, metrics["confusion"], metrics["precision"], metrics["recall"], strict=True
-    ):
+    for i, (name, row) in enumerate(zip(names, metrics["confusion"], strict=True)):
+        shares = metrics["precision"][i], metrics["recall"][i]
         cells = "  ".join("      -  " if share is None else f"{100 * share:7.2f} %" for share in shares)
         lines.append(f"{name:>12}  {sum(row):6,}  {cells}")
     return [*lines, "", *confusion_lines(metrics["confusion"], names)]

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from matplotlib.patches import Rectangle
 
-from lenet5.evaluation.figures import (
-    ORANGE,
-    SKY,
-    WIDTH,
-    answer_bars,
-    new_figure,
-    plain,
-    save,
-    short,
-    show_gray,
-)
+from lenet5.evaluation import figures
 
 
 def trace(steps, probabilities, classes, path, refused: bool = False) -> None:
     """Each step of the pre-processing (`preprocess.Steps`), and the answer."""
-    figure = new_figure(WIDTH, 2.7)
+    figure = figures.new_figure(figures.WIDTH, 2.7)
     *panels, answer = figure.subplots(1, 5)
     shown = (
         (steps.picture, "the picture", 255),
@@ -28,11 +18,11 @@ def trace(steps, probabilities, classes, path, refused: bool = False) -> None:
         (steps.digit, "centred as in MNIST", 255),
     )
     for axes, (pixels, title, white) in zip(panels, shown, strict=True):
-        show_gray(axes, pixels, white or max(1, pixels.max()))
+        figures.show_gray(axes, pixels, white or max(1, pixels.max()))
         axes.set_title(f"{title}\n{pixels.shape[1]}×{pixels.shape[0]}", fontsize=10)
-    verdict = "refused" if refused else f"read as {plain(classes[int(probabilities.argmax())])}"
-    answer_bars(answer, classes, probabilities, verdict)
-    save(figure, path)
+    verdict = "refused" if refused else f"read as {figures.plain(classes[int(probabilities.argmax())])}"
+    figures.answer_bars(answer, classes, probabilities, verdict)
+    figures.save(figure, path)
 
 
 def numbers(
@@ -44,25 +34,25 @@ def numbers(
     height), digits, and the window of each digit. Windows are `stride` pixels apart.
     """
     rows = len(found)
-    figure = new_figure(WIDTH, 0.5 + 2.4 * rows)
-    figure.suptitle(plain(heading), fontsize=11)
+    figure = figures.new_figure(figures.WIDTH, 0.5 + 2.4 * rows)
+    figure.suptitle(figures.plain(heading), fontsize=11)
     panels = figure.subplots(2 * rows, 1, height_ratios=[1, 1.6] * rows, squeeze=False).reshape(-1, 2)
     widest = max(160, *(strip.shape[1] for strip, *_ in found))  # one scale for all
     for (picture, scores), title, number in zip(panels, titles, found, strict=True):
         strip, probabilities, boxes, digits, windows = number
         show_boxes(picture, strip, boxes, digits)
-        picture.set_title(plain(title), fontsize=10)
+        picture.set_title(figures.plain(title), fontsize=10)
         # A window's column is as wide as the stride, so it stands below its place in the strip.
         across = (-stride / 2, stride * (len(probabilities) - 0.5))
         style = {"cmap": "Blues", "vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
         scores.imshow(probabilities.T, extent=(*across, len(classes) - 0.5, -0.5), **style)
         places = [stride * window for window in windows]
-        scores.plot(places, digits, color=ORANGE, marker="o", fillstyle="none")
-        scores.set_yticks(range(len(classes)), [short(name, 8) for name in classes], fontsize=6)
+        scores.plot(places, digits, color=figures.ORANGE, marker="o", fillstyle="none")
+        scores.set_yticks(range(len(classes)), [figures.short(name, 8) for name in classes], fontsize=6)
         picture.set_xlim(0, widest)
         scores.set_xlim(0, widest)
     panels[-1][1].set_xlabel("pixel of the strip: the middle of each window")
-    save(figure, path)
+    figures.save(figure, path)
 
 
 def show_boxes(axes, strip, boxes, digits) -> None:
@@ -71,6 +61,6 @@ def show_boxes(axes, strip, boxes, digits) -> None:
     axes.imshow(strip, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
     for (x, y, w, h), digit in zip(boxes, digits, strict=True):
         if w and h:
-            axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=ORANGE))
-        axes.annotate(str(digit), (x + w / 2, 1), color=SKY, ha="center", va="top", fontsize=8)
+            axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=figures.ORANGE))
+        axes.annotate(str(digit), (x + w / 2, 1), color=figures.SKY, ha="center", va="top", fontsize=8)
     axes.set(xticks=[], yticks=[])

@@ -20,22 +20,14 @@ class Disturbance(NamedTuple):
     none: float = 0.0  # the amount that changes nothing
 
 
+TENTHS = tuple(i / 10 for i in range(11))
+SIZES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+TURNS = (-60, -40, -20, 0, 20, 40, 60)
 DISTURBANCES = {
-    "rotation": Disturbance(
-        "degrees, to the left", tuple(range(-60, 61, 10)), (-60, -40, -20, 0, 20, 40, 60)
-    ),
+    "rotation": Disturbance("degrees, to the left", tuple(range(-60, 61, 10)), TURNS),
     "shift": Disturbance("pixels, to the right", tuple(range(-10, 11, 2)), (-8, -4, 0, 4, 8)),
-    "scale": Disturbance(
-        "times as large",
-        (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0),
-        (0.4, 0.7, 1.0, 1.3, 1.6, 1.9),
-        1.0,
-    ),
-    "noise": Disturbance(
-        "standard deviation, of 1 between paper and ink",
-        (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
-        (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
-    ),
+    "scale": Disturbance("times as large", SIZES, (0.4, 0.7, 1.0, 1.3, 1.6, 1.9), none=1.0),
+    "noise": Disturbance("standard deviation, of 1 between paper and ink", TENTHS, TENTHS[::2]),
 }
 
 
@@ -50,14 +42,13 @@ def disturbed(inputs: torch.Tensor, kind: str, amount: float, mean: float, std: 
         low, high = (0 - mean) / std, (1 - mean) / std
         return (inputs + noise.to(inputs.device) * (amount / std)).clamp(low, high)
     # As for F.affine_grid: from the output to the input, in half sides.
-    cos, sin, right, size = 1.0, 0.0, 0.0, 1.0
     if kind == "rotation":
         cos, sin = math.cos(math.radians(amount)), math.sin(math.radians(amount))
+        matrix = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
     elif kind == "shift":
-        right = 2 * amount / inputs.shape[-1]
+        matrix = torch.tensor([[1.0, 0.0, -2 * amount / inputs.shape[-1]], [0.0, 1.0, 0.0]])
     else:
-        size = amount
-    matrix = torch.tensor([[cos / size, -sin / size, -right], [sin / size, cos / size, 0.0]])
+        matrix = torch.tensor([[1 / amount, 0.0, 0.0], [0.0, 1 / amount, 0.0]])
     return warp(inputs, matrix.to(inputs.device).expand(len(inputs), 2, 3))
 
 

@@ -41,22 +41,16 @@ def centre_digit(amount: np.ndarray) -> np.ndarray:
     frame = math.ceil(max(across, down))
     framed = np.zeros([side + 2 * frame for side in amount.shape], amount.dtype)
     framed[frame:-frame, frame:-frame] = amount
-    left, top, right, bottom = (
-        frame + left - across,
-        frame + top - down,
-        frame + right + across,
-        frame + bottom + down,
+    start, end = (
+        (frame + left - across, frame + top - down),
+        (frame + right + across, frame + bottom + down),
     )
     if scale == 1:
-        digit = framed[int(top) : int(bottom), int(left) : int(right)]
+        digit = framed[int(start[1]) : int(end[1]), int(start[0]) : int(end[0])]
     else:
-        digit = np.asarray(
-            Image.fromarray(framed).resize(
-                (width + 2 * FRINGE, height + 2 * FRINGE),
-                Image.Resampling.HAMMING,
-                box=(left, top, right, bottom),
-            )
-        )
+        size = width + 2 * FRINGE, height + 2 * FRINGE
+        image = Image.fromarray(framed).resize(size, Image.Resampling.HAMMING, box=(*start, *end))
+        digit = np.asarray(image)
     return put_in_middle(with_full_strength(digit))
 
 

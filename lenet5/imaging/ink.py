@@ -45,9 +45,9 @@ class Strokes(NamedTuple):
     everything: np.ndarray  # the same of all that is on the paper
     dark: bool  # whether the ink is darker than the paper
     sharpness: float  # of the digit's edges, to compare one reading of the picture with another
-    cleared: np.ndarray | None = None  # as `everything`, without lines and frame
-    least: float = 0.0  # of that: what is fainter is not ink
-    edge: int = 1  # pixels: twice the width of a stroke's soft edge, and one
+    cleared: np.ndarray  # as `everything`, without lines and frame
+    least: float  # of that: what is fainter is not ink
+    edge: int  # pixels: twice the width of a stroke's soft edge, and one
 
     @property
     def writing(self) -> np.ndarray:
@@ -76,7 +76,7 @@ def find_strokes(
     # More of the same paper around it, so that no stroke is at the edge.
     margin = max(picture.shape[:2]) // 6
     wider = [
-        cv2.copyMakeBorder(colour, *[margin] * 4, cv2.BORDER_CONSTANT, value=level)
+        cv2.copyMakeBorder(colour, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=level)
         for colour, level in zip(colours, paper, strict=True)
     ]
     return of_likelier_polarity(wider, dark, within, margin)

@@ -18,10 +18,10 @@ def to_input(
     """N×28×28 uint8 pictures as the network's N×1×32×32 float32 input, on the same device.
 
     Pixels are scaled to [0, 1], padded with background by 2 on each side and
-    normalised: (pixel - mean) / std. The one way in for training and inference. A
-    strip with a whole number on it has a `padding` of its own: left, right, top, bottom.
+    normalised: (pixel - mean) / std. The strip of a whole number has a `padding` of its own:
+    left, right, top, bottom.
     """
-    import torch.nn.functional as F  # takes a second, and who prepares pictures does not need it
+    import torch.nn.functional as F  # takes a second, and preparing pictures does not need it
 
     scaled = images * (1 / (255 * std)) - mean / std
     return F.pad(scaled, padding, value=-mean / std).unsqueeze(1)
@@ -29,11 +29,9 @@ def to_input(
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """N×28×28 uint8 pictures that become a network's inputs, N×1×32×32 float32, as they are used.
+    """N×28×28 uint8 pictures that become inputs, N×1×32×32 float32, when they are indexed.
 
-    As such they would take five times the memory. Where images are learned or evaluated
-    it stands for a tensor of inputs, of which it has what is needed there. An index or a
-    slice gives a tensor.
+    A fifth of the memory of a tensor of inputs, in whose place training and evaluation use it.
     """
 
     pictures: torch.Tensor
@@ -67,5 +65,5 @@ class Inputs:
 
 
 def to_pixels(inputs: torch.Tensor, mean: float, std: float) -> torch.Tensor:
-    """The opposite of `to_input`'s normalisation: N×1×H×W floats to N×H×W in [0, 1]."""
+    """The inverse of `to_input`'s normalisation: N×1×H×W floats to N×H×W in [0, 1]."""
     return inputs.squeeze(1).mul(std).add(mean).clamp(0, 1)

@@ -59,7 +59,9 @@ def open_file(path: str) -> Image.Image:
             # where that leaves enough pixels to look at a small digit from near.
             image.draft(None, (4 * WORKING_SIDE, 4 * WORKING_SIDE))
         if image.format == "JPEG2000":  # takes 12 bytes a pixel meanwhile
-            image.reduce = math.ceil(math.log2(excess(image.size)))  # how often it is halved
+            halvings = math.ceil(math.log2(excess(image.size)))
+            # Of this format a number, not the method.
+            image.reduce = halvings  # type: ignore[method-assign, assignment]
         with libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
         return image
@@ -72,12 +74,12 @@ def open_file(path: str) -> Image.Image:
 
 
 def check_decoder(image: Image.Image) -> None:
-    """Raise PictureError for an opened file whose pixels are not to be decoded."""
+    """Raise PictureError for a file whose pixels would run a program or take too much to decode."""
     if image.format in RUN_BY_PILLOW:
         raise PictureError("it may be a program in PostScript, which is not run here: save it as PNG")
-    most = MOST_DECODED.get(image.format, math.inf)
+    most = MOST_DECODED.get(str(image.format), math.inf)
     # Python takes up to 4 seconds for a million pixels, which may be few bytes: runs of one level.
-    if any(part[0] in Image.DECODERS for part in image.tile):
+    if any(part[0] in Image.DECODERS for part in getattr(image, "tile", [])):
         most = MOST_DECODED_SLOWLY
     if image.width * image.height > most:
         size = f"{image.width}×{image.height} pixels"
@@ -86,11 +88,8 @@ def check_decoder(image: Image.Image) -> None:
 
 @contextlib.contextmanager
 def libtiff_silenced():
-    """Nothing on stderr meanwhile: libtiff writes there itself what is wrong with a file.
-
-    Pillow raises an error all the same where it cannot go on.
-    """
-    if sys.stderr is None:  # a program without a terminal: nobody reads it
+    """Redirect stderr: libtiff itself writes there about damaged files that Pillow reads or refuses."""
+    if sys.stderr is None:  # a program without a terminal
         yield
         return
     sys.stderr.flush()
@@ -134,7 +133,7 @@ def upright(image: Image.Image) -> Image.Image:
         image = ImageOps.exif_transpose(image)
     if image.has_transparency_data and not is_deep(image):
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() == (255, 255):  # it could be seen through, but nowhere is
+        if image.getchannel("A").getextrema() == (255, 255):  # opaque everywhere
             return image.convert("RGB")
     return image.convert("RGB") if image.mode in COLOURED else to_gray(image)
 
@@ -147,24 +146,23 @@ def of_moderate_size(image: Image.Image) -> Image.Image:
     factor = excess(image.size)
     if factor == 1:
         return image
-    small, side = None, TILE * factor
+    mode, side = in_plain_mode(image.crop((0, 0, 1, 1))).mode, TILE * factor
+    small = Image.new(mode, [math.ceil(length / factor) for length in image.size])
     for top in range(0, image.height, side):
         for left in range(0, image.width, side):
             right, bottom = min(left + side, image.width), min(top + side, image.height)
             tile = in_plain_mode(image.crop((left, top, right, bottom))).reduce(factor)
-            if small is None:
-                small = Image.new(tile.mode, [math.ceil(length / factor) for length in image.size])
             small.paste(tile, (left // factor, top // factor))
     return small
 
 
 def excess(size: tuple[int, int]) -> int:
-    """By what whole number a picture of this size is to be reduced to have no more than MOST_PIXELS."""
+    """The whole number by which a picture of this size is reduced to at most MOST_PIXELS."""
     return max(1, math.ceil(math.sqrt(size[0] * size[1] / MOST_PIXELS)))
 
 
 def in_plain_mode(image: Image.Image) -> Image.Image:
-    """A picture of any mode in one of which pixels can be averaged."""
+    """A picture of any mode, converted to a mode whose pixels can be averaged."""
     if is_deep(image):
         return image.convert("F")
     if image.has_transparency_data:
@@ -202,12 +200,11 @@ def stretch(values: np.ndarray) -> np.ndarray:
 
 
 def without_transparency(image: Image.Image) -> Image.Image:
-    """An "LA" picture laid on a background that makes sense for it.
+    """An "LA" picture as gray.
 
-    A drawing may keep its shape in the transparency alone: all its opaque
-    pixels have about one level. Then the opacity is the ink. Otherwise (a
-    label with transparent corners, say) the background goes on in the level
-    that most opaque pixels have.
+    If all opaque pixels have about one level, the opacity is the ink, as in a drawing on a
+    transparent sheet. Otherwise (a label with transparent corners, say) the background
+    becomes the median level of the opaque pixels.
     """
     gray, alpha = image.split()
     opaque = alpha.point(lambda value: 255 if value > 127 else 0)

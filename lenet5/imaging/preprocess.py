@@ -1,11 +1,9 @@
 """Any picture to what the network was trained on: ink bright, centred as in MNIST.
 
-MNIST's digits were made in three steps: the ink's bounding box was scaled to
-fit 20×20 pixels with its aspect ratio kept, the box was put into 28×28 so that
-the centre of mass of the ink is in the middle, and ink is bright on a black
-background (Bottou et al., 1994; LeCun et al., 1998, section III.A). A picture
-from anywhere goes through the same steps here, and MNIST's own pictures come
-out as they went in.
+MNIST's digits were made in three steps: the ink's bounding box was scaled to fit 20×20 pixels
+with its aspect ratio kept, the box was put into 28×28 so that the centre of mass of the ink is
+in the middle, and ink is bright on a black background (Bottou et al., 1994; LeCun et al., 1998,
+section III.A). Any picture goes through the same steps here, and MNIST's own come out unchanged.
 
     open_picture   a file to a PIL image
     upright        any mode, orientation, transparency or depth to 8-bit colour or gray
@@ -15,7 +13,6 @@ out as they went in.
     mnist_like     all of these; `steps` gives each
     all_mnist_like the same of many pictures, in less time
     to_input       a batch of 28×28 pictures to the network's N×1×32×32 input
-    Inputs         the same of many pictures, as they are used
 """
 
 from __future__ import annotations
@@ -32,14 +29,16 @@ from PIL import Image, ImageFilter
 from lenet5.imaging.centring import bounding_box, centre_digit
 from lenet5.imaging.opening import WORKING_SIDE, PictureError, to_gray, upright_picture
 
-SMALLEST = 48  # pixels of the shorter side, below which a picture has paper and ink alone
+SMALLEST = 48  # pixels of the shorter side, below which a picture has only paper and ink
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 STRONG_CONTRAST = 100.0  # gray levels, more than noise has
 TINY = 20  # pixels of the shorter side, below which strokes are as narrow as grains
 MOST_NOISE = 0.15  # of a picture's contrast; where the border varies more, ink may be in it
 TWO_LEVELS = 0.72  # of the variance, between ink and paper
 AT_ONCE = 256  # small pictures whose ink is found together
-Attempt = tuple[np.ndarray | None, str | None]  # a digit and None; or None, and why there is none
+Attempt = tuple[np.ndarray | None, str | None]  # a digit and None; or None and the reason
+DARK_INK = {"auto": None, "yes": True, "no": False}  # the values of `invert`
+INVERT = {dark: invert for invert, dark in DARK_INK.items()}
 
 
 class Ink(NamedTuple):
@@ -51,10 +50,7 @@ class Ink(NamedTuple):
 
 
 def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
-    """How far each pixel of an H×W picture (0 to 255) is from the paper, on the ink's side.
-
-    See `find_inks`.
-    """
+    """The ink in an H×W picture (0 to 255): see `find_inks`."""
     amounts, papers, darks = find_inks(gray[None], invert)
     return Ink(amounts[0], float(papers[0]), bool(darks[0]))
 
@@ -62,10 +58,9 @@ def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
 def find_inks(grays: np.ndarray, invert: str = "auto") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The ink in each of N×H×W pictures (0 to 255): the fields of `Ink`, N×H×W, N and N.
 
-    The paper's level is the median of the border. With `invert="auto"` the ink
-    is on the side with more energy (the sum of the squared deviations, in which
-    noise on both sides cancels out); `"yes"` says that the ink is dark, `"no"`
-    that it is bright. What lies within the noise of the border is not ink.
+    The paper's level is the median of the border. With `invert="auto"` the ink is on the side
+    with more energy (the sum of the squared deviations, in which noise on both sides cancels
+    out); `"yes"` means dark ink, `"no"` bright ink. Deviations within the border's noise are no ink.
     """
     count, height, width = grays.shape
     shorter = min(height, width)
@@ -76,7 +71,6 @@ def find_inks(grays: np.ndarray, invert: str = "auto") -> tuple[np.ndarray, np.n
     # 1.4826 times the median absolute deviation is the standard deviation of normal noise.
     noises = 1.4826 * np.median(np.abs(borders - papers[:, None]), axis=1)
     levels = grays.reshape(count, -1).astype(np.float32)
-    # What is not plain paper and ink is looked at one by one.
     for i, gray in enumerate(grays):
         if noises[i] == 0 and shorter >= TINY:
             continue
@@ -99,11 +93,11 @@ def find_inks(grays: np.ndarray, invert: str = "auto") -> tuple[np.ndarray, np.n
 
 
 def has_two_levels(gray: np.ndarray) -> bool:
-    """Whether a picture's levels are two groups, paper and ink, and not the grain of one.
+    """Whether a picture's levels are two groups, paper and ink, rather than the grain of one.
 
-    Otsu's criterion ("A threshold selection method from gray-level histograms",
-    1979): the share of the variance that is between the groups, here on both
-    sides of the middle of the levels. Grain alone has 0.64, if it is normal.
+    Otsu's criterion ("A threshold selection method from gray-level histograms", 1979): the share
+    of the variance between the groups, here those above and below the middle level. Normal
+    grain has 0.64.
     """
     values = gray.astype(np.float32).ravel()
     low, high = np.percentile(values, (5, 95))
@@ -116,11 +110,10 @@ def has_two_levels(gray: np.ndarray) -> bool:
 
 
 def paper_beside_ink(gray: np.ndarray, border: np.ndarray, invert: str) -> tuple[float, float]:
-    """The paper's level and its noise's deviation where ink is at the border in many places.
+    """The paper's level and its noise's deviation where ink covers much of the border.
 
-    Neither the border's median nor its spread is the paper's then. The paper is
-    that end of the picture's levels to which the corners, which few digits
-    reach, are nearer, unless `invert` says which.
+    The paper is the end of the picture's levels nearer to the corners, which few digits reach,
+    unless `invert` says which.
     """
     low, high = (float(level) for level in np.percentile(gray, (5, 95)))
     middle = (low + high) / 2
@@ -129,9 +122,9 @@ def paper_beside_ink(gray: np.ndarray, border: np.ndarray, invert: str) -> tuple
     on_paper = border[(border > middle) == bright]
     if not on_paper.size:
         return (high if bright else low), 0.0
-    # Ink's soft edges are all on one side of the paper's level, so the other side tells of it,
-    # and of its noise: of what is normally distributed, half of the outer quarter is
-    # 0.48 deviations beyond the quartile.
+    # Ink's soft edges are all on one side of the paper's level, so the other side shows it and
+    # its noise: the median of a normal distribution's outer quarter is 0.48 deviations beyond
+    # the quartile.
     paper = float(np.percentile(on_paper, 75 if bright else 25))
     beyond = on_paper[on_paper >= paper] if bright else on_paper[on_paper <= paper]
     return paper, float(np.median(np.abs(beyond - paper))) / 0.48
@@ -150,15 +143,15 @@ class Steps(NamedTuple):
 def mnist_like(source, invert: str = "auto") -> np.ndarray:
     """A picture from anywhere as MNIST would have it: 28×28 uint8, ink bright.
 
-    `source` is a path, a PIL image or an array (see `open_picture`); `invert`
-    is "auto", "yes" (the ink is dark) or "no" (the ink is bright). A blank
-    picture gives zeros only. Raises PictureError for what cannot be read.
+    `source` is a path, a PIL image or an array (see `open_picture`); `invert` is "auto", "yes"
+    (the ink is dark) or "no" (the ink is bright). A blank picture gives zeros only. Raises
+    PictureError for a picture that cannot be read.
     """
     return steps(source, invert).digit
 
 
 def attempt(work: Callable, *arguments) -> tuple:
-    """What `work(*arguments)` gives, and None; or None, and why a picture cannot be read."""
+    """The result of `work(*arguments)` and None; or None and why a picture cannot be read."""
     try:
         return work(*arguments), None
     except PictureError as error:
@@ -168,19 +161,21 @@ def attempt(work: Callable, *arguments) -> tuple:
 
 
 def all_mnist_like(sources: Iterable, invert: str = "auto") -> list[Attempt]:
-    """For each source what `mnist_like` gives, and None; or None, and why it cannot be read.
+    """The digit of each source, as from `mnist_like`, and None; or None and the reason.
 
-    The same digits in less time, since the ink of small pictures is found in many at once.
+    Faster than one by one, since the ink of small pictures of one size is found together.
     """
-    found, sources = [], iter(sources)
+    found: list[Attempt] = []
+    sources = iter(sources)
     while some := list(itertools.islice(sources, AT_ONCE)):
         found += all_at_once(some, invert)
     return found
 
 
 def all_at_once(sources: list, invert: str) -> list[Attempt]:
-    """The same of so many sources that their small pictures may be held in memory together."""
-    found, small = [], defaultdict(list)  # by size: the places of pictures, and their levels
+    """`all_mnist_like` of at most AT_ONCE sources."""
+    found: list[Attempt] = []
+    small = defaultdict(list)  # by size: the places of pictures, and their levels
     for place, source in enumerate(sources):
         digit = None
         image, error = attempt(upright_picture, source)
@@ -197,17 +192,13 @@ def all_at_once(sources: list, invert: str) -> list[Attempt]:
     return found
 
 
-DARK_INK = {"auto": None, "yes": True, "no": False}  # what `invert` says
-INVERT = {dark: invert for invert, dark in DARK_INK.items()}
-
-
 def steps(source, invert: str = "auto") -> Steps:
-    """What `mnist_like` does, step by step."""
+    """The steps of `mnist_like`."""
     return steps_of(upright_picture(source), invert)
 
 
 def steps_of(image: Image.Image, invert: str) -> Steps:
-    """The same of a picture that is upright already."""
+    """The steps of an upright picture."""
     picture = np.asarray(reduced(image))
     everything, amount, dark = ink_in(picture, DARK_INK[invert])
     near = from_near(image, amount, dark)
@@ -225,7 +216,7 @@ def ink_in(picture: np.ndarray, dark: bool | None, within: np.ndarray | None = N
             return strokes.everything, strokes.amount, strokes.dark
     gray = np.asarray(to_gray(Image.fromarray(picture)))
     ink = find_ink(gray, INVERT[dark])
-    # Where no strokes were found, perhaps the digit is cut so close that no paper is left around it.
+    # Without strokes the digit may be cropped so closely that no paper is left around it.
     if strokes is None or ink.amount.max() > STRONG_CONTRAST:
         return ink.amount, ink.amount, ink.dark
     return strokes.everything, strokes.amount, strokes.dark
@@ -238,12 +229,12 @@ def reduced(image: Image.Image, side: int = WORKING_SIDE) -> Image.Image:
 
 
 def reduction(size: tuple[int, int], side: int = WORKING_SIDE) -> int:
-    """By what whole number a picture of this size is reduced."""
+    """The whole number by which a picture of this size is reduced."""
     return math.ceil(max(size) / side)
 
 
 def from_near(image: Image.Image, amount: np.ndarray, dark: bool) -> np.ndarray:
-    """The ink of a small digit on a large sheet, looked at again at a higher resolution.
+    """The ink of a small digit on a large sheet at a higher resolution.
 
     `amount` is its ink in the reduced picture.
     """
@@ -263,6 +254,6 @@ def from_near(image: Image.Image, amount: np.ndarray, dark: bool) -> np.ndarray:
         return amount
     small = np.asarray(reduced(close))
     where = Image.fromarray((amount[top:bottom, left:right] > 0).astype(np.uint8))
-    # Two pixels of the reduced picture around what was found there.
+    # With two pixels of the reduced picture around it.
     where = where.filter(ImageFilter.MaxFilter(5)).resize(small.shape[1::-1], Image.Resampling.NEAREST)
     return ink_in(small, dark, np.asarray(where))[1]

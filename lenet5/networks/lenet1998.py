@@ -1,18 +1,13 @@
-"""The LeNet-5 of 1998, with its loss and its way to learn; nothing modernised.
+"""The LeNet-5 of 1998: the paper's own network with its loss.
 
 LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document
-Recognition", Proceedings of the IEEE 86(11), November 1998: the network is that
-of section II.B, the loss that of section II.C (equation 9), the learning that of
-section III.C and appendix C.
+Recognition", Proceedings of the IEEE 86(11), November 1998: the network is that of
+section II.B, the loss that of section II.C (equation 9).
 
     $ python train.py --recipe 1998
 
-trains it as the paper did; where that was not possible, the docstrings of
-LeNet1998 and DiagonalLevenbergMarquardt say so.
-
-The derivatives are written out by hand. The paper's second derivatives need
-that: they take the same way back through the network as the gradient, with
-every factor squared. tests/test_lenet1998.py judges them by autograd.
+trains it as the paper did, with the optimiser of appendix C
+(`lenet5/training/levenberg_marquardt.py`).
 """
 
 import torch
@@ -62,45 +57,30 @@ def slope(x):
     return STEEPNESS * AMPLITUDE - STEEPNESS / AMPLITUDE * x * x
 
 
-class Convolution(nn.Conv2d):
-    """C1 and C5: each map reads all maps below through 5×5 kernels of its own."""
-
-    def fan_in(self) -> torch.Tensor:
-        """How many numbers a unit reads, for each map."""
-        return torch.full((self.out_channels,), self.in_channels * 25.0)
-
-    def initialise(self) -> None:
-        uniform_(self.weight, 2.4 / self.fan_in()[:, None, None, None])
-        uniform_(self.bias, 2.4 / self.fan_in())
-
-
 class TableConvolution(nn.Module):
-    """C3: each map reads some of the maps below, as a table says, which breaks their symmetry.
+    """C3: each map reads some of the maps below, as Table I says, which breaks their symmetry.
 
-    `weight` holds the 60 kernels that exist, 60×5×5, in the order of the table.
+    N×6×14×14 to N×16×10×10. `weight` holds the 60 kernels that exist, 60×5×5, in the order of
+    the table.
     """
 
-    def __init__(self, maps_below: int, table: tuple[tuple[int, ...], ...]):
+    pairs: torch.Tensor
+
+    def __init__(self) -> None:
         super().__init__()
-        self.table, self.maps_below = table, maps_below
-        pairs = [i * maps_below + j for i, row in enumerate(table) for j in row]
+        pairs = [6 * i + j for i, row in enumerate(TABLE_I) for j in row]
         self.register_buffer("pairs", torch.tensor(pairs), persistent=False)
         self.weight = nn.Parameter(torch.empty(len(pairs), 5, 5))
-        self.bias = nn.Parameter(torch.empty(len(table)))
+        self.bias = nn.Parameter(torch.empty(len(TABLE_I)))
 
-    def fan_in(self) -> torch.Tensor:
-        return torch.tensor([len(row) * 25.0 for row in self.table])
-
-    def initialise(self) -> None:
-        kernels = torch.tensor([len(row) for row in self.table])
-        uniform_(self.weight, (2.4 / self.fan_in()).repeat_interleave(kernels)[:, None, None])
-        uniform_(self.bias, 2.4 / self.fan_in())
-
-    def dense(self, weight: torch.Tensor) -> torch.Tensor:
+    def dense(self, kernels: torch.Tensor) -> torch.Tensor:
         """60×5×5 numbers at their places among 16×6×5×5, with zeros between."""
-        everywhere = weight.new_zeros(len(self.table) * self.maps_below, 5, 5)
-        everywhere = everywhere.index_copy(0, self.pairs, weight)
-        return everywhere.view(len(self.table), self.maps_below, 5, 5)
+        everywhere = kernels.new_zeros(len(TABLE_I) * 6, 5, 5)
+        return everywhere.index_copy(0, self.pairs, kernels).view(len(TABLE_I), 6, 5, 5)
+
+    def kernels(self, dense: torch.Tensor) -> torch.Tensor:
+        """The inverse of `dense`, also of 16×150 numbers."""
+        return dense.view(-1, 5, 5)[self.pairs]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, self.dense(self.weight), self.bias)
@@ -117,13 +97,6 @@ class Subsampling(nn.Module):
         self.coefficient = nn.Parameter(torch.empty(maps))
         self.bias = nn.Parameter(torch.empty(maps))
 
-    def fan_in(self) -> torch.Tensor:
-        return torch.full((len(self.bias),), 4.0)
-
-    def initialise(self) -> None:
-        uniform_(self.coefficient, 2.4 / self.fan_in())
-        uniform_(self.bias, 2.4 / self.fan_in())
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         sums = F.avg_pool2d(x, 2, divisor_override=1)
         return sums * self.coefficient[:, None, None] + self.bias[:, None, None]
@@ -132,31 +105,39 @@ class Subsampling(nn.Module):
 class FullConnection(nn.Linear):
     """F6: each unit reads all states below."""
 
-    def fan_in(self) -> torch.Tensor:
-        return torch.full((self.out_features,), float(self.in_features))
-
-    def initialise(self) -> None:
-        uniform_(self.weight, 2.4 / self.fan_in()[:, None])
-        uniform_(self.bias, 2.4 / self.fan_in())
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x.flatten(1), self.weight, self.bias)
+        return super().forward(x.flatten(1))
 
 
-def uniform_(parameter: nn.Parameter, bound: torch.Tensor) -> None:
-    """Fill with numbers from -bound to bound; `bound` has a number for each or broadcasts."""
-    with torch.no_grad():
-        parameter.uniform_(-1, 1).mul_(bound)
+def fan_in(layer: nn.Module) -> torch.Tensor:
+    """How many numbers a unit of each of a layer's maps reads."""
+    if isinstance(layer, TableConvolution):
+        return torch.tensor([25.0 * len(row) for row in TABLE_I])
+    if isinstance(layer, Subsampling):
+        return torch.full((len(layer.bias),), 4.0)
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    return torch.full((len(layer.weight),), float(layer.weight[0].numel()))
+
+
+@torch.no_grad()
+def initialise(layer: nn.Module) -> None:
+    """Draw a layer's parameters uniformly from -2.4 / fan-in to 2.4 / fan-in of their unit."""
+    for p in layer.parameters():
+        bounds = 2.4 / fan_in(layer)
+        if isinstance(layer, TableConvolution) and p is layer.weight:  # a kernel for each pair
+            bounds = bounds.repeat_interleave(torch.tensor([len(row) for row in TABLE_I]))
+        p.uniform_(-1, 1).mul_(bounds.view(-1, *[1] * (p.dim() - 1)))
 
 
 class EuclideanRBF(nn.Module):
     """The outputs: how far F6 is from each digit's bitmap, negated, so that the largest wins.
 
-    N×84 to N×10. y_i = Σ_j (x_j - w_ij)² (equation 7); this gives -y_i. The
-    bitmaps are fixed.
+    N×84 to N×10. y_i = Σ_j (x_j - w_ij)² (equation 7); this gives -y_i. The bitmaps are fixed.
     """
 
-    def __init__(self):
+    bitmaps: torch.Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("bitmaps", digit_bitmaps())
         self.out_features = len(self.bitmaps)
@@ -168,14 +149,12 @@ class EuclideanRBF(nn.Module):
 class LeNet1998(nn.Module):
     """The network of section II.B: 60,000 trainable parameters, 340,908 connections.
 
-    N×1×32×32 float32 to N×10 negated distances. Background comes in as -0.1 and
-    ink as 1.175, which gives the inputs a mean of about 0 and a variance of
-    about 1.
+    N×1×32×32 float32 to N×10 negated distances. Background comes in as -0.1 and ink as
+    1.175, which gives the inputs a mean of about 0 and a variance of about 1.
 
-    Where the paper leaves a choice: the fan-in that bounds a unit's initial
-    weights counts its inputs without the bias, and the biases are drawn from
-    the same interval; the coefficient of a subsampling unit has a fan-in of 4;
-    the bitmaps are our drawing; j of equation 9 is RUBBISH below.
+    Where the paper leaves a choice: the fan-in that bounds a unit's initial weights counts its
+    inputs without the bias, and the biases are drawn from the same interval; the coefficient of
+    a subsampling unit has a fan-in of 4; the bitmaps are our drawing; j of equation 9 is RUBBISH.
     """
 
     arch = "lenet5-1998"
@@ -188,15 +167,15 @@ class LeNet1998(nn.Module):
         super().__init__()
         if num_classes != 10:
             raise ValueError("the outputs of lenet5-1998 are the bitmaps of the ten digits")
-        self.c1 = Convolution(1, 6, 5)  # 156 parameters
+        self.c1 = nn.Conv2d(1, 6, 5)  # 156 parameters
         self.s2 = Subsampling(6)  # 12
-        self.c3 = TableConvolution(6, TABLE_I)  # 1,516
+        self.c3 = TableConvolution()  # 1,516
         self.s4 = Subsampling(16)  # 32
-        self.c5 = Convolution(16, 120, 5)  # 48,120
+        self.c5 = nn.Conv2d(16, 120, 5)  # 48,120
         self.f6 = FullConnection(120, 84)  # 10,164
         self.output = EuclideanRBF()  # none that are trained
         for layer in self.layers():
-            layer.initialise()
+            initialise(layer)
 
     def layers(self) -> list[nn.Module]:
         """C1 to F6, each followed by the squashing function."""
@@ -219,29 +198,23 @@ class LeNet1998(nn.Module):
     def loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Equation 9, the mean over N patterns of y_D + log(e^-j + Σ_i e^-y_i).
 
-        With -y_i as logits, that is the cross-entropy of one class more, the
-        paper's rubbish class, whose logit is always -j.
+        With -y_i as logits, that is the cross-entropy of one class more, the paper's rubbish
+        class, whose logit is always -j.
         """
-        return F.cross_entropy(with_rubbish(outputs), labels)
+        return F.cross_entropy(F.pad(outputs, (0, 1), value=-RUBBISH), labels)
 
 
-def with_rubbish(outputs: torch.Tensor) -> torch.Tensor:
-    """N×10 negated distances and, for any pattern, -j for what is no digit at all: N×11."""
-    return F.pad(outputs, (0, 1), value=-RUBBISH)
-
-
+@torch.no_grad()
 def connections(net: LeNet1998) -> dict[str, int]:
     """How many connections each layer has, counted as in the paper.
 
-    A unit has one from each number that it reads, and one from its bias; the
-    outputs have none of those.
+    A unit has one from each number that it reads, and one from its bias; the outputs have
+    none of those.
     """
     names = ("C1", "S2", "C3", "S4", "C5", "F6")
-    with torch.no_grad():
-        states = net.states(torch.zeros(1, 1, 32, 32, device=net.c1.bias.device))
-    counts = {}
-    for name, layer, y in zip(names, net.layers(), states[1:], strict=True):
-        places = y[0, 0].numel()
-        counts[name] = int(places * (layer.fan_in() + 1).sum())
-    counts["output"] = net.output.bitmaps.numel()
-    return counts
+    states = net.states(torch.zeros(1, 1, 32, 32, device=net.s2.bias.device))
+    counts = {
+        name: int(y[0, 0].numel() * (fan_in(layer) + 1).sum())
+        for name, layer, y in zip(names, net.layers(), states[1:], strict=True)
+    }
+    return counts | {"output": net.output.bitmaps.numel()}

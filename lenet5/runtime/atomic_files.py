@@ -1,7 +1,4 @@
-"""Atomic writes, bounded reads, locks.
-
-Every file that a script writes is complete or not there.
-"""
+"""Atomic writes, bounded reads, locks."""
 
 import contextlib
 import errno
@@ -19,10 +16,7 @@ from lenet5.runtime.errors import UserError, reason, say
 
 
 def check_writable(path) -> None:
-    """Raise UserError now if `path` could not be written later.
-
-    A training run asks before its first epoch, not after its last.
-    """
+    """Raise UserError now if `path` could not be written at the end of a run."""
     try:
         target = os.path.realpath(path)
     except ValueError as error:  # a null byte in the name, or half a character
@@ -31,7 +25,7 @@ def check_writable(path) -> None:
     if os.path.isdir(target):
         raise UserError(f"cannot write {path}: it is a folder; give the name of a file")
     if os.path.exists(target) and not os.path.isfile(target):
-        return  # a device or a pipe: nothing is renamed, so its folder does not matter
+        return  # a device or a pipe, which is written in place
     if not os.path.isdir(folder):
         raise UserError(f"cannot write {path}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK):
@@ -39,19 +33,15 @@ def check_writable(path) -> None:
 
 
 def write_file(path, data: bytes) -> None:
-    """Write a whole file so that at every moment it is complete or the previous one.
+    """Write a whole file; at every moment it is complete or the previous one.
 
-    The bytes go to a temporary name in the same folder, are forced to the disk,
-    and take the file's place in one rename; the rename is forced to the disk
-    too. A symbolic link keeps pointing where it points. What is not a regular
-    file (/dev/null, a pipe) is written to as it is. What killed processes left
-    in the folder is removed.
-
-    Raises UserError, with the old file untouched, when that is not possible.
+    The bytes go to a temporary file in the same folder, are synced to the disk and renamed. A
+    symbolic link keeps its target; a device or a pipe is written in place. Temporary files of
+    killed processes are removed. Raises UserError, with the old file untouched.
     """
     target = os.path.realpath(path)
     try:
-        if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):
+        if os.path.exists(target) and not os.path.isfile(target):
             with open(target, "wb") as file:
                 file.write(data)
             return
@@ -71,7 +61,7 @@ def write_file(path, data: bytes) -> None:
 
 
 def write_new(path, data: bytes) -> None:
-    """Write a file that is not there yet and force it to the disk. Raises OSError."""
+    """Write a file that does not exist yet and sync it to the disk. Raises OSError."""
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
@@ -79,7 +69,7 @@ def write_new(path, data: bytes) -> None:
 
 
 def make_folder_with(folder, name: str, data: bytes) -> bool:
-    """Make a folder with a first file in it, both or neither; False if there is such a folder.
+    """Make a folder with a first file in it, both or neither; False if the folder exists.
 
     Raises UserError when that is not possible.
     """
@@ -101,11 +91,11 @@ def make_folder_with(folder, name: str, data: bytes) -> bool:
     return True
 
 
-TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")  # the process's id is in it
+TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")  # with the process's id
 
 
 def temporary_name(path) -> str:
-    """A name beside `path` that no other process uses, not even one of another machine."""
+    """A name beside `path` that no other process uses, on this machine or another."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
@@ -114,15 +104,15 @@ def temporary_name(path) -> str:
 def remove_leftovers(folder: str) -> None:
     """Remove the temporary files and folders of processes that were killed.
 
-    Where two machines share a folder, a writer of the other one looks dead from
-    here: at worst its rename fails with an error, and what it was to replace is whole.
+    A writer on another machine that shares the folder looks dead from here: at worst its
+    rename fails with an error, and the file that it was to replace is whole.
     """
     for name in os.listdir(folder):
         match = TEMPORARY.fullmatch(name)
         if match is None or is_alive(int(match[1])):
             continue
         leftover = os.path.join(folder, name)
-        with contextlib.suppress(OSError):  # another process removed it, or it is another user's
+        with contextlib.suppress(OSError):  # another process removed it, or owns it
             if os.path.isdir(leftover):
                 shutil.rmtree(leftover)
             else:
@@ -130,22 +120,20 @@ def remove_leftovers(folder: str) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Whether there is another process of this id."""
+    """Whether another process has this id."""
     if os.name != "posix":
-        return True  # Windows cannot ask without ending it
-    if process == os.getpid():
-        return False  # of an earlier process: in a container, each has the same id
+        return True  # on Windows, asking would end it
     try:
         os.kill(process, 0)  # signal 0 only asks
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):  # another user's; no process's number
-        pass
-    return True
+        return True
+    return process != os.getpid()  # an earlier process's: in a container, each has the same id
 
 
 def sync_folder(folder) -> None:
-    """Force a folder's entries to the disk, so that a rename survives a power cut."""
+    """Sync a folder's entries to the disk, so that a rename survives a power cut."""
     if os.name != "posix":
         return  # Windows cannot open a folder, and needs no such call
     handle = os.open(folder, os.O_RDONLY)
@@ -158,11 +146,11 @@ def sync_folder(folder) -> None:
 def append(file, data: bytes) -> None:
     """Write all bytes at the end of a file that was opened with mode "ab" and buffering=0."""
     while data:
-        data = data[file.write(data) :]  # on a disk that gets full, a part of them may be written
+        data = data[file.write(data) :]  # a disk that gets full may take only a part
 
 
 def lock(file, path) -> None:
-    """Keep an open file to this process until it is closed. Raises UserError if another one has it."""
+    """Keep an open file to this process until it is closed. Raises UserError if another has it."""
     if os.name != "posix":
         return  # Windows' locks would keep others from reading it too
     import fcntl
@@ -178,7 +166,7 @@ def lock(file, path) -> None:
 
 
 def make_folder(path) -> None:
-    """Create a folder and its parents; one that is there already is fine."""
+    """Create a folder and its parents, unless it exists. Raises UserError."""
     try:
         os.makedirs(path, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name

@@ -39,9 +39,9 @@ def number(kind, low, high=math.inf):
 def command_line(main):
     """Decorate a script's `main(argv=None) -> int` so that no error shows a traceback.
 
-    A UserError becomes one line on stderr and its exit status; Ctrl-C becomes
-    130 and SIGTERM 143; a reader that went away (`| head`) ends the script
-    quietly with 1. `main` imports what is slow to import itself, in `with quiet_imports():`.
+    A UserError becomes one line on stderr and its exit status; Ctrl-C becomes 130 and SIGTERM
+    143; a closed pipe (`| head`) ends the script quietly with 1. `main` imports slow modules
+    itself, in `with quiet_imports():`.
     """
     if main.__module__ == "__main__":  # a program, which also ends quietly before and after main()
         end_quietly()
@@ -58,9 +58,6 @@ def command_line(main):
                 with partly_done():
                     sys.stdout.flush()
             return status
-        except UserError as error:
-            say(f"error: {error}")
-            return error.status
         except Stopped as stopped:
             say(stopped)
             return stopped.status
@@ -69,11 +66,9 @@ def command_line(main):
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        except OSError as error:
-            say(f"error: {user_error(error)}")
-            return 2
-        except MemoryError:
-            say("error: this machine has not enough memory for that")
-            return 2
+        except (UserError, OSError, MemoryError) as error:
+            shown = user_error(error)
+            say(f"error: {shown}")
+            return shown.status
 
     return guarded

@@ -15,22 +15,22 @@ import functools
 import os
 import signal
 import time
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
 
 from lenet5.runtime.errors import Stopped, UserError, reason, user_error
 from lenet5.runtime.signals import handling_signals, quiet_imports
 
-# How long a process waits for another that is there but does not answer: the slowest download of
-# a data set has to fit in. One that has ended is noticed at once.
+# How long a process waits for another that is alive but does not answer: the slowest download of
+# a data set has to fit in. A process that has ended is noticed at once.
 TIMEOUT = timedelta(minutes=30)
-# How long a process that failed waits to hear that the first one failed too, and tells of it.
+# How long another rank that failed waits to hear that rank 0 failed too, and prints the error.
 SAME_ERROR = 2.0  # seconds
-FAILED = "the first process failed"  # in the store that all processes see
-VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # that torchrun sets
+FAILED = "rank 0 failed"  # a key in the store that all processes share
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """This process's rank and the number of processes."""
 
     rank: int = 0
@@ -137,26 +137,41 @@ def under_torchrun(main):
 
     @functools.wraps(main)
     def together(argv=None) -> int:
-        if torchrun_processes() == 1:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
             return main(argv)
-        with process_group() as store:
-            return (run_first if is_first() else run_other)(main, argv, store)
+        with process_group() as store, contextlib.ExitStack() as silence:
+            if not is_first():
+                nowhere = silence.enter_context(open(os.devnull, "w"))
+                silence.enter_context(contextlib.redirect_stdout(nowhere))
+                silence.enter_context(contextlib.redirect_stderr(nowhere))
+            try:
+                return main(argv)
+            except (LostProcessError, Stopped) as error:
+                if is_first():
+                    raise
+                return error.status  # rank 0 prints it
+            except (UserError, OSError, MemoryError) as error:
+                if is_first():
+                    with contextlib.suppress(RuntimeError):
+                        store.set(FAILED, "yes")
+                    raise
+                own = user_error(error)
+                if first_failed(store):
+                    return own.status
+                raise UserError(f"rank {here.rank}: {own}", own.status) from error
 
     return together
 
 
-def torchrun_processes() -> int:
-    """The number of processes that torchrun has started."""
-    text = os.environ.get("WORLD_SIZE", "1")
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"WORLD_SIZE is {text!r}, which is no number of processes: unset it")
-    missing = [name for name in VARIABLES if name not in os.environ]
-    if int(text) > 1 and missing:
-        raise UserError(
-            f"WORLD_SIZE is {text}, and {missing[0]} is not set: "
-            "start several processes with torchrun, or unset WORLD_SIZE"
-        )
-    return int(text)
+def first_failed(store) -> bool:
+    """Whether rank 0 fails too, as all ranks do for a wrong command line."""
+    end = time.monotonic() + SAME_ERROR
+    with contextlib.suppress(RuntimeError):  # the store may have ended with its process
+        while time.monotonic() < end:  # store.wait() would print a warning
+            if store.check([FAILED]):
+                return True
+            time.sleep(0.05)
+    return False
 
 
 groups = 0  # that this process was in: each has its own part of the store
@@ -185,7 +200,10 @@ def process_group():
             store = dist.PrefixStore(f"group {groups}", store)
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes do not find each other: {reason(error)}") from error
+        raise UserError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']!r}, and the processes do not find each other "
+            f"({reason(error)}): start them with torchrun, or unset WORLD_SIZE"
+        ) from error
     here = Place(rank, size)
     try:
         yield store
@@ -195,52 +213,6 @@ def process_group():
         dist.destroy_process_group()
     finally:
         here = Place()
-
-
-def run_first(main, argv, store) -> int:
-    """Run main() as rank 0."""
-    try:
-        return main(argv)
-    except LostProcessError:
-        raise
-    except (UserError, OSError, MemoryError):
-        with contextlib.suppress(RuntimeError):
-            store.set(FAILED, "yes")
-        raise
-
-
-def run_other(main, argv, store) -> int:
-    """Run main() silently as another rank. Raises UserError for what fails in this rank alone."""
-    rank = here.rank
-    try:
-        with (
-            open(os.devnull, "w") as nowhere,
-            contextlib.redirect_stdout(nowhere),
-            contextlib.redirect_stderr(nowhere),
-        ):
-            return main(argv)
-    except (LostProcessError, Stopped) as error:
-        return error.status  # the first one tells of it
-    except UserError as error:
-        own = error
-    except OSError as error:
-        own = user_error(error)
-    except MemoryError:
-        own = UserError("this machine has not enough memory for that")
-    if first_failed(store):
-        return own.status
-    raise UserError(f"rank {rank}: {own}", own.status)
-
-
-def first_failed(store) -> bool:
-    """Whether rank 0 fails too, as all ranks do for a wrong command line."""
-    end = time.monotonic() + SAME_ERROR
-    with contextlib.suppress(RuntimeError):  # the store may have ended with a process
-        while time.monotonic() < end:
-            if store.check([FAILED]):
-                return True
-            time.sleep(0.05)
-    return False
 
 
 def own_device(device):

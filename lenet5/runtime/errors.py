@@ -1,7 +1,4 @@
-"""User errors in one line, and what is printed on stderr.
-
-Imports nothing but the standard library.
-"""
+"""User errors in one line, and what is printed on stderr."""
 
 import contextlib
 import errno
@@ -10,10 +7,10 @@ import sys
 
 
 class UserError(Exception):
-    """Something that the person at the terminal can mend.
+    """An error that the person at the terminal can mend.
 
-    The message is one line that says what is wrong, with which file, and what
-    to do. `status` is the exit status: 2 could not start, 1 partly done.
+    One line says what is wrong, with which file, and what to do. `status` is the exit status:
+    2 could not start, 1 partly done.
     """
 
     def __init__(self, message: str, status: int = 2):
@@ -24,8 +21,7 @@ class UserError(Exception):
 class Stopped(BaseException):
     """SIGINT or SIGTERM ends the script, with this line and exit status.
 
-    Not an Exception, as KeyboardInterrupt is none: what catches all that a damaged
-    file may raise is not to take Ctrl-C for damage.
+    No Exception, as KeyboardInterrupt is none: handlers of damaged files let it through.
     """
 
     def __init__(self, message: str, status: int):
@@ -34,11 +30,7 @@ class Stopped(BaseException):
 
 
 def one_line(text) -> str:
-    """Text that stays on one line of a terminal, whatever a file is called.
-
-    Control characters, line breaks and bytes that are not UTF-8 are shown as
-    escapes ("\\n", "\\udcff"); all that can be printed is left as it is.
-    """
+    """Text on one line of a terminal: control characters and bytes outside UTF-8 as escapes."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
     )
@@ -53,8 +45,12 @@ def reason(error: BaseException) -> str:
     return one_line(str(error).strip() or type(error).__name__)
 
 
-def user_error(error: OSError) -> UserError:
-    """The error of an operation that nobody foresaw, such as a print on a full disk, in one line."""
+def user_error(error: UserError | OSError | MemoryError) -> UserError:
+    """The error that the user sees, also for unforeseen ones, such as a full disk in print()."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, MemoryError):
+        return UserError("this machine has not enough memory for that")
     name = "" if error.filename is None else f"{error.filename}: "
     return UserError(f"{name}{reason(error)}")
 
@@ -66,18 +62,17 @@ def say(message) -> None:
 
 @contextlib.contextmanager
 def partly_done():
-    """What fails in here comes after something was done: the exit status is 1, not 2."""
+    """A context after which something is done already: its errors have exit status 1, not 2."""
     try:
         yield
     except BrokenPipeError:
         raise
     except (UserError, OSError) as error:
-        message = error if isinstance(error, UserError) else user_error(error)
-        raise UserError(str(message), status=1) from error
+        raise UserError(str(user_error(error)), status=1) from error
 
 
 def import_package(name: str, what, requirements: str):
-    """A package that not everybody needs, for `what` does. Raises UserError if it is missing.
+    """Import an optional package that `what` needs. Raises UserError if it is missing.
 
     `requirements` is the file that has it.
     """

@@ -30,7 +30,7 @@ def stop(number, frame) -> None:
 
 
 def quiet_imports():
-    """A context for slow imports: SIGINT and SIGTERM end the process with one line and its status.
+    """A context for slow imports: SIGINT and SIGTERM end the process at once.
 
     Nothing is to be saved yet, and an exception would pass through libraries in mid-import.
     """

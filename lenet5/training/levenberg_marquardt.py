@@ -13,39 +13,45 @@ from lenet5.networks.lenet1998 import AMPLITUDE, RUBBISH, STEEPNESS, LeNet1998, 
 from lenet5.training.epoch_plan import EpochPlan
 
 
+def as_arrays(net: LeNet1998, tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """A tensor for each parameter as `OnePattern` has them, in the same memory but for C3's kernels.
+
+    Biases have one dimension, all else two; C3's kernels are 16×150, with zeros between.
+    """
+    arrays = {}
+    for name, tensor in tensors.items():
+        array = (net.c3.dense(tensor) if name == "c3.weight" else tensor).detach().numpy()
+        arrays[name] = array if name.endswith("bias") else array.reshape(len(array), -1)
+    return arrays
+
+
 class OnePattern:
     """The network and its derivatives for one pattern at a time, in NumPy.
 
-    The parameters are those of a LeNet1998 on the CPU, in the same memory (but
-    for C3's kernels, which `finish` gives back). Maps are rows: the states of
-    C1 are 6×784, those of F6 84. With one pattern at a time PyTorch spends
-    nearly all its time on getting into and out of its operations; this takes
-    a seventh of the time (python benchmarks/one_pattern.py, an AMD EPYC).
+    The parameters are those of a LeNet1998 on the CPU, in the same memory (but for C3's
+    kernels, which `finish` gives back). Maps are rows: the states of C1 are 6×784, those of F6
+    84. With one pattern at a time PyTorch spends nearly all its time on getting into and out
+    of its operations; this takes a seventh of the time (python benchmarks/one_pattern.py, an
+    AMD EPYC).
 
-    `backward` takes derivatives from F6 back to every parameter. With power 1
-    they are the gradient. With power 2 they are the second derivatives of
-    appendix C, which take the same way with each factor squared; what couples
-    two different units is left out.
+    `backward` takes derivatives from F6 back to every parameter. With power 1 they are the
+    gradient. With power 2 they are the second derivatives of appendix C, which take the same
+    way with each factor squared; what couples two different units is left out.
     """
 
     def __init__(self, net: LeNet1998):
         self.net = net
-        self.kernels3 = net.c3.dense(net.c3.weight.detach()).view(16, 150).numpy()
-        views = {name: p.detach().numpy() for name, p in net.named_parameters()}
-        self.parameters = {name: view.reshape(len(view), -1) for name, view in views.items()}
-        for name in ("c1.bias", "s2.bias", "c3.bias", "s4.bias", "c5.bias", "f6.bias"):
-            self.parameters[name] = views[name]
-        self.parameters["c3.weight"] = self.kernels3
-        self.exist3 = net.c3.dense(torch.ones_like(net.c3.weight)).detach().view(16, 150).numpy()
+        self.parameters = as_arrays(net, dict(net.named_parameters()))
+        self.exist3 = as_arrays(net, {"c3.weight": torch.ones_like(net.c3.weight)})["c3.weight"]
         self.bitmaps = net.output.bitmaps.numpy()
         # Where in the states below the units of C1 and C3 find their inputs: 25×784, 150×100.
         self.windows0, self.windows2 = windows(1, 32), windows(6, 14)
 
     def finish(self) -> None:
         """Write C3's kernels back to the network."""
-        dense = torch.from_numpy(self.kernels3).view(-1, 5, 5)
         with torch.no_grad():
-            self.net.c3.weight.copy_(dense[self.net.c3.pairs])
+            dense = torch.from_numpy(self.parameters["c3.weight"])
+            self.net.c3.weight.copy_(self.net.c3.kernels(dense))
 
     def forward(self, picture: np.ndarray) -> tuple:
         """States of C1 to F6, and the inputs of C1's and C3's units, for a 32×32 picture."""
@@ -155,19 +161,16 @@ def to_2x2(x: np.ndarray, factors: np.ndarray, side: int) -> np.ndarray:
 class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
     """Stochastic diagonal Levenberg-Marquardt, section III.C and appendix C.
 
-    Each parameter has a step size of its own, lr / (mu + h), where h is its
-    second derivative, measured on PATTERNS patterns before each pass.
+    Each parameter has a step size of its own, lr / (mu + h), where h is its second derivative,
+    the mean over PATTERNS patterns before each pass.
 
-    Two things are not the paper's; docs/experiments.md has the trials.
-
-    The first weights make the states smaller from layer to layer, so that F6's
-    are some thousandths, and second derivatives measured there are 100 and more
-    times too small as soon as the network has begun to learn. So while the first
-    EARLY patterns are learned, h is measured anew every 100 patterns.
-
-    Even so, the published lr of 0.0005 to 0.00001 ends with saturated units.
-    60,000 parameters that each correct the same error by a share of lr correct
-    it by 30 times too much in all. --recipe 1998 takes a fifth of each.
+    Two things are not the paper's; docs/experiments.md has the trials. The initial weights make
+    the states smaller from layer to layer, so that F6's are some thousandths, and second
+    derivatives measured there are 100 and more times too small as soon as the network has
+    begun to learn. So h is measured anew every 100 patterns while the first EARLY are learned.
+    Even so, the published lr of 0.0005 to 0.00001 ends with saturated units: 60,000 parameters
+    that each correct the same error by a share of lr correct it by 30 times too much in all.
+    --recipe 1998 takes a fifth of each.
     """
 
     ARCH = LeNet1998.arch  # the network whose derivatives OnePattern has
@@ -189,26 +192,19 @@ class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
 
     def curvature(self) -> dict[str, np.ndarray]:
         """h for each parameter, in the shapes in which OnePattern holds them."""
-        found = {}
-        for name, p in self.net.named_parameters():
-            h = self.state[p]["curvature"]
-            if name == "c3.weight":
-                h = self.net.c3.dense(h).view(16, 150)
-            found[name] = h.numpy().reshape(len(h), -1) if h.dim() > 1 or "coef" in name else h.numpy()
-        return found
+        named = self.net.named_parameters()
+        return as_arrays(self.net, {name: self.state[p]["curvature"] for name, p in named})
 
-    @torch.no_grad()
     def measure_curvature(self, patterns: torch.Tensor) -> None:
         """Set h to the mean second derivative over N×1×32×32 patterns."""
         one = OnePattern(self.net)
-        sums = {name: np.zeros_like(h) for name, h in self.curvature().items()}
+        sums = {name: np.zeros_like(array) for name, array in one.parameters.items()}
         for picture in patterns[:, 0].numpy():
             for name, h in one.curvature(one.forward(picture)):
                 sums[name] += h
         for name, p in self.net.named_parameters():
             h = torch.from_numpy(sums[name] / len(patterns))
-            if name == "c3.weight":
-                h = h.view(-1, 5, 5)[self.net.c3.pairs]
+            h = self.net.c3.kernels(h) if name == "c3.weight" else h
             self.state[p]["curvature"] = h.reshape(p.shape)
         self.param_groups[0]["measured_at"] = self.param_groups[0]["learned"]
 
@@ -226,8 +222,7 @@ class DiagonalLevenbergMarquardt(torch.optim.Optimizer):
     def learn(self, patterns: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Learn N×1×32×32 patterns, one after the other.
 
-        Returns the mean loss and the N×10 outputs, each from before its pattern
-        was learned.
+        Returns the mean loss and the N×10 outputs, each from before its pattern was learned.
         """
         one = OnePattern(self.net)
         group = self.param_groups[0]

@@ -9,6 +9,8 @@ values of a step to about 1. In an epoch and a half of LeNet-5 that is worth hal
 accuracy over Adam (docs/training.md).
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -34,12 +36,14 @@ class Muon:
     def __init__(self, net: nn.Module, lr: float, momentum: float = 0.85, weight_decay: float = 0.0):
         # The output layer's rows are classes, each with a task of its own: Jordan et al. leave it out.
         last = getattr(net.output, "weight", None)
-        parts = {True: [], False: []}
+        matrices: list[torch.Tensor] = []
+        rest: list[torch.Tensor] = []
         for p in net.parameters():
-            parts[p.dim() > 1 and p is not last].append(p)
+            (matrices if p.dim() > 1 and p is not last else rest).append(p)
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        self.param_groups = [
-            {"params": params, "is_matrix": kind, **options} for kind, params in parts.items()
+        self.param_groups: list[dict[str, Any]] = [
+            {"params": matrices, "is_matrix": True, **options},
+            {"params": rest, "is_matrix": False, **options},
         ]
         self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
 
@@ -47,24 +51,18 @@ class Muon:
         """All parameters, in the order of their numbers in the state dict."""
         return [p for group in self.param_groups for p in group["params"]]
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self) -> None:
         for p in self.parameters():
-            if set_to_none:
-                p.grad = None
-            elif p.grad is not None:
-                p.grad.zero_()
+            p.grad = None
 
     def state_dict(self) -> dict:
         """Parameters are numbered, as in PyTorch's own optimisers."""
         numbers = {p: number for number, p in enumerate(self.parameters())}
-        groups = [
-            {name: value for name, value in group.items() if name != "params"}
-            | {"params": [numbers[p] for p in group["params"]]}
-            for group in self.param_groups
-        ]
         return {
             "state": {numbers[p]: values for p, values in self.state.items()},
-            "param_groups": groups,
+            "param_groups": [
+                {**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups
+            ],
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -77,34 +75,34 @@ class Muon:
             for number, values in state_dict["state"].items()
         }
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group |= {name: value for name, value in saved.items() if name != "params"}
+            group |= {**saved, "params": group["params"]}
 
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
             update = self.update_matrix if group["is_matrix"] else self.update_rest
             for p in group["params"]:
-                update(p, self.state.setdefault(p, {}), group)
+                update(p, p.grad, self.state.setdefault(p, {}), group)
 
-    def update_matrix(self, p: torch.Tensor, state: dict, group: dict) -> None:
+    def update_matrix(self, p: torch.Tensor, grad: torch.Tensor, state: dict, group: dict) -> None:
         if not state:
             state["mean"] = torch.zeros_like(p)
         mean, momentum = state["mean"], group["momentum"]
-        mean.mul_(momentum).add_(p.grad)
-        step = orthogonal(p.grad.add(mean, alpha=momentum).flatten(1))  # Nesterov's look ahead
+        mean.mul_(momentum).add_(grad)
+        step = orthogonal(grad.add(mean, alpha=momentum).flatten(1))  # Nesterov's look ahead
         # Many rows of few columns: each column's length, not each row's, is 1.
         scale = max(1.0, step.shape[0] / step.shape[1]) ** 0.5
         p.mul_(1 - group["lr"] * group["weight_decay"])
         p.sub_(step.view_as(p) * (scale * group["lr"]))
 
-    def update_rest(self, p: torch.Tensor, state: dict, group: dict) -> None:
+    def update_rest(self, p: torch.Tensor, grad: torch.Tensor, state: dict, group: dict) -> None:
         """Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1."""
         if not state:
             state.update(mean=torch.zeros_like(p), square=torch.zeros_like(p), steps=p.new_zeros(()))
         (first, second), steps = self.BETAS, state["steps"]
         steps += 1
-        state["mean"].lerp_(p.grad, 1 - first)
-        state["square"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
+        state["mean"].lerp_(grad, 1 - first)
+        state["square"].mul_(second).addcmul_(grad, grad, value=1 - second)
         size = (state["square"] / (1 - second**steps)).sqrt_().add_(self.EPS)
         lr = self.ADAM_SHARE * group["lr"]
         p.sub_(state["mean"] / size * (lr / (1 - first**steps)))

@@ -4,10 +4,6 @@ The network classifies one window after the other. Repeats of a class are one di
 the class "between" (CTC's blank) is none, so many paths spell a number, and its
 probability is the sum of theirs (Graves et al., "Connectionist temporal
 classification", 2006).
-
-    best_path   greedy decoding: the number that the likeliest path spells
-    likeliest   the likeliest number, by prefix beam search
-    spelled_at  which window holds each digit of a number, with its confidence
 """
 
 from itertools import pairwise
@@ -16,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
+from lenet5.whole_numbers.space_displacement import BLANK
 from lenet5.whole_numbers.viterbi import viterbi
 
 BEAM = 8  # prefixes that are kept at each window
@@ -27,21 +23,12 @@ ADJACENT = 0.1
 
 
 class Spelling(NamedTuple):
-    """A decoded number."""
+    """A number located in a row of windows."""
 
     digits: list[int]
     windows: list[int]  # for each digit the window that is surest of it
     confidences: list[float]  # for each digit, 0 to 1
     confidence: float  # of the whole number, 0 to 1
-
-    @property
-    def middles(self) -> list[int]:
-        """For each digit the middle of its window, in pixels of the strip."""
-        return [STRIDE * window for window in self.windows]
-
-    @property
-    def text(self) -> str:
-        return "".join(map(str, self.digits))
 
 
 def best_path(answers: torch.Tensor) -> list[str]:
@@ -53,15 +40,6 @@ def best_path(answers: torch.Tensor) -> list[str]:
     return texts
 
 
-def likeliest(answers: torch.Tensor) -> list[Spelling]:
-    """The likeliest number for each of N×T×11 logits."""
-    spellings = []
-    for shares in answers.softmax(dim=2).cpu().double().numpy():
-        digits, probability = search(shares)[0]
-        spellings.append(spelled_at(shares, digits, probability))
-    return spellings
-
-
 def search(
     shares: np.ndarray, beam: int = BEAM, adjacent: float = ADJACENT
 ) -> list[tuple[list[int], float]]:
@@ -71,14 +49,14 @@ def search(
     summed apart, since a digit repeats only after "between". Two digits in adjacent windows
     multiply a path's probability by `adjacent`. Sorted, the likeliest first.
     """
-    begun = {(): (1.0, 0.0)}
+    begun: dict[tuple[int, ...], list[float]] = {(): [1.0, 0.0]}
     for row in shares:
         blank = float(row[BLANK])
         if blank > CLEAR:
-            begun = {prefix: ((a + b) * blank, 0.0) for prefix, (a, b) in begun.items()}
+            begun = {prefix: [(ended + going) * blank, 0.0] for prefix, (ended, going) in begun.items()}
             continue
         tried = [(c, float(row[c])) for c in np.flatnonzero(row[:BLANK] > FAINT).tolist()]
-        following: dict[tuple, list[float]] = {}
+        following: dict[tuple[int, ...], list[float]] = {}
         for prefix, (ended, going) in begun.items():
             last = prefix[-1] if prefix else None
             same = following.setdefault(prefix, [0.0, 0.0])
@@ -89,8 +67,7 @@ def search(
                 before = ended if digit == last else ended + adjacent * going
                 if before > 0:
                     following.setdefault((*prefix, digit), [0.0, 0.0])[1] += before * share
-        best = sorted(following.items(), key=lambda item: -sum(item[1]))[:beam]
-        begun = {prefix: (a, b) for prefix, (a, b) in best}
+        begun = dict(sorted(following.items(), key=lambda item: -sum(item[1]))[:beam])
     found = [(list(prefix), sum(parts)) for prefix, parts in begun.items()]
     return sorted(found, key=lambda item: -item[1])
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
-
 from lenet5.networks.definition import LeNet5Conv
 from lenet5.networks.devices import pick_device
 from lenet5.networks.weights import load_weights
@@ -41,10 +39,9 @@ class NumberResult(Result):
 
     numbers: list[dict] | None = None
     seen: list[tuple[Strip, Reading]] = field(default_factory=list, repr=False)
-    # fmt: off
-    fields: ClassVar[tuple[str, ...]] = ("path", "prediction", "confidence", "numbers",
-                                         "label", "correct", "error")
-    # fmt: on
+    fields: ClassVar[tuple[str, ...]] = tuple(
+        "numbers" if name == "top" else name for name in Result.fields
+    )
 
 
 class NumberReader:
@@ -76,7 +73,7 @@ class NumberReader:
         self.digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device, invert=invert)
         if self.digits.classes != list(range(10)):
             raise UserError(f"{self.digits.weights} does not read the ten digits")
-        device, nets, limits = pick_device(device), [], []
+        nets, limits, used = [], [], pick_device(device)
         files = [weights] if isinstance(weights, str | os.PathLike) else weights or WEIGHTS
         for file in files:
             net, metadata = load_weights(os.fspath(file), arch)
@@ -85,14 +82,10 @@ class NumberReader:
                     f"{file} does not read whole numbers; "
                     "python -m lenet5.whole_numbers.train makes weights that do"
                 )
-            nets.append((net.to(device).eval(), metadata["mean"], metadata["std"]))
+            nets.append((net.to(used).eval(), metadata["mean"], metadata["std"]))
             limits.append(metadata.get("reject_below", REJECT_BELOW))
-        self.reader = StripReader(nets, self.logits_of_digits, device, top_k)
+        self.reader = StripReader(nets, self.digits.logits, used, top_k)
         self.invert, self.reject, self.reject_below = invert, reject, max(limits)
-
-    def logits_of_digits(self, images: torch.Tensor) -> torch.Tensor:
-        """N×10 calibrated logits of N×28×28 uint8 pictures, whichever kind of network reads them."""
-        return torch.as_tensor(self.digits.logits(images))
 
     def predict(self, picture) -> str | None:
         """The numbers in one picture: a path, a PIL image or an array.
@@ -100,7 +93,7 @@ class NumberReader:
         Raises PictureError if it cannot be read; None if there is none, or if `reject`
         refuses it.
         """
-        return only_prediction(self.predict_batch([picture]))
+        return only_prediction([*self.predict_batch([picture])])
 
     def predict_batch(
         self, pictures: Iterable, prepared: list[tuple] | None = None
@@ -170,8 +163,9 @@ class NumberTable(TableWriter):
     heading = "sure      least sure digit  read"
 
     @staticmethod
-    def verdict(result: NumberResult) -> str:
-        if result.error is not None:
+    def verdict(result: Result) -> str:
+        assert isinstance(result, NumberResult)
+        if result.numbers is None or result.confidence is None:
             return f"  -                         not read: {one_line(result.error)}"
         digits = [digit for number in result.numbers for digit in number["digits"]]
         least = min(digits, key=lambda digit: digit["confidence"], default=None)
@@ -194,7 +188,7 @@ WRITERS = {"table": NumberTable, "json": JsonWriter, "csv": NumberCsv}
 class NumberKeeper:
     """The numbers that one figure shows: the first ones."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.kept: list[tuple[NumberResult, Strip, Reading]] = []
         self.seen = 0
 

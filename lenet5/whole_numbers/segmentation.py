@@ -3,12 +3,6 @@
 The ink of a strip is cut wherever a digit might end. One to four neighbouring pieces make
 up a segment, which the network of single digits reads. Segments are the edges of a graph
 whose nodes are the cuts; the path with the best sum of scores is the number (Viterbi).
-
-    pieces          a strip's ink in pieces from left to right
-    segment_graph   the edges: which pieces belong together, and their pictures
-    digit_scores    how well each edge explains its ink as each digit
-    read_graph      the digits of the best path
-    path_of         the best path that spells a given number
 """
 
 from itertools import pairwise
@@ -23,59 +17,68 @@ from lenet5.imaging.centring import BOX_LEVEL, centre_digit
 from lenet5.imaging.mnist_format import DIGIT_SIDE, SIDE
 from lenet5.whole_numbers.viterbi import viterbi
 
-DUST = 8  # pixels of a strip: what is smaller is no piece of a digit
+DUST = 8  # pixels of a strip: smaller ink is no piece of a digit
 APART = 4  # pixels between one cut and the next
-NARROW = 7  # pixels: what is as narrow is not cut
+NARROW = 7  # pixels: ink as narrow is not cut
 LIGHT = 0.75  # of the ink in the heaviest columns beside it: a column with less may be a cut
 MOST_PIECES = 4  # of a segment
 WIDEST = 1.7  # of a digit's 20 pixels: a wider segment is no digit
-LOW = 0.55  # of the strip's height of ink: what is lower is hardly a whole digit
+LOW = 0.55  # of the strip's height of ink: a lower segment is hardly a whole digit
 # Chosen on held-out training images: python benchmarks/number_accuracy.py --choose
 DOUBT, DOUBT_WIDTH, LOW_COST = 3.0, 0.5, 2.0  # nats
+
+Box = tuple[int, int, int, int]  # x, y, width, height in the strip
 
 
 class Pieces(NamedTuple):
     """The ink of one strip, cut."""
 
     labels: np.ndarray  # H×W int32: 0 is paper, 1 to P the pieces from left to right
-    boxes: np.ndarray  # P×4: x, y, width, height
+    boxes: list[Box]  # of each piece
 
 
-class Edge(NamedTuple):
-    """A segment: the pieces from `begin` to before `end`."""
+class Graph(NamedTuple):
+    """A strip's segments, the edges of a graph, with their scores by the network of single digits."""
 
-    begin: int
-    end: int
-    box: tuple[int, int, int, int]  # x, y, width, height in the strip
-    picture: np.ndarray  # 28×28 uint8, as MNIST would have it
+    last: int  # node, which is the number of pieces; the first is 0
+    ends: list[tuple[int, int]]  # of each edge: its first piece, and the one after its last
+    boxes: list[Box]  # of each edge
+    scores: np.ndarray  # edges×10 nats: the logarithm of the probability that it is that digit
 
 
-def ink_pieces(strip: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The connected components of an H×W strip's ink: labels, boxes with areas, which are no dust."""
+def ink_components(strip: np.ndarray) -> tuple[np.ndarray, list[tuple[int, ...]]]:
+    """The connected components of an H×W strip's ink that are no dust.
+
+    Their labels, H×W, and for each its label, x, y, width and height.
+    """
     mask = (strip > BOX_LEVEL * max(int(strip.max()), 1)).astype(np.uint8)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    kept = boxes[:, 4] >= DUST
-    kept[0] = False  # the paper
-    return labels, boxes, kept
+    rows = enumerate(boxes.tolist())
+    return labels, [(i, *box[:4]) for i, box in rows if i > 0 and box[4] >= DUST]
+
+
+def cut_ink(labels: np.ndarray, spans: list[tuple[int, int, int, int]], count: int) -> Pieces:
+    """`count` pieces of ink, each the parts of components of `labels` that have its number.
+
+    `spans`: of each part the component, its columns (from, to before) and its number.
+    """
+    cut = np.zeros(labels.shape, np.int32)
+    for component, start, stop, number in spans:
+        cut[:, start:stop][labels[:, start:stop] == component] = number
+    boxes = [cv2.boundingRect((cut == n).astype(np.uint8)) for n in range(1, count + 1)]
+    return Pieces(cut, [(x, y, width, height) for x, y, width, height in boxes])
 
 
 def pieces(strip: np.ndarray) -> Pieces:
     """The ink of an H×W uint8 strip, cut between its components and where a component has little."""
-    labels, boxes, kept = ink_pieces(strip)
+    labels, components = ink_components(strip)
     found = []  # (middle, component, from column, to column)
-    for i in np.flatnonzero(kept).tolist():
-        x, y, width, height, _ = boxes[i].tolist()
-        ink = (labels[y : y + height, x : x + width] == i) * strip[y : y + height, x : x + width]
-        ends = [0, *cut_columns(ink), width]
+    for i, x, y, width, height in components:
+        area = np.s_[y : y + height, x : x + width]
+        ends = [0, *cut_columns((labels[area] == i) * strip[area]), width]
         found += [(x + (a + b) / 2, i, x + a, x + b) for a, b in pairwise(ends)]
-    found.sort()
-    cut, kinds = np.zeros(strip.shape, np.int32), []
-    for number, (_, i, a, b) in enumerate(found, start=1):
-        own = labels[:, a:b] == i
-        cut[:, a:b][own] = number
-        rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
-        kinds.append((a + columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1))
-    return Pieces(cut, np.array(kinds, int).reshape(-1, 4))
+    spans = [(i, a, b, number) for number, (_, i, a, b) in enumerate(sorted(found), start=1)]
+    return cut_ink(labels, spans, len(spans))
 
 
 def cut_columns(ink: np.ndarray) -> list[int]:
@@ -84,12 +87,12 @@ def cut_columns(ink: np.ndarray) -> list[int]:
     if width <= NARROW:
         return []
     amount = np.convolve(ink.sum(axis=0, dtype=np.float32), (0.25, 0.5, 0.25), "same")
-    # The heaviest column to either side, no farther than a digit is wide.
-    columns = []
+    columns: list[int] = []
     for x in range(APART - 1, width - APART + 1):
         near = amount[max(0, x - 2) : x + 3]
         if amount[x] > near.min():
             continue
+        # The heaviest column to either side, no farther than a digit is wide.
         left = amount[max(0, x - DIGIT_SIDE // 2) : x].max()
         right = amount[x + 1 : x + 1 + DIGIT_SIDE // 2].max()
         if amount[x] < LIGHT * min(left, right) and (not columns or x - columns[-1] >= APART):
@@ -97,43 +100,69 @@ def cut_columns(ink: np.ndarray) -> list[int]:
     return columns
 
 
-def joint_box(boxes: np.ndarray) -> tuple[int, int, int, int]:
-    """The box around several of x, y, width, height."""
-    left, top = boxes[:, :2].min(axis=0).tolist()
-    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0).tolist()
-    return left, top, right - left, bottom - top
+def pieces_at(strip: np.ndarray, middles: list[int]) -> Pieces:
+    """The ink of an H×W uint8 strip as one piece for each digit, given their middles.
+
+    A component goes to the nearest middle; one that holds several is cut between them at the
+    column with the least ink. A digit without ink has a box of 0×0 at its middle.
+    """
+    labels, components = ink_components(strip)
+    places, spans = np.array(middles, int), []
+    for i, x, y, width, height in components if middles else []:
+        area = np.s_[y : y + height, x : x + width]
+        ink = np.where(labels[area] == i, strip[area], 0).sum(axis=0, dtype=np.float32)
+        inside = np.flatnonzero((places >= x) & (places < x + width))
+        if not inside.size:
+            inside = np.array([np.abs(places - (x + width / 2)).argmin()])
+        ends = [0]
+        for a, b in pairwise(places[inside] - x):
+            near = np.arange(a + (b - a) // 4, b - (b - a) // 4 + 1)
+            # Of columns with as little ink, the one in the middle.
+            weight = ink[near] + 1e-3 * np.abs(near - (a + b) / 2)
+            ends.append(max(ends[-1], int(near[weight.argmin()])))
+        ends.append(width)
+        spans += [
+            (i, x + a, x + b, number + 1)
+            for number, (a, b) in zip(inside.tolist(), pairwise(ends), strict=True)
+        ]
+    cut, boxes = cut_ink(labels, spans, len(middles))
+    pairs = zip(boxes, middles, strict=True)
+    return Pieces(cut, [box if box[2] else (middle, 0, 0, 0) for box, middle in pairs])
 
 
-def picture_of(strip: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """What belongs to a mask in an H×W strip, with its soft edge, as MNIST has a digit: 28×28 uint8."""
+def picture_of(strip: np.ndarray, found: Pieces, box: Box, begin: int, end: int) -> np.ndarray:
+    """The pieces from `begin` to before `end`, with their soft edge, as MNIST has a digit: 28×28 uint8.
+
+    `box` is around them.
+    """
+    x, y, width, height = box
+    area = np.s_[max(0, y - 2) : y + height + 2, max(0, x - 2) : x + width + 2]
+    own = (found.labels[area] > begin) & (found.labels[area] <= end)
     if not own.any():
         return np.zeros((SIDE, SIDE), np.uint8)
     near = cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8))
-    return centre_digit((strip * near).astype(np.float32))
+    return centre_digit((strip[area] * near).astype(np.float32))
 
 
-def around(box) -> tuple[slice, slice]:
-    """The rows and columns of a box and of its soft edge, two pixels wide."""
-    x, y, width, height = box
-    return slice(max(0, y - 2), y + height + 2), slice(max(0, x - 2), x + width + 2)
+def segments(boxes: list[Box]) -> tuple[list[tuple[int, int]], list[Box]]:
+    """All segments of one to four neighbouring pieces that are not too wide.
 
-
-def segment_graph(strip: np.ndarray, found: Pieces) -> list[Edge]:
-    """All segments of one to four neighbouring pieces that are not too wide, from left to right."""
-    edges = []
-    for begin in range(len(found.boxes)):
-        for end in range(begin + 1, min(begin + MOST_PIECES, len(found.boxes)) + 1):
-            box = joint_box(found.boxes[begin:end])
-            if end > begin + 1 and box[2] > WIDEST * DIGIT_SIDE:
+    Of each its first piece and the one after its last, and its box.
+    """
+    ends, around = [], []
+    for begin in range(len(boxes)):
+        for end in range(begin + 1, min(begin + MOST_PIECES, len(boxes)) + 1):
+            own = np.array(boxes[begin:end])
+            left, top = own[:, :2].min(axis=0).tolist()
+            right, bottom = (own[:, :2] + own[:, 2:]).max(axis=0).tolist()
+            if end > begin + 1 and right - left > WIDEST * DIGIT_SIDE:
                 break
-            area = around(box)
-            labels = found.labels[area]
-            own = (labels > begin) & (labels <= end)
-            edges.append(Edge(begin, end, box, picture_of(strip[area], own)))
-    return edges
+            ends.append((begin, end))
+            around.append((left, top, right - left, bottom - top))
+    return ends, around
 
 
-def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
+def digit_scores(boxes: list[Box], logits: torch.Tensor) -> np.ndarray:
     """Scores of segments as each digit, N×10 nats, from N×10 calibrated logits.
 
     The digit's log probability, plus that of its evidence being a digit's (the network
@@ -148,86 +177,36 @@ def digit_scores(boxes: list[tuple], logits: torch.Tensor) -> np.ndarray:
     return (logits.log_softmax(dim=1) + sure[:, None]).numpy() - LOW_COST * low[:, None]
 
 
-def pieces_at(strip: np.ndarray, middles: list[int]) -> Pieces:
-    """The ink of an H×W uint8 strip as one piece for each digit, given their middles.
-
-    A component goes to the nearest middle; one that holds several is cut between them at the
-    column with the least ink. A digit without ink has a box of 0×0 at its middle.
-    """
-    labels, boxes, kept = ink_pieces(strip)
-    cut = np.zeros(strip.shape, np.int32)
-    places = np.array(middles)
-    for i in np.flatnonzero(kept).tolist() if middles else []:
-        x, y, width, height, _ = boxes[i].tolist()
-        own = labels[y : y + height, x : x + width] == i
-        inside = np.flatnonzero((places >= x) & (places < x + width))
-        if not inside.size:
-            inside = np.abs(places - (x + width / 2)).argmin()[None]
-        ink = np.where(own, strip[y : y + height, x : x + width], 0).sum(axis=0, dtype=np.float32)
-        ends = [0]
-        for a, b in zip(places[inside] - x, places[inside[1:]] - x, strict=False):
-            near = np.arange(a + (b - a) // 4, b - (b - a) // 4 + 1)
-            # Of columns with as little ink, the one in the middle.
-            weight = ink[near] + 1e-3 * np.abs(near - (a + b) / 2)
-            ends.append(max(ends[-1], int(near[weight.argmin()])))
-        ends.append(width)
-        for number, a, b in zip(inside.tolist(), ends[:-1], ends[1:], strict=True):
-            cut[y : y + height, x + a : x + b][own[:, a:b]] = number + 1
-    kinds = []
-    for number, middle in enumerate(middles, start=1):
-        rows, columns = np.nonzero(cut == number)
-        if not rows.size:
-            kinds.append((middle, 0, 0, 0))
-            continue
-        left, top = columns.min(), rows.min()
-        kinds.append((left, top, columns.max() - left + 1, rows.max() - top + 1))
-    return Pieces(cut, np.array(kinds, int).reshape(-1, 4))
-
-
-def pictures_of(strip: np.ndarray, found: Pieces) -> list[np.ndarray]:
-    """Each piece by itself as MNIST has a digit, 28×28 uint8."""
-    pictures = []
-    for number, box in enumerate(found.boxes.tolist(), start=1):
-        area = around(box)
-        pictures.append(picture_of(strip[area], found.labels[area] == number))
-    return pictures
-
-
-class Graph(NamedTuple):
-    """A strip's segments with what the network of single digits says of each."""
-
-    count: int  # pieces
-    edges: list[Edge]
-    scores: np.ndarray  # edges×10 nats: the logarithm of the probability that it is that digit
-
-    @property
-    def ends(self) -> list[tuple[int, int]]:
-        return [(edge.begin, edge.end) for edge in self.edges]
-
-
-def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
-    """The graph of each of the H×W uint8 strips.
+def score_all(boxes: list[list[Box]], pictures: list[list[np.ndarray]], classify) -> list[np.ndarray]:
+    """`digit_scores` of the segments of many strips, given strip by strip, N×10 nats for each.
 
     `classify` gives calibrated logits, N×10, of N×28×28 uint8 pictures.
     """
-    cut = [pieces(strip) for strip in strips]
-    all_edges = [segment_graph(strip, found) for strip, found in zip(strips, cut, strict=True)]
-    pictures = [edge.picture for edges in all_edges for edge in edges]
-    logits = classify(torch.from_numpy(np.stack(pictures))) if pictures else torch.zeros(0, 10)
-    parts = logits.split([len(edges) for edges in all_edges])
-    return [
-        Graph(len(found.boxes), edges, digit_scores([edge.box for edge in edges], own))
-        for found, edges, own in zip(cut, all_edges, parts, strict=True)
-    ]
+    together = [picture for own in pictures for picture in own]
+    logits = classify(torch.from_numpy(np.stack(together))) if together else torch.zeros(0, 10)
+    logits = torch.as_tensor(logits)
+    parts = logits.split([len(own) for own in pictures])
+    return [digit_scores(own, part) for own, part in zip(boxes, parts, strict=True)]
 
 
-def read_graph(graph: Graph) -> tuple[list[int], list[int], float]:
-    """The digits of the best path, its edges, and its score in nats; none where there is no ink."""
-    if not graph.edges:
-        return [], [], 0.0
-    best = graph.scores.max(axis=1)
-    path, _ = viterbi(graph.count, graph.ends, best.tolist())
-    return graph.scores[path].argmax(axis=1).tolist(), path, float(best[path].sum())
+def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
+    """The graph of each of the H×W uint8 strips; `classify` as in `score_all`."""
+    graphs, pictures = [], []
+    for strip in strips:
+        found = pieces(strip)
+        ends, boxes = segments(found.boxes)
+        graphs.append(Graph(len(found.boxes), ends, boxes, np.zeros((0, 10))))
+        pictures.append(
+            [picture_of(strip, found, box, *end) for box, end in zip(boxes, ends, strict=True)]
+        )
+    scores = score_all([graph.boxes for graph in graphs], pictures, classify)
+    return [graph._replace(scores=own) for graph, own in zip(graphs, scores, strict=True)]
+
+
+def read_graph(graph: Graph) -> list[int]:
+    """The digits of the best path; none where there is no ink."""
+    path, _ = viterbi(graph.last, graph.ends, graph.scores.max(axis=1).tolist())
+    return graph.scores[path].argmax(axis=1).tolist()
 
 
 def path_of(graph: Graph, digits: list[int]) -> tuple[list[int], float]:
@@ -239,6 +218,6 @@ def path_of(graph: Graph, digits: list[int]) -> tuple[list[int], float]:
         for begin, end in graph.ends
         for done in range(length)
     ]
-    last = graph.count * (length + 1) + length
+    last = graph.last * (length + 1) + length
     path, score = viterbi(last, edges, graph.scores[:, digits].ravel().tolist())
     return [edge // length for edge in path], score

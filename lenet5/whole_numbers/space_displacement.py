@@ -4,13 +4,6 @@ A convolutional network slides over a wide strip in one run and classifies each 
 window, two pixels apart. An eleventh class, "between", is for windows without a digit in
 their middle. The loss is that of connectionist temporal classification (CTC; Graves et
 al., 2006): it needs the number, not the digits' places.
-
-    strip_input     strips to the network's input
-    row_of_answers  logits of all windows
-    ctc_loss        the CTC loss
-    window_loss     cross-entropy of windows whose class is known
-    windows_of      single windows and their classes, for pre-training
-
 `decoding.py` turns logits into numbers.
 """
 
@@ -86,12 +79,12 @@ def ctc_loss(answers: torch.Tensor, strings: Strings) -> torch.Tensor:
     return loss / lengths.clamp(min=1).sum()
 
 
-IGNORE_INDEX = -100  # the target of a window without a loss
+NO_TARGET = -100  # of a window without a loss: F.cross_entropy ignores it
 OFF = 4  # pixels: a window farther from all digits' middles is "between"
 
 
 def window_targets(strings: Strings, count: int) -> torch.Tensor:
-    """The classes of `count` windows of each number, N×count; IGNORE_INDEX for most.
+    """The classes of `count` windows of each number, N×count; NO_TARGET for most.
 
     The window nearest to a digit's middle has that digit, those farther than `OFF` pixels
     from all digits "between". With the CTC loss alone, two windows may each leave a digit to
@@ -102,8 +95,8 @@ def window_targets(strings: Strings, count: int) -> torch.Tensor:
     middles = torch.where(is_digit, middles, -1e6)
     places = STRIDE * torch.arange(count)
     away = (places[None, :, None] - middles[:, None]).abs().min(dim=2).values
-    targets = torch.where(away > OFF, BLANK, IGNORE_INDEX)
-    targets[places[None] > strings.widths[:, None]] = IGNORE_INDEX
+    targets = torch.where(away > OFF, BLANK, NO_TARGET)
+    targets[places[None] > strings.widths[:, None]] = NO_TARGET
     nearest = (middles / STRIDE).round().long().clamp(0, count - 1)
     rows = torch.arange(len(targets))[:, None].expand_as(nearest)
     targets[rows[is_digit], nearest[is_digit]] = strings.labels[is_digit]

@@ -1,10 +1,5 @@
 """Find the numbers in a picture: lines of text in reading order, a strip for each number.
 
-    numbers_in   a picture to strips, in reading order
-    group_lines  boxes of ink to lines, from top to bottom
-    split_line   a line to its numbers, from left to right
-    make_strip   a number's ink to 32 pixels' height, as `synthetic_numbers.py` makes them
-
 All ink but lines, frames and dust is writing (`ink.py`).
 """
 
@@ -22,11 +17,11 @@ from lenet5.imaging.mnist_format import DIGIT_SIDE, STRIP_HEIGHT
 from lenet5.imaging.opening import to_gray, upright_picture
 from lenet5.imaging.preprocess import DARK_INK, INVERT, SMALLEST, attempt, find_ink, reduced
 
-PAGE_SIDE = 1024  # larger pictures are reduced to this before numbers are looked for
-DUST = 5  # pixels: what has no more of them is no writing
-MOST_INK = 0.6  # of a picture's pixels: where one piece has more, it is the paper's grain
-TALL, SMALL = 3.0, 0.5  # of the usual height of the ink: what is not between is no digit by itself
-SPECK = 0.12  # of the usual height: what is lower belongs to nothing
+PAGE_SIDE = 1024  # larger pictures are reduced to this side
+DUST = 5  # pixels: a component with no more is no writing
+MOST_INK = 0.6  # of a picture's pixels: a component with more is the paper's grain
+TALL, SMALL = 3.0, 0.5  # of the usual height of the ink: a component outside is no digit by itself
+SPECK = 0.12  # of the usual height: a lower component belongs to no number
 NEAR = 0.3  # of the usual height: so near to a number, small pieces of ink belong to it
 SAME_LINE = 0.4  # of the lower one of two boxes is as high as the other
 NEW_NUMBER = 1.5  # of the usual height: a wider gap is between two numbers
@@ -36,8 +31,7 @@ MARGIN = 8  # pixels of paper at the ends of a strip
 HIGHEST = 30  # pixels of a strip that ink may take
 LONGEST = 4096  # pixels of a strip
 BROAD = 0.7  # of its height: about as wide is a digit
-# What would be zoomed by so little stays as it is: digits of many heights were learned, and
-# zooming blurs them.
+# Between these, ink is not zoomed: digits of many heights were learned, and zooming blurs them.
 AS_IT_IS = 0.85, 1.15
 
 
@@ -77,18 +71,16 @@ def all_numbers_in(sources: list, invert: str) -> list[tuple[list[Strip] | None,
     return [attempt(numbers_in, source, invert) for source in sources]
 
 
-def size_of(source, image: Image.Image) -> tuple[int, int]:
-    """Width and height of the picture in its file, which may have been decoded at a smaller size."""
-    if not isinstance(source, str | os.PathLike):
-        return image.size if not isinstance(source, Image.Image) else oriented(source.size, image.size)
-    with Image.open(source) as file:
-        return oriented(file.size, image.size)
-
-
-def oriented(size: tuple[int, int], upright_size: tuple[int, int]) -> tuple[int, int]:
-    """A width and height, exchanged if the upright picture lies the other way."""
-    is_wide, was_wide = upright_size[0] > upright_size[1], size[0] > size[1]
-    return size if is_wide == was_wide else size[::-1]
+def size_of(source, upright: Image.Image) -> tuple[int, int]:
+    """Width and height of the upright picture in its file, which may be decoded at a smaller size."""
+    size = upright.size
+    if isinstance(source, str | os.PathLike):
+        with Image.open(source) as file:
+            size = file.size
+    elif isinstance(source, Image.Image):
+        size = source.size
+    lies = (size[0] > size[1]) != (upright.width > upright.height)
+    return size[::-1] if lies else size
 
 
 def writing_in(picture: np.ndarray, dark: bool | None) -> np.ndarray:
@@ -109,9 +101,7 @@ def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Label 0 and box 0 are the paper's.
     """
-    if not amount.any():
-        return np.zeros(amount.shape, np.int32), np.zeros((1, 5), np.int32)
-    strong = np.percentile(amount[amount > 0], 99)
+    strong = np.percentile(amount[amount > 0], 99) if amount.any() else 0.0
     mask = (amount > BOX_LEVEL * strong).astype(np.uint8)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     return labels, boxes
@@ -146,23 +136,19 @@ def find_numbers(boxes: np.ndarray) -> list[list[int]]:
 def group_lines(boxes: np.ndarray, chosen: list[int]) -> list[list[int]]:
     """Boxes that are beside each other, line by line from top to bottom, each from left to right.
 
-    A box goes on with the line whose last box is about as high up; so a line may rise or
-    fall a little from one to the next.
+    A box joins the line whose last box shares most rows with it (as a share of the lower one's
+    height), so a line may rise or fall a little from one to the next.
     """
     lines: list[list[int]] = []
     for i in sorted(chosen, key=lambda i: boxes[i, 0]):
-        shared = [common_height(boxes[line[-1]], boxes[i]) for line in lines]
-        if shared and max(shared) > SAME_LINE:
-            lines[shared.index(max(shared))].append(i)
+        last = boxes[[line[-1] for line in lines]]
+        rows = np.minimum(last[:, 1] + last[:, 3], boxes[i, 1] + boxes[i, 3])
+        shared = (rows - np.maximum(last[:, 1], boxes[i, 1])) / np.minimum(last[:, 3], boxes[i, 3])
+        if shared.max(initial=0) > SAME_LINE:
+            lines[shared.argmax()].append(i)
         else:
             lines.append([i])
     return sorted(lines, key=lambda line: float(np.mean(boxes[line, 1] + boxes[line, 3] / 2)))
-
-
-def common_height(a, b) -> float:
-    """How many rows two boxes share, as a share of the lower one's height."""
-    rows = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return float(rows) / min(a[3], b[3])
 
 
 def widest_gap(boxes: np.ndarray, line: list[int], usual: float) -> float:
@@ -177,14 +163,9 @@ def widest_gap(boxes: np.ndarray, line: list[int], usual: float) -> float:
 
 def split_line(boxes: np.ndarray, line: list[int], gap: float) -> list[list[int]]:
     """A line's boxes as numbers: a gap wider than so many pixels ends one."""
-    numbers, end = [], -math.inf
-    for i in line:
-        x, width = int(boxes[i, 0]), int(boxes[i, 2])
-        if x - end > gap:
-            numbers.append([])
-        numbers[-1].append(i)
-        end = max(end, x + width)
-    return numbers
+    ends = np.maximum.accumulate(boxes[line, 0] + boxes[line, 2])
+    wide = np.flatnonzero(boxes[line, 0][1:] - ends[:-1] > gap) + 1
+    return [part.tolist() for part in np.split(np.array(line), wide)]
 
 
 def distance(boxes: np.ndarray, line: list[int], i: int) -> float:
@@ -199,8 +180,8 @@ def distance(boxes: np.ndarray, line: list[int], i: int) -> float:
 def digit_height(labels: np.ndarray, boxes: np.ndarray, number: list[int]) -> float:
     """How high the digits of a number are, in pixels: the median of the higher half.
 
-    Where several touch, their common box is higher than any of them, as they are not on
-    one line. So a box is looked at in parts of about a digit's width.
+    Where several touch and the line rises, their common box is higher than any of them, so a
+    box is measured in parts of about a digit's width.
     """
     heights = []
     for i in number:

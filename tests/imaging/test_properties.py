@@ -48,23 +48,17 @@ def likeness(picture: np.ndarray, other: np.ndarray) -> float:
     return max(np.corrcoef(picture.ravel(), candidate.ravel())[0, 1] for candidate in moved)
 
 
-@given(n=indices, scale=st.integers(2, 6), left=places, top=places, dark=st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIETLY)
-def test_a_digit_moved_or_inverted_becomes_the_same_picture(digits, n, scale, left, top, dark):
+@given(n=indices, scale=st.integers(2, 8), left=places, top=places, dark=st.booleans())
+@settings(max_examples=80, deadline=None, suppress_health_check=QUIETLY)
+def test_place_size_and_polarity_do_not_matter(digits, n, scale, left, top, dark):
     reference = mnist_like(on_paper(digits[n], scale, 30, 30, False))
     moved = mnist_like(on_paper(digits[n], scale, left, top, dark))
     # Not 1: the box may have a pixel more or less where a stroke's end is faint.
     assert likeness(reference, moved) > 0.9
-
-
-@given(n=indices, scale=st.integers(2, 8), dark=st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIETLY)
-def test_a_digit_enlarged_becomes_the_same_picture(digits, n, scale, dark):
-    original, enlarged = digits[n], mnist_like(on_paper(digits[n], scale, 30, 30, dark))
-    boxes = [bounding_box(picture.astype(np.float32)) for picture in (original, enlarged)]
+    boxes = [bounding_box(picture.astype(np.float32)) for picture in (digits[n], reference)]
     assert np.abs(np.subtract(*boxes)).max() <= 2
     # The edges of an enlarged digit are softer; of a one-pixel stroke there is little else.
-    assert likeness(original, enlarged) > 0.8
+    assert likeness(digits[n], reference) > 0.8
 
 
 @given(chosen=st.lists(indices, min_size=1, max_size=12))

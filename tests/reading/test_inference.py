@@ -15,7 +15,7 @@ from PIL import Image
 from inference import main
 from lenet5.data import picture_files
 from lenet5.data.picture_files import find_pictures
-from lenet5.evaluation import evaluation_figures, figures, network_figures, reading_figures
+from lenet5.evaluation import figures, network_figures
 from lenet5.imaging.opening import PictureError
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
@@ -53,7 +53,7 @@ def folder(workdir):
 def figure(monkeypatch):
     """The last figure that would be saved, without the time that it takes."""
     saved = {}
-    for module in (evaluation_figures, figures, network_figures, reading_figures):
+    for module in (figures, network_figures):
         monkeypatch.setattr(
             module, "save", lambda figure, path: saved.update(axes=figure.axes, path=path)
         )

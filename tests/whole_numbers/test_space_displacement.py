@@ -11,8 +11,8 @@ from lenet5.imaging.inputs import to_input
 from lenet5.whole_numbers.space_displacement import (
     BLANK,
     CLASSES,
-    IGNORE_INDEX,
     JITTER,
+    NO_TARGET,
     OFF,
     STRIDE,
     WINDOW,
@@ -60,12 +60,6 @@ def test_the_middle_of_the_first_window_is_the_first_pixel(net):
 
 
 @torch.inference_mode()
-def test_a_single_window_is_a_row_of_one(net):
-    inputs = torch.randn(3, 1, 32, 32)
-    assert torch.equal(row_of_answers(net, inputs)[:, 0], net(inputs))
-
-
-@torch.inference_mode()
 def test_lenet5_made_wide_reads_digits_as_before(mnist, pretrained):
     net, metadata = pretrained
     wide = as_wide(net).eval()
@@ -103,21 +97,13 @@ def test_a_number_that_no_row_can_spell_is_left_out():
 
 
 def test_windows_near_a_digit_say_it_and_those_far_from_all_say_nothing():
-    # Middles of the ink at 8 and 34: windows 4 and 17 are nearest.
-    targets = window_targets(one_number("47", 48), 26)[0].tolist()
-    middles = range(0, 52, STRIDE)
-    assert [m for m, target in zip(middles, targets, strict=True) if target == 4] == [8]
-    assert [m for m, target in zip(middles, targets, strict=True) if target == 7] == [34]
-    free = [m for m, target in zip(middles, targets, strict=True) if target == IGNORE_INDEX]
-    assert free == [4, 6, 10, 12, 30, 32, 36, 38, 50]  # the last one is after the number's end
-    assert set(targets) == {4, 7, IGNORE_INDEX, BLANK}
-
-
-def test_window_loss_counts_what_is_asked_for():
-    number = one_number("47", 48)
-    answers = torch.randn(1, 26, 11)
+    # Middles of the ink at 8 and 34: windows 4 and 17 are nearest. The last one is after the end.
+    number, middles = one_number("47", 48), np.arange(0, 52, STRIDE)
     targets = window_targets(number, 26)[0]
-    asked = targets != IGNORE_INDEX
+    for target, wanted in ((4, [8]), (7, [34]), (NO_TARGET, [4, 6, 10, 12, 30, 32, 36, 38, 50])):
+        assert middles[targets == target].tolist() == wanted
+    assert set(targets.tolist()) == {4, 7, NO_TARGET, BLANK}
+    answers, asked = torch.randn(1, 26, 11), targets != NO_TARGET
     by_hand = F.cross_entropy(answers[0, asked], targets[asked], reduction="sum") / 2  # two digits
     assert window_loss(answers, number).item() == pytest.approx(by_hand.item(), rel=1e-5)
 

@@ -14,7 +14,7 @@ from lenet5.whole_numbers.strips import (
     find_numbers,
     group_lines,
     numbers_in,
-    oriented,
+    size_of,
     split_line,
 )
 
@@ -24,35 +24,39 @@ def boxes_from(*boxes):
     return np.array([(0, 0, 999, 999, 900_000), *((*box, box[2] * box[3]) for box in boxes)])
 
 
-def test_lines_go_from_top_to_bottom_and_numbers_from_left_to_right():
-    # Two lines; the first has a gap of 60, three times the height.
-    boxes = boxes_from(
-        (100, 50, 10, 20), (10, 52, 10, 20), (25, 48, 10, 20), (15, 5, 10, 20), (30, 4, 9, 20)
-    )
-    assert group_lines(boxes, [1, 2, 3, 4, 5]) == [[4, 5], [2, 3, 1]]
-    assert split_line(boxes, [2, 3, 1], 30) == [[2, 3], [1]]
-    assert find_numbers(boxes) == [[4, 5], [2, 3], [1]]
+LINES = boxes_from(
+    (100, 50, 10, 20), (10, 52, 10, 20), (25, 48, 10, 20), (15, 5, 10, 20), (30, 4, 9, 20)
+)
 
 
-def test_a_space_in_print_begins_a_new_number_but_wide_spacing_does_not():
-    # Digits 4 apart and a gap of 14, with a height of 20; then all of them 18 apart.
-    printed = boxes_from(*((x, 5, 10, 20) for x in (0, 14, 28, 52, 66)))
-    assert find_numbers(printed) == [[1, 2, 3], [4, 5]]
-    spaced = boxes_from(*((28 * i, 5, 10, 20) for i in range(5)))
-    assert find_numbers(spaced) == [[1, 2, 3, 4, 5]]
+@pytest.mark.parametrize(
+    ("boxes", "numbers"),
+    [
+        # Two lines; the second has a gap of 60, three times the height.
+        (LINES, [[4, 5], [2, 3], [1]]),
+        # As in print: digits 4 apart and a gap of 14, with a height of 20; then all of them 18 apart.
+        (boxes_from(*((x, 5, 10, 20) for x in (0, 14, 28, 52, 66))), [[1, 2, 3], [4, 5]]),
+        (boxes_from(*((28 * i, 5, 10, 20) for i in range(5))), [[1, 2, 3, 4, 5]]),
+        # A rising line: each box 6 pixels higher than the last; the first and the last share no row.
+        (boxes_from(*((20 * i, 60 - 6 * i, 10, 20) for i in range(6))), [[1, 2, 3, 4, 5, 6]]),
+        # Digits 4 apart; the third is in two pieces of 9 rows each, without which the gap is 22.
+        (
+            boxes_from(*((x, 5, 10, 20) for x in (0, 14, 46, 60, 74)), (29, 5, 9, 9), (28, 16, 10, 9)),
+            [[1, 2, 6, 7, 3, 4, 5]],
+        ),
+        # A small piece within a third of the height, a speck, and a small piece far from any number.
+        (boxes_from((10, 10, 12, 20), (24, 12, 5, 6), (200, 100, 2, 2), (60, 10, 6, 6)), [[1, 2]]),
+        (boxes_from(), []),
+    ],
+)
+def test_boxes_are_grouped_into_numbers_in_reading_order(boxes, numbers):
+    found = find_numbers(boxes)
+    assert [sorted(number) for number in found] == [sorted(number) for number in numbers]
 
 
-def test_a_line_may_rise():
-    # Each box 6 pixels higher than the last: the first and the last share no row.
-    boxes = boxes_from(*((20 * i, 60 - 6 * i, 10, 20) for i in range(6)))
-    assert find_numbers(boxes) == [[1, 2, 3, 4, 5, 6]]
-
-
-def test_a_digit_in_two_small_pieces_leaves_no_gap():
-    # Digits 20 high and 4 apart; the third is in two pieces of 9 rows each, without which the
-    # gap is 22, more than a space in print.
-    boxes = boxes_from(*((x, 5, 10, 20) for x in (0, 14, 46, 60, 74)), (29, 5, 9, 9), (28, 16, 10, 9))
-    assert [sorted(number) for number in find_numbers(boxes)] == [[1, 2, 3, 4, 5, 6, 7]]
+def test_lines_go_from_top_to_bottom_and_each_from_left_to_right():
+    assert group_lines(LINES, [1, 2, 3, 4, 5]) == [[4, 5], [2, 3, 1]]
+    assert split_line(LINES, [2, 3, 1], 30) == [[2, 3], [1]]
 
 
 def test_digits_that_touch_on_a_rising_line_are_not_as_high_as_their_box():
@@ -84,60 +88,48 @@ def test_small_ink_of_nearly_the_right_height_is_taken_as_it_is():
     assert np.corrcoef(inside.ravel(), picture[7:25, 12:24].ravel())[0, 1] > 0.98
 
 
-def test_small_pieces_belong_to_the_number_beside_them_and_specks_to_none():
-    boxes = boxes_from((10, 10, 12, 20), (24, 12, 5, 6), (200, 100, 2, 2), (60, 10, 6, 6))
-    # The second is within a third of the height; the last is far from any number.
-    assert find_numbers(boxes) == [[1, 2]]
-
-
-def test_nothing_is_no_number():
-    assert find_numbers(boxes_from()) == []
+def test_nothing_and_the_grain_of_the_paper_are_no_number():
     labels, boxes = components(np.zeros((40, 60), np.float32))
     assert not labels.any()
     assert len(boxes) == 1
     assert numbers_in(np.full((80, 200), 255, np.uint8)) == []
-
-
-def test_the_grain_of_the_paper_is_no_number():
     grain = boxes_from((0, 0, 60, 200))
     assert find_numbers(grain) == [[1]]
     grain[0, 4] = 5_000  # of 17,000 pixels, 12,000 are one piece
     assert find_numbers(grain) == []
 
 
-def page(size=(640, 400)) -> tuple[Image.Image, list[tuple[int, int, int, int]]]:
-    """Dark numbers on a bright sheet, and the boxes of their ink, in reading order."""
-    image = Image.new("L", size, 235)
+PAGE = ((40, 30, "2718"), (380, 34, "36"), (50, 170, "90210"), (60, 300, "4"))
+FONT = ImageFont.truetype(default_face().path, 48)
+
+
+def draw(texts=PAGE, size=(640, 400), ink=30, paper=235) -> Image.Image:
+    """Numbers on a sheet, each given as x, y and its digits."""
+    image = Image.new("L", size, paper)
+    for x, y, text in texts:
+        ImageDraw.Draw(image).text((x, y), text, fill=ink, font=FONT)
+    return image
+
+
+def true_boxes() -> list[tuple[int, int, int, int]]:
+    """The boxes of the ink of PAGE's numbers, in reading order."""
     boxes = []
-    font = ImageFont.truetype(default_face().path, 48)
-    for x, y, text in ((40, 30, "2718"), (380, 34, "36"), (50, 170, "90210"), (60, 300, "4")):
-        alone = Image.new("L", size, 0)
-        for sheet, ink in ((image, 30), (alone, 255)):
-            ImageDraw.Draw(sheet).text((x, y), text, fill=ink, font=font)
-        left, top, right, bottom = bounding_box(np.asarray(alone, np.float32))
+    for text in PAGE:
+        alone = np.asarray(draw([text], ink=255, paper=0), np.float32)
+        left, top, right, bottom = bounding_box(alone)
         boxes.append((left, top, right - left, bottom - top))
-    return image, boxes
+    return boxes
 
 
-@pytest.mark.parametrize("invert", ["auto", "yes"])
+@pytest.mark.parametrize("invert", ["auto", "yes", "no"])
 def test_numbers_of_a_page_are_found_in_order(invert):
-    image, truth = page()
-    found = numbers_in(image, invert)
-    assert len(found) == 4
+    found = numbers_in(draw(ink=225, paper=20) if invert == "no" else draw(), invert)
     # Ink ends a pixel or two earlier or later, as its soft edge is judged.
-    assert np.abs(np.array([strip.box for strip in found]) - truth).max() <= 2
-
-
-def test_bright_ink_is_found_too():
-    image, truth = page()
-    negative = Image.eval(image, lambda level: 255 - level)
-    for invert in ("auto", "no"):
-        assert len(numbers_in(negative, invert)) == len(truth)
+    assert np.abs(np.array([strip.box for strip in found]) - true_boxes()).max() <= 2
 
 
 def test_strips_have_the_height_of_the_digits_that_were_learned():
-    image, _ = page()
-    for strip in numbers_in(image):
+    for strip in numbers_in(draw()):
         assert strip.picture.shape[0] == 32
         rows = np.flatnonzero((strip.picture > 60).any(axis=1))
         height = rows[-1] - rows[0] + 1
@@ -150,14 +142,13 @@ def test_strips_have_the_height_of_the_digits_that_were_learned():
 
 
 def test_boxes_are_in_pixels_of_the_file_whatever_was_reduced(tmp_path):
-    image, truth = page()
-    large = image.resize((6 * 640, 6 * 400))  # decoded at a smaller size, then reduced
+    large = draw().resize((6 * 640, 6 * 400))  # decoded at a smaller size, then reduced
     large.save(tmp_path / "large.jpg")
-    found = numbers_in(tmp_path / "large.jpg")
-    assert len(found) == 4
-    assert np.abs(np.array([strip.box for strip in found]) - 6 * np.array(truth)).max() <= 18
+    boxes = np.array([strip.box for strip in numbers_in(tmp_path / "large.jpg")])
+    assert np.abs(boxes - 6 * np.array(true_boxes())).max() <= 18
 
 
 def test_a_picture_that_lies_on_its_side_has_its_sides_exchanged():
-    assert oriented((400, 300), (75, 100)) == (300, 400)
-    assert oriented((400, 300), (100, 75)) == (400, 300)
+    wide = Image.new("L", (400, 300))
+    assert size_of(wide, Image.new("L", (75, 100))) == (300, 400)
+    assert size_of(wide, Image.new("L", (100, 75))) == (400, 300)
