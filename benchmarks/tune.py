@@ -1,4 +1,4 @@
-"""Choose settings on held-out training images; the test set is not looked at.
+"""Choose settings on held-out training images; the test set stays unseen.
 
     python benchmarks/tune.py recipe          # the default recipe, 20 minutes on 2 cores
     python benchmarks/tune.py quick           # --recipe quick, 10 minutes
