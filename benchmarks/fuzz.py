@@ -61,7 +61,7 @@ from lenet5.training.checkpoint import Run, best_network
 from lenet5.training.epoch import RunningMetrics
 from lenet5.training.progress import epoch_line
 from lenet5.training.recipes import RECIPES, Settings
-from lenet5.training.run_folder import COLUMNS, is_better, metrics_csv, read_metrics
+from lenet5.training.run_folder import COLUMNS, best_row, metrics_csv, read_metrics
 from lenet5.training.schedules import SCHEDULES
 from lenet5.training.settings import settings_of
 
@@ -352,9 +352,7 @@ def read_config(path: Path) -> None:
 def read_history(path: Path) -> None:
     path.rename(path.parent / "metrics.csv")
     history = read_metrics(path.parent)
-    best = history[0]
-    for row in history:
-        best = row if is_better(row, best) else best
+    best_row(history)
     assert all(math.isfinite(value) for row in history for value in row.values() if value is not None)
     sum(row["seconds"] for row in history)
 
