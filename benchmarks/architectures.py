@@ -18,7 +18,6 @@ from statistics import median
 import torch
 from common import (
     ROOT,
-    best_row,
     flags,
     in_turns,
     load,
@@ -38,6 +37,7 @@ from lenet5.training.epoch import TrainingStep, train_epoch
 from lenet5.training.epoch_plan import EpochPlan, TrainingPool
 from lenet5.training.optimizers import make_optimizer
 from lenet5.training.recipes import RECIPES
+from lenet5.training.run_folder import best_row
 from model import build
 
 SEEDS = (0, 1, 2)

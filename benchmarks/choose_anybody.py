@@ -9,8 +9,8 @@ Prints what each idea reads right and what it accepts though it is no digit, in 
 choice is made on the 5,000 images that train.py holds out, on the same in 8×8 pixels and
 stretched into few, on every fifth package of the training fonts, and on non-digits
 (Fashion-MNIST's are training images), by the limits that 99 % of the held-out images pass.
-It looks at no test image, at no font family held out for evaluation and at none of
-scikit-learn's digits. The epoch that train.py keeps counts.
+Test images, font families held out for evaluation and scikit-learn's digits stay unseen.
+The epoch that train.py keeps counts.
 """
 
 import io

@@ -202,13 +202,6 @@ def held_out(size: int = 5000, seed: int = 0):
     return mnist.train_images[held], mnist.train_labels[held]
 
 
-def best_row(rows: list[dict]) -> dict:
-    """The epoch that train.py keeps: by validation accuracy, then validation loss; else the last."""
-    if rows[-1]["val_accuracy"] is None:
-        return rows[-1]
-    return max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
-
-
 # ---------------------------------------------------------------- turns, and figures of them
 
 

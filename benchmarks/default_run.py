@@ -10,7 +10,9 @@ seed that is in the results is not trained again.
 import re
 import sys
 
-from common import best_row, flags, measure_missing, run_training, spread
+from common import flags, measure_missing, run_training, spread
+
+from lenet5.training.run_folder import best_row
 
 SEEDS = range(5)
 

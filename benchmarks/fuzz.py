@@ -61,7 +61,7 @@ from lenet5.training.checkpoint import Run, best_network
 from lenet5.training.epoch import RunningMetrics
 from lenet5.training.progress import epoch_line
 from lenet5.training.recipes import RECIPES, Settings
-from lenet5.training.run_folder import COLUMNS, is_better, metrics_csv, read_metrics
+from lenet5.training.run_folder import COLUMNS, best_row, metrics_csv, read_metrics
 from lenet5.training.schedules import SCHEDULES
 from lenet5.training.settings import settings_of
 
@@ -119,7 +119,7 @@ FORMATS = {"apng": "PNG", "spider": "SPIDER"}  # where the name does not tell
 
 
 def drawing(number: int) -> Image.Image:
-    """A digit, large enough for all that is looked for in a photograph."""
+    """A digit, large enough for every step that a photograph goes through."""
     with Image.open(ROOT / "test_digits" / f"digit_{number}.png") as digit:
         return ImageOps.expand(digit.convert("L").resize((56, 72)), 4, 255)
 
@@ -262,6 +262,10 @@ def of_runs(name: str) -> list[bytes]:
         return [archive.extractfile(entry).read() for entry in archive if Path(entry.name).name == name]
 
 
+def configs() -> list[bytes]:
+    return [data.replace(b'"pictures"', b'"mnist"') for data in of_runs("config.json")]
+
+
 def font_files() -> list[bytes]:
     """The first two faces of fonts/digits.npz, ten digits each, compressed and not."""
     with np.load(ROOT / "fonts" / "digits.npz") as archive:
@@ -348,9 +352,7 @@ def read_config(path: Path) -> None:
 def read_history(path: Path) -> None:
     path.rename(path.parent / "metrics.csv")
     history = read_metrics(path.parent)
-    best = history[0]
-    for row in history:
-        best = row if is_better(row, best) else best
+    best_row(history)
     assert all(math.isfinite(value) for row in history for value in row.values() if value is not None)
     sum(row["seconds"] for row in history)
 
@@ -384,7 +386,7 @@ KINDS = {
     "verified": Kind(500, lambda: [idx_files()[0], compressed_idx_files()[0]], read_verified_idx),
     "tgz": Kind(1000, archives, read_archive),
     "checkpoint": Kind(2000, checkpoints, read_checkpoint, damaged_pth),
-    "config": Kind(2500, lambda: of_runs("config.json"), read_config, damaged_json),
+    "config": Kind(2500, configs, read_config, damaged_json),
     "metrics": Kind(1500, lambda: of_runs("metrics.csv"), read_history, damaged_csv),
     "npz": Kind(2000, font_files, read_fonts),
 }
@@ -429,7 +431,7 @@ def megabytes(name: str) -> float:
 def read_case(seed: int, kind: str, number: int) -> tuple[str, str, float, float]:
     """How reading a case went: read, refused or failed; why, seconds, megabytes above the imports."""
     data = case(seed, kind, number)
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     start = time.perf_counter()
     how, why = read_one(kind, data, NOISE)
     seconds, memory = time.perf_counter() - start, megabytes("VmHWM") - IMPORTED
@@ -444,7 +446,7 @@ def read_one(kind: str, data: bytes, noise) -> tuple[str, str]:
     noise.truncate(0)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        for category in (ResourceWarning, DeprecationWarning):  # which Python shows nobody
+        for category in (ResourceWarning, DeprecationWarning):  # which Python does not show
             warnings.simplefilter("ignore", category)
         path = Path(folder, "file" if kind == "other" else f"file.{kind}")
         path.write_bytes(data)

@@ -55,8 +55,8 @@ AGAIN = 0.5  # how often a resumed run is ended again
 EARLIEST = 0.15  # seconds; before them Python itself shows a traceback at a signal
 STATUS = {SIGINT: 130, SIGTERM: 143}
 
-# A forked child waits for ever for locks of threads that it has not, so its parent is a process
-# of its own with one thread: it only imports, and OpenBLAS is told to start none.
+# A forked child can wait for ever for a lock of a thread that was not copied. So its parent, the
+# fork server, has one thread: it only imports, and OpenBLAS is told to start none.
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(["train", "inference", "generate_test_digits"])
@@ -228,7 +228,7 @@ class Training:
 class RealTraining(Training):
     """`python train.py` as a person starts it."""
 
-    has_steps = False  # nobody counts them
+    has_steps = False  # they are not counted
 
     def start(self, folder: Path, prepare=None):
         command = [sys.executable, str(ROOT / "train.py"), *self.next_flags(folder)]
@@ -359,7 +359,7 @@ def end_later(job: Training, process, end) -> None:
 
 
 def said(folder: Path) -> str:
-    """What the last process said on stderr, which begins anew."""
+    """What the last process said on stderr; the file is removed."""
     text = read_text(folder / "stderr")
     (folder / "stderr").unlink(missing_ok=True)
     assert "Traceback" not in text, text
@@ -410,7 +410,7 @@ def signalled(number: int, twice: bool = False):
         # Before a script's first line and after its last, the signal's own end; the same to a shell.
         assert status in (STATUS[number], -number), (status, text)
         if "stopped and saved" in text:
-            assert "; to go on: python train.py --resume runs/" in text, text
+            assert "python train.py --resume runs/" in text, text
         # One line may be about the validation images.
         assert twice or len(text.splitlines()) <= 2, text
 

@@ -67,7 +67,7 @@ def ours(*flags: str, **more) -> Contestant:
     return Contestant(f"`{' '.join(('train.py', *flags))}`", "ours.py", flags, **more)
 
 
-STEPS = ("--max-steps", str(RECIPES["quick"]["max_steps"]))  # since every contestant is told its epochs
+QUICK = RECIPES["quick"]  # its steps are named, since every contestant is told its epochs
 # One more is one line more.
 CONTESTANTS = {
     "textbook-0": Contestant(
@@ -82,7 +82,10 @@ CONTESTANTS = {
     "sklearn": Contestant("scikit-learn's MLP", "sklearn_mlp.py", needs="sklearn"),
     "ours": ours(grows=True),
     "ours-quick": Contestant(
-        "`train.py --recipe quick`", "ours.py", ("--recipe", "quick", *STEPS), epochs=2
+        "`train.py --recipe quick`",
+        "ours.py",
+        ("--recipe", "quick", "--max-steps", str(QUICK["max_steps"])),
+        epochs=QUICK["epochs"],
     ),
     "ours-plain": ours("--augment", "none"),
     "ours-rounded": ours("--precision", "bfloat16"),
@@ -128,7 +131,7 @@ def task_of(row: dict) -> Task:
 def use_two_cores() -> None:
     """Keep this process and all that it starts on two cores, where the system can.
 
-    Some libraries start a thread for each core, whatever the environment says.
+    Some libraries start a thread for each core, regardless of the environment.
     """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
@@ -485,7 +488,7 @@ def make_parser() -> ArgumentParser:
     add("--only", help=f"some of {', '.join((LIMIT, *CONTESTANTS))}, with commas (all)")
     add("--python", action="append", default=[], metavar="NAME=PATH", help="a contestant's interpreter")
     add("--minutes", type=number(float, 0), default=1e9, help="begin no further run after so many")
-    add("--anew", action="store_true", help="forget first what was measured of --rows and --only")
+    add("--anew", action="store_true", help="first forget the results of --rows and --only")
     add("--table", action="store_true", help="measure nothing, print the tables")
     add("--write", action="store_true", help="measure nothing, put the tables into docs/results.md")
     return parser
@@ -505,7 +508,7 @@ def main(argv=None) -> int:
         if results["machine"] != machine():
             path = f"benchmarks/results/{NAME}.json"
             raise UserError(
-                f"{path} is of another machine or other versions; move it away to begin anew"
+                f"{path} is of another machine or other versions; move it away to start over"
             )
         wanted = [task for task in tasks() if task.row in rows and task.who in everybody]
         if options.anew:

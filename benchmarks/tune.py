@@ -1,4 +1,4 @@
-"""Choose settings on held-out training images; the test set is not looked at.
+"""Choose settings on held-out training images; the test set stays unseen.
 
     python benchmarks/tune.py recipe          # the default recipe, 20 minutes on 2 cores
     python benchmarks/tune.py quick           # --recipe quick, 10 minutes
@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 from common import (
     ROOT,
-    best_row,
     make_parser,
     measure_missing,
     run_training,
@@ -30,6 +29,8 @@ from common import (
     words_of,
     work_folder,
 )
+
+from lenet5.training.run_folder import best_row
 
 DEFAULT = {"augment": "affine", "batch-size": "256", "lr": "0.008"}
 RECIPE = [

@@ -26,6 +26,16 @@ def test_damaged_files_are_read_or_refused_in_words():
     assert {how for how, *_ in found.values()} == {"read", "refused"}
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Pillow's, about options that a format does not have
+def test_whole_files_are_read_except_for_eps(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(fuzz, "CLASSIFIER", fuzz.ImageClassifier(fuzz.PRETRAINED, device="cpu"), False)
+    for kind in fuzz.KINDS:
+        found = {fuzz.read_one(kind, data, io.StringIO())[0] for data in fuzz.whole_files(kind)}
+        assert found == {"refused" if kind == "eps" else "read"}, kind
+
+
 def test_a_case_is_the_same_whenever_it_is_made():
     first = fuzz.case(3, "png", 5)
     assert fuzz.case(3, "png", 6) != first

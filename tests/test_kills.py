@@ -1,4 +1,4 @@
-"""A few of the faults of benchmarks/kills.py, which looks at every file and compares to the bit."""
+"""A few of the faults of benchmarks/kills.py, which checks every file and compares to the bit."""
 
 import os
 

@@ -8,7 +8,9 @@ import torch
 
 from lenet5.runtime.atomic_files import read_file, unpacked_size
 from lenet5.runtime.errors import UserError, reason
+from lenet5.runtime.project_files import project_file
 
+FONTS = project_file("fonts/digits.npz")  # the one that comes with the project
 LARGEST_FONTS = 20_000_000  # bytes
 UNPACKED_FONTS = 200_000_000  # bytes
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from PIL import Image
 
-from lenet5.runtime.errors import UserError
+from lenet5.runtime.errors import UserError, reason
 
 
 def walk(folder: str) -> Iterator[str]:
@@ -82,7 +82,7 @@ def listed_paths(source: str) -> Iterator[str]:
             try:
                 lines = stack.enter_context(open(source, "rb"))
             except OSError as error:
-                raise UserError(f"cannot read {source}: {error.strerror}") from error
+                raise UserError(f"cannot read {source}: {reason(error)}") from error
         for line in lines:
             path = os.fsdecode(line.rstrip(b"\r\n"))
             if path:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lenet5.data.sources import DIGITS
 from lenet5.networks.definition import LeNet5Conv
 from lenet5.networks.operations import Operation, operations
 from lenet5.reading.classifier import PRETRAINED, ImageClassifier
@@ -30,7 +31,6 @@ OWN = PRETRAINED.with_name("lenet5-1998.pth")  # the paper's
 NUMBERS = PRETRAINED.with_name("lenet5-numbers.pth")  # reads whole numbers, where classes are digits
 BESIDE = "(the paper's own, where the classes are digits and it has room)"  # in --help
 MOST_BYTES = 900_000  # of a page whose networks nobody has named
-DIGITS = [str(digit) for digit in range(10)]
 SCRIPTS = ("filters", "ink", "preprocess", "strip", "network", "decoding", "app")
 # Modules of the package whose constants the scripts may use by their names.
 MODULES = (

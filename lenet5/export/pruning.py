@@ -164,7 +164,7 @@ def pruning_epoch(run: Run, data: Data, pruning: Pruning, epoch: int) -> None:
 
     def before_step(step: int) -> bool:
         progress = ((epoch - 1) * steps + step) / total
-        set_rate(run.optimizer, settings.lr * SCHEDULES["cosine"](progress))
+        set_rate(run.optimizer, settings.lr * SCHEDULES[settings.scheduler](progress))
         pruning.cut(progress)
         pruning.apply()
         return True

@@ -4,6 +4,7 @@ import warnings
 
 import torch
 
+from lenet5.runtime.cli import DEVICES
 from lenet5.runtime.errors import UserError
 
 # What `--precision` names, beside "auto".
@@ -23,7 +24,7 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device(next((kind for kind, found in there.items() if found), "cpu"))
     if name not in there:
-        raise UserError(f"no device is called {name!r}; there are: auto, cpu, cuda, mps")
+        raise UserError(f"no device is called {name!r}; there are: {', '.join(DEVICES)}")
     if not there[name]:
         raise UserError(f"this machine has no {name} device; --device auto takes what is there")
     return torch.device(name)

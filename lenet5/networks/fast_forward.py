@@ -3,8 +3,8 @@
     >>> scores = forward(net, inputs)
 
 It gives the numbers of `net(inputs)`, but for the rounding of sums in another order.
-Training, evaluation and reading call it. On 2 cores the whole network's training step takes
-0.77 of the time with PyTorch's convolutions and poolings, and an evaluation 0.52
+Training, evaluation and reading call it. On 2 cores a training step takes 0.75 (0.70 to 0.96
+in 7 turns) of its time with the textbook forward of model.py, and an evaluation 0.51
 (python benchmarks/step.py, an AMD EPYC).
 """
 

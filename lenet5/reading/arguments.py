@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lenet5.runtime.cli import ArgumentParser, number
+from lenet5.runtime.cli import DEVICES, ArgumentParser, number
 
 
 def pictures_parser(script: str, what: str) -> ArgumentParser:
@@ -37,7 +37,7 @@ def add_reading_flags(parser: ArgumentParser, plot: str, choices: str, top_k: in
         metavar="N",
         help="processes that prepare pictures (as many as cores once it takes long; 0: none)",
     )
-    add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="(%(default)s)")
+    add("--device", choices=DEVICES, default="auto", help="(%(default)s)")
     add(
         "--invert",
         choices=["auto", "yes", "no"],

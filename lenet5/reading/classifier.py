@@ -12,7 +12,7 @@ import numpy as np
 from lenet5.evaluation.confidence import kl_from_uniform, limits_of
 from lenet5.imaging.mnist_format import SIDE
 from lenet5.imaging.opening import PictureError
-from lenet5.imaging.preprocess import all_mnist_like
+from lenet5.imaging.preprocess import DARK_INK, all_mnist_like
 from lenet5.reading.onnx_backend import ExportedNetwork
 from lenet5.reading.results import Result
 from lenet5.runtime.errors import UserError, say
@@ -58,7 +58,7 @@ class ImageClassifier:
         top_k: int = 3,
         reject: bool = False,
     ):
-        if invert not in ("auto", "yes", "no"):
+        if invert not in DARK_INK:
             raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
         self.network: ExportedNetwork | TrainedNetwork
         if weights and os.fspath(weights).lower().endswith(".onnx"):

@@ -17,13 +17,9 @@ from lenet5.imaging.preprocess import all_mnist_like, attempt, steps
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.reading.results import WRITERS
 from lenet5.runtime.errors import UserError, one_line, partly_done, say
-from lenet5.runtime.project_files import project_file
 
 if TYPE_CHECKING:
     import torch
-
-
-FONTS = project_file("fonts/digits.npz")
 
 
 def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -33,7 +29,7 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tens
     or a folder of pictures whose names or folders tell their labels.
     """
     from lenet5.data.datasets import DATASETS, load_dataset
-    from lenet5.data.fonts import load_font_digits
+    from lenet5.data.fonts import FONTS, load_font_digits
     from lenet5.data.sources import DIGITS
 
     if source not in (*DATASETS, "fonts"):

@@ -70,7 +70,8 @@ class Preparation:
         try:
             with handling_signals(signal.SIG_IGN):  # which they inherit until begin()
                 self.first = [self.pool.submit(self.here, []) for _ in range(self.count)]
-        except (OSError, BrokenProcessPool) as error:  # the first may end before the last is asked
+        except (OSError, ValueError, BrokenProcessPool) as error:
+            # The first worker may end, and the pool close its pipes, while the last is started.
             raise UserError(f"cannot start a worker process ({reason(error)}); {WITHOUT}") from error
         return self.pool
 

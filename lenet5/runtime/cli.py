@@ -10,6 +10,8 @@ import sys
 from lenet5.runtime.errors import Stopped, UserError, partly_done, say, user_error
 from lenet5.runtime.signals import end_quietly, handling_signals, stop
 
+DEVICES = ("auto", "cpu", "cuda", "mps")  # of --device
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """An argparse parser whose error is one line, with exit status 2."""

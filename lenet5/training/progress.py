@@ -12,7 +12,7 @@ from lenet5.runtime import distributed
 from lenet5.runtime.errors import UserError, say
 from lenet5.training.checkpoint import Run, best_network
 from lenet5.training.recipes import DEFAULTS
-from lenet5.training.run_folder import PARTS, RUNS, is_better, read_metrics, run_folder
+from lenet5.training.run_folder import PARTS, RUNS, best_row, read_metrics, run_folder
 from lenet5.training.settings import precision_of
 from lenet5.training.training_pool import Data
 
@@ -103,9 +103,7 @@ def compare_runs(names: list[str], plot: str) -> int:
     width = max(len("run"), *map(len, runs))
     print(f"{'run':{width}}  epochs  best  {'val':>7}  {'test':>7}  {'train':>7}  seconds")
     for name, history in runs.items():
-        best = history[0]
-        for row in history[1:]:
-            best = row if is_better(row, best) else best
+        best = best_row(history)
         print(
             f"{name:{width}}  {len(history):6}  {best['epoch']:4.0f}  {percent(best['val_accuracy'])}"
             f"  {percent(best['test_accuracy'])}  {percent(best['train_accuracy'])}"

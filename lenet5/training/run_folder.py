@@ -47,6 +47,15 @@ def is_better(row: dict, best: dict | None) -> bool:
     return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
 
 
+def best_row(history: list[dict]) -> dict:
+    """The row of the epoch whose weights are kept."""
+    best = None
+    for row in history:
+        best = row if is_better(row, best) else best
+    assert best is not None, "the run has no epoch"
+    return best
+
+
 def as_published(history: list[dict]) -> list[dict]:
     """The history as metrics.csv and the event file tell it: seconds to a thousandth."""
     return [{**row, "seconds": round(row["seconds"], 3)} for row in history]

@@ -18,7 +18,7 @@ from lenet5.networks.registry import NETWORKS, build
 from lenet5.networks.weights import load_weights
 from lenet5.runtime import distributed
 from lenet5.runtime.atomic_files import read_json
-from lenet5.runtime.cli import ArgumentParser
+from lenet5.runtime.cli import DEVICES, ArgumentParser
 from lenet5.runtime.errors import UserError
 from lenet5.runtime.project_files import find_file
 from lenet5.training.optimizers import OPTIMIZERS, check_optimizer
@@ -31,7 +31,7 @@ CHOICES = {
     "optimizer": list(OPTIMIZERS),
     "scheduler": list(SCHEDULES),
     "augment": list(AUGMENTATIONS),
-    "device": ["auto", "cpu", "cuda", "mps"],
+    "device": DEVICES,
     "init": list(INITIALISATIONS),
     "precision": [*PRECISIONS, "auto"],
 }

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lenet5.data.sources import DIGITS
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.definition import LeNet5Conv
 from lenet5.networks.fast_forward import convolve_and_pool
@@ -20,7 +21,7 @@ STRIDE = 2  # pixels from window to window
 MULTIPLE = 4  # the network's input is as wide as a multiple of this
 WINDOW = 32  # pixels
 BETWEEN = "between"  # the eleventh class
-CLASSES = [*"0123456789", BETWEEN]
+CLASSES = [*DIGITS, BETWEEN]
 BLANK = 10  # its index
 
 

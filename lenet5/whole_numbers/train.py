@@ -36,7 +36,7 @@ with quiet_imports():  # of PyTorch
     import torch.nn.functional as F
 
     from lenet5.data.datasets import load_mnist, split
-    from lenet5.data.fonts import load_font_digits, load_letters
+    from lenet5.data.fonts import FONTS, load_font_digits, load_letters
     from lenet5.data.non_digits import scribbles
     from lenet5.evaluation.metrics import evaluate
     from lenet5.imaging.inputs import to_input
@@ -52,7 +52,6 @@ with quiet_imports():  # of PyTorch
     from lenet5.whole_numbers.decoding import best_path
     from lenet5.whole_numbers.synthetic_numbers import NO_DIGIT, TRAINING, Strings, make_strings
 
-FONTS = project_file("fonts/digits.npz")
 FONTS_TIMES = 3  # how often the pool has each digit of a font
 SCRIBBLES = 2000
 CHUNK = 1000  # numbers made at a time

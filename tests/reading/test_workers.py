@@ -68,6 +68,8 @@ def started(monkeypatch):
 
     monkeypatch.setattr(workers, "ProcessPoolExecutor", start)
     yield counts
+    for process in multiprocessing.active_children():  # of a broken pool, which nobody waits for
+        process.join(10)
     assert not multiprocessing.active_children()
 
 
