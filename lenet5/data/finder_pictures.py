@@ -208,7 +208,10 @@ def over(picture: torch.Tensor, amount: torch.Tensor, colour: torch.Tensor) -> t
 def make_pictures(
     pool: Pool, count: int, size: tuple[int, int], seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """N×3×H×W pictures from 0 to 1, and N×2×H×W masks: the ink of the digit, and of all writing."""
+    """N×3×H×W pictures from 0 to 1, and N×2×H×W masks: the ink of the digit, and of all writing.
+
+    In a strip (`is_strip`) any digit of a row may be the one that is meant.
+    """
     dice = Dice(count, size, seed)
     hand, x, y = random_hand(dice)
     is_digit = dice.chance(0.93)[:, 0, 0] > 0
@@ -216,7 +219,8 @@ def make_pictures(
     places = torch.where(is_digit, dice.choose(pool.digits()), dice.choose(others))
     there = dice.chance(0.96)  # the others are blank
     field = write(pool, places, hand, x, y, dice)
-    neighbours = write_neighbours(pool, hand, x, y, dice)
+    write_others = write_row if is_strip(size) else write_neighbours
+    neighbours = write_others(pool, hand, x, y, dice)
     # A thin line's mask is a pixel wide, however faint it is.
     thin = (0.6 - hand.width).clamp(min=0) * pool.is_skeleton[places][:, None, None]
     digit = covered(field) * there
@@ -224,10 +228,16 @@ def make_pictures(
     writing = torch.maximum(target, covered(neighbours))
     target = target * (1 - covered(neighbours))
     paper, ink = two_colours(dice)
-    picture = background(dice, paper)
+    picture = background(dice, paper, ink)
     picture = draw_surroundings(picture, dice, hand, x, y, ink)
     picture = draw_ink(picture, dice, field, digit, covered(neighbours), ink)
-    return camera(picture, dice, hand.size), torch.stack([target, writing], dim=1)
+    picture = camera(picture, dice, hand.size)
+    return bilevel(picture, writing, dice), torch.stack([target, writing], dim=1)
+
+
+def is_strip(size: tuple[int, int]) -> bool:
+    """Whether a picture of this height and width is of a row of digits."""
+    return size[1] > 1.9 * size[0]
 
 
 def random_hand(dice: Dice) -> tuple[Hand, torch.Tensor, torch.Tensor]:
@@ -237,6 +247,8 @@ def random_hand(dice: Dice) -> tuple[Hand, torch.Tensor, torch.Tensor]:
     usual, small = dice.uniform(0.3, 0.95), dice.log_uniform(0.1, 0.35)
     size = torch.where(dice.chance(0.75) > 0, usual, small)
     size = torch.where(dice.chance(0.12) > 0, dice.uniform(0.9, 1.15), size)
+    if is_strip(dice.size):
+        size = shorter * torch.where(dice.chance(0.85) > 0, usual, small)
     size = torch.minimum(size, 1.5 * torch.full_like(size, shorter))
     pixels = size * dice.longer
     hand = Hand(
@@ -276,6 +288,24 @@ def write_neighbours(pool: Pool, hand: Hand, x, y, dice: Dice) -> torch.Tensor:
     return nearest
 
 
+def write_row(pool: Pool, hand: Hand, x, y, dice: Dice) -> torch.Tensor:
+    """N×H×W: signed distances to the rest of a row of digits, with a letter or a sign now and then."""
+    nearest = torch.full((dice.count, *dice.size), 99.0)
+    everything = torch.arange(len(pool.labels))
+    usual = hand.size * dice.log_uniform(0.55, 1.1)
+    for side in (-1, 1):
+        middle, on = x, torch.ones_like(x)
+        for _ in range(round(1.6 * dice.size[1] / dice.size[0])):
+            middle = middle + side * usual * dice.log_uniform(0.85, 1.2)
+            on = on * dice.chance(0.88)  # the row ends
+            places = torch.where(
+                dice.chance(0.9)[:, 0, 0] > 0, dice.choose(pool.digits()), dice.choose(everything)
+            )
+            field = write(pool, places, hand, middle, y + hand.size * dice.normal(0.05), dice)
+            nearest = torch.minimum(nearest, torch.where(on > 0, field, 99.0))
+    return nearest
+
+
 def two_colours(dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
     """N×3×1×1 colours of paper and ink that differ by at least some contrast."""
     paper, ink = dice.colour(), dice.colour()
@@ -289,7 +319,7 @@ def two_colours(dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
     return paper, ink + direction * (needed - contrast).clamp(min=0) * 1.3
 
 
-def background(dice: Dice, paper: torch.Tensor) -> torch.Tensor:
+def background(dice: Dice, paper: torch.Tensor, ink: torch.Tensor) -> torch.Tensor:
     """N×3×H×W: paper with its texture, prints and rules on it."""
     picture = paper.expand(-1, -1, *dice.size)
     grain = dice.noise(4) * dice.uniform(0, 0.06) + dice.noise(14) * dice.uniform(0, 0.04)
@@ -308,6 +338,18 @@ def background(dice: Dice, paper: torch.Tensor) -> torch.Tensor:
         lines = covered(off - dice.uniform(0.2, 0.9).minimum(0.25 * period))
         amount = lines * dice.uniform(0.1, 0.7) * dice.chance(0.12)
         picture = over(picture, amount, dice.colour())
+    return draw_squares(picture, dice, ink)
+
+
+def draw_squares(picture: torch.Tensor, dice: Dice, ink: torch.Tensor) -> torch.Tensor:
+    """Squared paper, whose lines may be as strong as the pen's."""
+    period, half = dice.log_uniform(6, 40), dice.log_uniform(0.2, 1.2)
+    colour = torch.where(dice.chance(0.5)[..., None] > 0, ink, dice.colour())
+    strength, angle = dice.uniform(0.3, 1) * dice.chance(0.08), dice.normal(0.06)
+    for turn in (0, math.pi / 2):
+        along = dice.distance_to_line(angle + turn, dice.uniform(0, 1))
+        off = (along / period - (along / period).round()).abs() * period
+        picture = over(picture, covered(off - half.minimum(0.15 * period)) * strength, colour)
     return picture
 
 
@@ -402,9 +444,28 @@ def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tenso
         coarse = coarse + (coarse - blurred(coarse, dice.uniform(0.6, 2.0)[rows])) * amount
         noise = torch.randn(coarse.shape, generator=dice.generator)
         coarse = coarse + noise * (dice.uniform(0, 0.05) * dice.chance(0.5))[rows, ..., None]
+        # Thin ink on a sheet of many pixels is faint when the sheet is reduced.
+        squeeze = torch.where(dice.chance(0.07) > 0, dice.log_uniform(0.06, 0.5), 1.0)[rows, ..., None]
+        mean = coarse.mean(dim=(1, 2, 3), keepdim=True)
+        coarse = mean + (coarse - mean) * squeeze
         coarse = as_jpeg(coarse.clamp(0, 1), dice.generator)
         parts.append(F.interpolate(coarse, picture.shape[2:], mode="bilinear", align_corners=False))
     return torch.cat(parts)
+
+
+def bilevel(picture: torch.Tensor, writing: torch.Tensor, dice: Dice) -> torch.Tensor:
+    """Some pictures as scanners of one bit give them, in few pixels or many."""
+    luma = picture.mean(dim=1)
+    amount = writing.sum(dim=(1, 2), keepdim=True)
+    ink = (luma * writing).sum(dim=(1, 2), keepdim=True) / amount.clamp(min=1)
+    paper = (luma * (1 - writing)).mean(dim=(1, 2), keepdim=True) / (1 - writing).mean(
+        dim=(1, 2), keepdim=True
+    ).clamp(min=0.01)
+    black = (luma > (ink + paper) / 2).float()
+    softer = F.avg_pool2d(black[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
+    black = torch.where(dice.chance(0.5) > 0, softer, black)
+    there = dice.chance(0.06) * (amount > 1) * ((ink - paper).abs() > 0.1)
+    return torch.where(there[..., None] > 0, black[:, None], picture)
 
 
 def blurred(picture: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-WIDTHS = (12, 20, 28, 36)  # channels of each level
+WIDTHS = (12, 18, 24, 34)  # channels of each level
 MULTIPLE = 16  # height and width of an input are multiples of it
 
 

@@ -31,7 +31,7 @@ with quiet_imports():
     from PIL import Image
 
     from lenet5.data.datasets import load_mnist
-    from lenet5.data.finder_pictures import Pool, make_pictures, make_pool
+    from lenet5.data.finder_pictures import Pool, is_strip, make_pictures, make_pool
     from lenet5.data.fonts import load_font_digits, load_letters
     from lenet5.networks.finder import Finder
     from lenet5.networks.weights import serialize
@@ -51,8 +51,10 @@ SIZES = {
     (64, 64): 1,
     (128, 128): 1,
     (128, 96): 1,
+    (48, 160): 1,  # strips, for the second output
+    (32, 128): 1,
 }
-MNIST_GLYPHS, SKELETONS = 25_000, 12_000  # in the pool
+MNIST_GLYPHS, SKELETONS = 12_000, 9_000  # in the pool
 AHEAD = 12  # batches that are made before their turn
 EVERY = 250  # steps from one row of metrics.csv to the next
 HELD_OUT = 20  # batches, of seeds that are never learned
@@ -111,6 +113,8 @@ def overlap(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 def loss_of(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the pixels and overlap of the masks (Milletari et al., "V-Net", 2016)."""
+    if is_strip((masks.shape[2], masks.shape[3])):
+        logits, masks = logits[:, 1:], masks[:, 1:]
     return 2 * F.binary_cross_entropy_with_logits(logits, masks) + 1 - overlap(logits, masks).mean()
 
 
@@ -158,7 +162,7 @@ class State:
             raise UserError(f"{path} is of a run with other flags; give the same, or another --run")
 
 
-def save_figure(path: str, pool: Pool, seed: int) -> None:
+def save_figure(path: str, pool: Pool, seed: int, size=(96, 96)) -> None:
     """Draw a hundred pictures, each above its mask: the digit white, other writing gray."""
     pictures, masks = make_pictures(pool, 100, (96, 96), seed)
     shades = (masks[:, :1] + 0.5 * (masks[:, 1:] - masks[:, :1])).expand(-1, 3, -1, -1)
@@ -173,7 +177,7 @@ def parse_arguments(argv):
     parser = ArgumentParser(prog="-m lenet5.training.finder", description="Train the finder of ink.")
     add = parser.add_argument
     add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (%(default)s)")
-    add("--steps", type=number(int, 1, 10_000_000), default=20_000, help="(%(default)s)")
+    add("--steps", type=number(int, 1, 10_000_000), default=14_000, help="(%(default)s)")
     add("--batch-size", type=number(int, 1, 10_000), default=32, help="(%(default)s)")
     add("--lr", type=number(float, 1e-9, 10), default=5e-3, help="peak learning rate (%(default)s)")
     add("--seed", type=number(int, 0, 1000), default=0, help="(%(default)s)")
