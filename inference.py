@@ -56,7 +56,7 @@ def parse_arguments(argv):
 def main(argv=None) -> int:
     with quiet_imports():  # also of PyTorch or onnxruntime, which the weights need
         arguments = parse_arguments(argv)
-        from lenet5.imaging.preprocess import all_mnist_like
+        from lenet5.imaging.preprocess import prepare
         from lenet5.reading.classifier import ImageClassifier
         from lenet5.reading.many_pictures import read_pictures
         from lenet5.reading.results import WRITERS, PlotKeeper
@@ -76,7 +76,7 @@ def main(argv=None) -> int:
         )
     if arguments.task:
         return TASKS[arguments.task].run(classifier, arguments)
-    return read_pictures(classifier, arguments, all_mnist_like, PlotKeeper, WRITERS)
+    return read_pictures(classifier, arguments, prepare, PlotKeeper, WRITERS)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from generate_test_digits import OVERSAMPLING, draw_digit, draw_glyph
 from lenet5.data.finder_pictures import BOX, FIELD
 from lenet5.data.font_faces import MISSING, load_text_face
 from lenet5.data.sources import debian_package
-from lenet5.imaging.preprocess import mnist_like
+from lenet5.imaging.centring import centre_digit
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.cli import ArgumentParser, command_line
 from lenet5.runtime.errors import UserError, say
@@ -95,6 +95,11 @@ def licence(folder: Path, package: str) -> str:
     return ", ".join(sorted(name[:60] for name in names)) or "see its copyright file"
 
 
+def centred(picture: Image.Image) -> np.ndarray:
+    """A dark drawing on white as MNIST has digits, 28×28 uint8."""
+    return centre_digit(255 - np.asarray(picture.convert("L"), np.float32))
+
+
 @command_line
 def main(argv=None) -> int:
     ArgumentParser(
@@ -121,7 +126,7 @@ def main(argv=None) -> int:
         say(f"{package}: {len(faces)} faces")
     arrays = {name: np.array(column) for name, column in columns.items()}
     arrays["labels"] = arrays["labels"].astype(np.uint8)
-    for file, to_array in (("digits.npz", mnist_like), ("glyphs.npz", glyph)):
+    for file, to_array in (("digits.npz", centred), ("glyphs.npz", glyph)):
         arrays["images"], arrays["letters"] = (
             np.stack([to_array(picture) for picture in pictures]) for pictures in (digits, letters)
         )

@@ -12,6 +12,7 @@ from PIL import Image
 from lenet5.imaging.centring import bounding_box
 from lenet5.imaging.mnist_format import SIDE
 from lenet5.imaging.preprocess import mnist_like
+from lenet5.networks.finder import FinderNetwork
 
 
 def low_resolution(images: torch.Tensor, seed: int) -> torch.Tensor:
@@ -22,7 +23,7 @@ def low_resolution(images: torch.Tensor, seed: int) -> torch.Tensor:
     full height and 0.5 to 0.8 of its width, or more where the digit is wider.
     """
     rng = np.random.default_rng(seed)
-    pictures = []
+    pictures, find = [], FinderNetwork()
     for image in images.numpy():
         left, top, right, bottom = bounding_box(image.astype(np.float32)) or (0, 0, SIDE, SIDE)
         digit = image[top:bottom, left:right]
@@ -31,7 +32,7 @@ def low_resolution(images: torch.Tensor, seed: int) -> torch.Tensor:
         small = Image.fromarray(digit).resize((width, side), Image.Resampling.BILINEAR)
         picture = Image.new("L", (side, side))
         picture.paste(small, ((side - width) // 2, 0))
-        pictures.append(mnist_like(picture, invert="no"))
+        pictures.append(mnist_like(picture, find, invert="no"))
     return torch.from_numpy(np.stack(pictures))
 
 

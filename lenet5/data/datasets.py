@@ -18,6 +18,7 @@ from tqdm import tqdm
 from lenet5.data.picture_files import is_registered
 from lenet5.data.sources import DIGITS, IDX_SETS, ImageSet, load_idx_set
 from lenet5.imaging.preprocess import attempt, mnist_like
+from lenet5.networks.finder import FinderNetwork
 from lenet5.runtime.errors import UserError, reason, say
 
 # By --dataset name: torchvision's class and its further arguments.
@@ -110,9 +111,9 @@ def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
         for path in sorted(Path(folder, name).iterdir())
         if is_registered(path.suffix.lower())
     ]
-    images, labels = [], []
+    images, labels, find = [], [], FinderNetwork()
     for path, label in tqdm(found, desc="pictures", leave=False, disable=None):
-        picture, error = attempt(mnist_like, path)
+        picture, error = attempt(mnist_like, path, find)
         if picture is None:
             say(f"left out: {path}: {error}")
         else:

@@ -7,18 +7,18 @@ from matplotlib.patches import Rectangle
 from lenet5.evaluation import figures
 
 
-def trace(steps, probabilities, classes, path, refused: bool = False) -> None:
-    """Each step of the pre-processing (`preprocess.Steps`), and the answer."""
+def trace(picture, found, probabilities, classes, path, refused: bool = False) -> None:
+    """A picture, where it was looked at and the ink found there (`preprocess.Found`), and the answer."""
     figure = figures.new_figure(figures.WIDTH, 2.7)
     *panels, answer = figure.subplots(1, 5)
     shown = (
-        (steps.picture, "the picture", 255),
-        (steps.everything, f"all {'dark' if steps.dark else 'bright'} ink, in even light", None),
-        (steps.ink, "the digit's ink", None),
-        (steps.digit, "centred as in MNIST", 255),
+        (picture, "the picture"),
+        (found.view.picture, "looked at"),
+        (found.ink, "the digit's ink"),
+        (found.digit, "centred as in MNIST"),
     )
-    for axes, (pixels, title, white) in zip(panels, shown, strict=True):
-        figures.show_gray(axes, pixels, white or max(1, pixels.max()))
+    for axes, (pixels, title) in zip(panels, shown, strict=True):
+        figures.show_gray(axes, pixels, 255)
         axes.set_title(f"{title}\n{pixels.shape[1]}×{pixels.shape[0]}", fontsize=10)
     verdict = "refused" if refused else f"read as {figures.plain(classes[int(probabilities.argmax())])}"
     figures.answer_bars(answer, classes, probabilities, verdict)

@@ -14,7 +14,9 @@ from PIL import Image, ImageOps
 
 from lenet5.runtime.errors import UserError, reason
 
-WORKING_SIDE = 256  # larger pictures are reduced to this before the digit is looked for
+DRAFT_SIDE = (
+    1024  # pixels: a JPEG is decoded at a half, a quarter or an eighth while its sides keep so many
+)
 MOST_PIXELS = 1 << 24  # of a picture; what has more is reduced before anything is done with it
 TILE = 1024  # pixels of the reduced picture, the side of what is reduced at a time
 MOST_DECODED_SLOWLY = 1 << 20  # pixels, in the formats that Pillow decodes in Python
@@ -57,7 +59,7 @@ def open_file(path: str) -> Image.Image:
         if image.format in ("JPEG", "MPO"):
             # A photograph is decoded at a half, a quarter or an eighth of its size
             # where that leaves enough pixels to look at a small digit from near.
-            image.draft(None, (4 * WORKING_SIDE, 4 * WORKING_SIDE))
+            image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
         if image.format == "JPEG2000":  # takes 12 bytes a pixel meanwhile
             halvings = math.ceil(math.log2(excess(image.size)))
             # Of this format a number, not the method.

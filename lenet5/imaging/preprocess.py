@@ -5,149 +5,82 @@ with its aspect ratio kept, the box was put into 28×28 so that the centre of ma
 in the middle, and ink is bright on a black background (Bottou et al., 1994; LeCun et al., 1998,
 section III.A). Any picture goes through the same steps here, and MNIST's own come out unchanged.
 
-    open_picture   a file to a PIL image
-    upright        any mode, orientation, transparency or depth to 8-bit colour or gray
-    find_strokes   (in ink.py) the digit's ink under uneven light, without lines, frame and dust
-    find_ink       the ink in a small picture, which has no room for any of that
-    centre_digit   bounding box to 20×20, centre of mass to the middle of 28×28
-    mnist_like     all of these; `steps` gives each
-    all_mnist_like the same of many pictures, in less time
-    to_input       a batch of 28×28 pictures to the network's N×1×32×32 input
+    upright_picture  (in opening.py) any file, array or PIL image to 8-bit colour or gray
+    plain_ink        the ink of a small picture on an even background, as MNIST's are
+    View             any other picture, as the finder sees it
+    find_ink         the digit's ink in views, by the finder, a network (networks/finder.py)
+    centre_digit     (in centring.py) bounding box to 20×20, centre of mass to the middle of 28×28
+    mnist_like       all of these for one picture; for many, `prepare` (in workers) and `digits_of`
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from lenet5.imaging.centring import bounding_box, centre_digit
-from lenet5.imaging.opening import WORKING_SIDE, PictureError, to_gray, upright_picture
+from lenet5.imaging.opening import PictureError, upright_picture
 
-SMALLEST = 48  # pixels of the shorter side, below which a picture has only paper and ink
+PLAIN_SIDE = 32  # pixels: a picture that needs no finder is no larger
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
-STRONG_CONTRAST = 100.0  # gray levels, more than noise has
-TINY = 20  # pixels of the shorter side, below which strokes are as narrow as grains
-MOST_NOISE = 0.15  # of a picture's contrast; where the border varies more, ink may be in it
-TWO_LEVELS = 0.72  # of the variance, between ink and paper
-AT_ONCE = 256  # small pictures whose ink is found together
-Attempt = tuple[np.ndarray | None, str | None]  # a digit and None; or None and the reason
-DARK_INK = {"auto": None, "yes": True, "no": False}  # the values of `invert`
-INVERT = {dark: invert for invert, dark in DARK_INK.items()}
+WORKING_SIDE = 384  # pixels: a larger picture is reduced to this before it is looked at
+FINDER_SIDE = 96  # pixels, the longer side of what the finder sees
+FINDER_MULTIPLE = 16  # its sides are multiples of it
+AT_ONCE = 256  # pictures that are in memory together
+FINDER_BATCH = 64  # pictures that it sees together
+LOOKS = 3  # at a picture: at the whole, then from near
+SMALL = 0.5  # of the picture: ink that takes less is looked at from near
+NEAR_MARGIN = 0.5  # of the ink's longer side, around it in a look from near
+LEAST_INK = 0.2  # of what the finder gives: below it a pixel is no ink
+CERTAIN_INK = 0.5  # a picture without a pixel above it is blank
+
+# N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing.
+Finder = Callable[[np.ndarray], np.ndarray]
+INVERT = ("auto", "yes", "no")  # yes: the ink is dark; no: it is bright
 
 
-class Ink(NamedTuple):
-    """How much each pixel of a picture is ink, and what was found on the way."""
+class View(NamedTuple):
+    """A picture for the finder."""
 
-    amount: np.ndarray  # H×W float32, gray levels away from the paper, 0 where it is paper
-    paper: float  # gray level of the background, 0 to 255
-    dark: bool  # whether the ink is darker than the paper
-
-
-def find_ink(gray: np.ndarray, invert: str = "auto") -> Ink:
-    """The ink in an H×W picture (0 to 255): see `find_inks`."""
-    amounts, papers, darks = find_inks(gray[None], invert)
-    return Ink(amounts[0], float(papers[0]), bool(darks[0]))
+    picture: np.ndarray  # H×W×3 uint8, at most WORKING_SIDE
+    scaled: np.ndarray  # h×w×3 uint8, as the finder sees it
 
 
-def find_inks(grays: np.ndarray, invert: str = "auto") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The ink in each of N×H×W pictures (0 to 255): the fields of `Ink`, N×H×W, N and N.
+class Found(NamedTuple):
+    """What was found in a picture."""
 
-    The paper's level is the median of the border. With `invert="auto"` the ink is on the side
-    with more energy (the sum of the squared deviations, in which noise on both sides cancels
-    out); `"yes"` means dark ink, `"no"` bright ink. Deviations within the border's noise are no ink.
-    """
-    count, height, width = grays.shape
-    shorter = min(height, width)
-    rim = max(1, shorter // 28)
-    strips = grays[:, :rim], grays[:, -rim:], grays[:, :, :rim], grays[:, :, -rim:]
-    borders = np.concatenate([strip.reshape(count, -1) for strip in strips], axis=1)
-    papers = np.median(borders, axis=1).astype(np.float64)
-    # 1.4826 times the median absolute deviation is the standard deviation of normal noise.
-    noises = 1.4826 * np.median(np.abs(borders - papers[:, None]), axis=1)
-    levels = grays.reshape(count, -1).astype(np.float32)
-    for i, gray in enumerate(grays):
-        if noises[i] == 0 and shorter >= TINY:
-            continue
-        is_doubtful = shorter < TINY or noises[i] > MOST_NOISE * float(np.ptp(gray))
-        if is_doubtful and has_two_levels(gray):
-            papers[i], noises[i] = paper_beside_ink(gray, borders[i], invert)
-        elif noises[i] > 0 and shorter > 2 * rim + 2:
-            image = Image.fromarray(gray.astype(np.uint8)).filter(ImageFilter.MedianFilter(3))
-            levels[i] = np.asarray(image).ravel()
-    levels -= papers.astype(np.float32)[:, None]
-    bright, dark = np.maximum(levels, 0), np.maximum(-levels, 0)
-    if invert == "auto":
-        darks = np.square(dark).sum(axis=1) > np.square(bright).sum(axis=1)
-    else:
-        darks = np.full(count, invert == "yes")
-    amounts = np.where(darks[:, None], dark, bright)
-    amounts *= amounts >= (3 * noises).astype(np.float32)[:, None]
-    amounts[amounts.max(axis=1) < BLANK_CONTRAST] = 0
-    return amounts.reshape(grays.shape), papers, darks
-
-
-def has_two_levels(gray: np.ndarray) -> bool:
-    """Whether a picture's levels are two groups, paper and ink, rather than the grain of one.
-
-    Otsu's criterion ("A threshold selection method from gray-level histograms", 1979): the share
-    of the variance between the groups, here those above and below the middle level. Normal
-    grain has 0.64.
-    """
-    values = gray.astype(np.float32).ravel()
-    low, high = np.percentile(values, (5, 95))
-    is_high = values > (low + high) / 2
-    if is_high.all() or not is_high.any():
-        return False
-    apart = values[is_high].mean() - values[~is_high].mean()
-    between = is_high.mean() * (1 - is_high.mean()) * apart**2
-    return bool(between > TWO_LEVELS * values.var())
-
-
-def paper_beside_ink(gray: np.ndarray, border: np.ndarray, invert: str) -> tuple[float, float]:
-    """The paper's level and its noise's deviation where ink covers much of the border.
-
-    The paper is the end of the picture's levels nearer to the corners, which few digits reach,
-    unless `invert` says which.
-    """
-    low, high = (float(level) for level in np.percentile(gray, (5, 95)))
-    middle = (low + high) / 2
-    corners = float(gray[[0, 0, -1, -1], [0, -1, 0, -1]].astype(np.float32).mean())
-    bright = corners > middle if invert == "auto" else invert == "yes"
-    on_paper = border[(border > middle) == bright]
-    if not on_paper.size:
-        return (high if bright else low), 0.0
-    # Ink's soft edges are all on one side of the paper's level, so the other side shows it and
-    # its noise: the median of a normal distribution's outer quarter is 0.48 deviations beyond
-    # the quartile.
-    paper = float(np.percentile(on_paper, 75 if bright else 25))
-    beyond = on_paper[on_paper >= paper] if bright else on_paper[on_paper <= paper]
-    return paper, float(np.median(np.abs(beyond - paper))) / 0.48
-
-
-class Steps(NamedTuple):
-    """A picture at each step on its way to the network."""
-
-    picture: np.ndarray  # H×W or H×W×3 uint8, upright and reduced
-    everything: np.ndarray  # H×W float32, 0 to 255: all ink on the paper
-    ink: np.ndarray  # h×w float32, the digit's ink, perhaps seen from near
+    view: View  # what was looked at last, the whole picture or a part of it
+    ink: np.ndarray  # h×w float32, 0 to 255: how much of it is the digit's ink, in proportion
     digit: np.ndarray  # 28×28 uint8, as MNIST has it
-    dark: bool  # whether the ink is darker than the paper
 
 
-def mnist_like(source, invert: str = "auto") -> np.ndarray:
+Prepared = np.ndarray | View  # a 28×28 uint8 digit, or what the finder has to look at
+Attempt = tuple[Prepared | None, str | None]  # and None; or None and why it cannot be read
+Digit = tuple[np.ndarray | None, str | None]  # 28×28 uint8 and None; or None and the reason
+
+
+def mnist_like(source, find: Finder, invert: str = "auto") -> np.ndarray:
     """A picture from anywhere as MNIST would have it: 28×28 uint8, ink bright.
 
-    `source` is a path, a PIL image or an array (see `open_picture`); `invert` is "auto", "yes"
-    (the ink is dark) or "no" (the ink is bright). A blank picture gives zeros only. Raises
-    PictureError for a picture that cannot be read.
+    `source` is a path, a PIL image or an array (see `open_picture`); `find` is the finder (see
+    `load_finder`); `invert` is "auto", "yes" (the ink is dark) or "no" (the ink is bright). A
+    blank picture gives zeros only. Raises PictureError for a picture that cannot be read.
     """
-    return steps(source, invert).digit
+    return look_at(source, find, invert)[1].digit
+
+
+def look_at(source, find: Finder, invert: str = "auto") -> tuple[np.ndarray, Found]:
+    """The picture, H×W×3 uint8, reduced and upright, and what was found in it."""
+    image = upright_picture(source)
+    ink = plain_ink(image, invert)
+    view = view_of(reduced(image))
+    found = find_ink([view], find, invert)[0] if ink is None else Found(view, ink, centre_digit(ink))
+    return view.picture, found
 
 
 def attempt(work: Callable, *arguments) -> tuple:
@@ -160,100 +93,134 @@ def attempt(work: Callable, *arguments) -> tuple:
         return None, "this machine has not enough memory for it"
 
 
-def all_mnist_like(sources: Iterable, invert: str = "auto") -> list[Attempt]:
-    """The digit of each source, as from `mnist_like`, and None; or None and the reason.
+def prepare(sources: Iterable, invert: str = "auto") -> list[Attempt]:
+    """Each source decoded and scaled, and None; or None and the reason. Needs no network."""
+    return [attempt(prepared, source, invert) for source in sources]
 
-    Faster than one by one, since the ink of small pictures of one size is found together.
+
+def prepared(source, invert: str = "auto") -> Prepared:
+    """The digit of a plain picture, the view of any other. Raises PictureError."""
+    image = upright_picture(source)
+    ink = plain_ink(image, invert)
+    return view_of(reduced(image)) if ink is None else centre_digit(ink)
+
+
+def plain_ink(image: Image.Image, invert: str) -> np.ndarray | None:
+    """The ink of a small gray picture whose rim has one level; None for any other picture.
+
+    H×W float32, gray levels away from that of the rim. Levels on both sides of it are not plain.
     """
-    found: list[Attempt] = []
-    sources = iter(sources)
-    while some := list(itertools.islice(sources, AT_ONCE)):
-        found += all_at_once(some, invert)
-    return found
-
-
-def all_at_once(sources: list, invert: str) -> list[Attempt]:
-    """`all_mnist_like` of at most AT_ONCE sources."""
-    found: list[Attempt] = []
-    small = defaultdict(list)  # by size: the places of pictures, and their levels
-    for place, source in enumerate(sources):
-        digit = None
-        image, error = attempt(upright_picture, source)
-        if error is None and min(image.size) < SMALLEST and reduction(image.size) == 1:
-            small[image.size].append((place, np.asarray(to_gray(image))))
-        elif error is None:
-            digit, error = attempt(lambda image: steps_of(image, invert).digit, image)
-        found.append((digit, error))
-    for group in small.values():
-        places, grays = zip(*group, strict=True)
-        amounts, error = attempt(lambda grays: find_inks(np.stack(grays), invert)[0], grays)
-        for i, place in enumerate(places):
-            found[place] = (None if amounts is None else centre_digit(amounts[i]), error)
-    return found
-
-
-def steps(source, invert: str = "auto") -> Steps:
-    """The steps of `mnist_like`."""
-    return steps_of(upright_picture(source), invert)
-
-
-def steps_of(image: Image.Image, invert: str) -> Steps:
-    """The steps of an upright picture."""
-    picture = np.asarray(reduced(image))
-    everything, amount, dark = ink_in(picture, DARK_INK[invert])
-    near = from_near(image, amount, dark)
-    return Steps(picture, everything, near, centre_digit(near), dark)
-
-
-def ink_in(picture: np.ndarray, dark: bool | None, within: np.ndarray | None = None) -> tuple:
-    """All ink in a reduced picture, the digit's ink (both H×W float32), and whether it is dark."""
-    strokes = None
-    if min(picture.shape[:2]) >= SMALLEST:  # room for lines, frames and shadows
-        from lenet5.imaging.ink import find_strokes  # imports OpenCV
-
-        strokes = find_strokes(picture, dark, within)
-        if strokes.amount.any():
-            return strokes.everything, strokes.amount, strokes.dark
-    gray = np.asarray(to_gray(Image.fromarray(picture)))
-    ink = find_ink(gray, INVERT[dark])
-    # Without strokes the digit may be cropped so closely that no paper is left around it.
-    if strokes is None or ink.amount.max() > STRONG_CONTRAST:
-        return ink.amount, ink.amount, ink.dark
-    return strokes.everything, strokes.amount, strokes.dark
+    if image.mode != "L" or max(image.size) > PLAIN_SIDE:
+        return None
+    gray = np.asarray(image)
+    paper = gray[0, 0]
+    if any((rim != paper).any() for rim in (gray[0], gray[-1], gray[:, 0], gray[:, -1])):
+        return None
+    levels = gray.astype(np.float32) - np.float32(paper)
+    lowest, highest = levels.min(), levels.max()
+    if lowest < 0 < highest:
+        return None
+    is_dark = bool(lowest < 0)
+    is_blank = max(highest, -lowest) < BLANK_CONTRAST or invert == ("no" if is_dark else "yes")
+    return np.zeros_like(levels) if is_blank else np.abs(levels)
 
 
 def reduced(image: Image.Image, side: int = WORKING_SIDE) -> Image.Image:
     """The picture with each k×k pixels averaged, its longer side at most `side`."""
-    factor = reduction(image.size, side)
+    factor = -(-max(image.size) // side)
     return image.reduce(factor) if factor > 1 else image
 
 
-def reduction(size: tuple[int, int], side: int = WORKING_SIDE) -> int:
-    """The whole number by which a picture of this size is reduced."""
-    return math.ceil(max(size) / side)
+def view_of(image: Image.Image) -> View:
+    """A picture and what the finder sees of it: sides of multiples, the longer one FINDER_SIDE."""
+    image = image.convert("RGB")
+    scale = FINDER_SIDE / max(image.size)
+    width, height = (
+        max(1, round(side * scale / FINDER_MULTIPLE)) * FINDER_MULTIPLE for side in image.size
+    )
+    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
+    return View(np.asarray(image), np.asarray(scaled))
 
 
-def from_near(image: Image.Image, amount: np.ndarray, dark: bool) -> np.ndarray:
-    """The ink of a small digit on a large sheet at a higher resolution.
+def digits_of(attempts: list[Attempt], find: Finder, invert: str = "auto") -> list[Digit]:
+    """The 28×28 uint8 digit of each prepared picture, and None; or None and the reason."""
+    views = [one for one, _ in attempts if isinstance(one, View)]
+    looked = iter(find_ink(views, find, invert))
+    return [(next(looked).digit if isinstance(one, View) else one, error) for one, error in attempts]
 
-    `amount` is its ink in the reduced picture.
+
+def all_mnist_like(sources: Iterable, find: Finder, invert: str = "auto") -> list[Digit]:
+    """The digit of each source, as from `mnist_like`, and None; or None and the reason."""
+    found: list[Digit] = []
+    sources = iter(sources)
+    while some := list(itertools.islice(sources, AT_ONCE)):
+        found += digits_of(prepare(some, invert), find, invert)
+    return found
+
+
+def find_ink(views: list[View], find: Finder, invert: str = "auto") -> list[Found]:
+    """The digit's ink in each view, seen from near where it is small in the picture."""
+    views = list(views)
+    masks = masks_of(views, find, invert)
+    for _ in range(LOOKS - 1):
+        closer = {i: view for i in range(len(views)) if (view := from_near(views[i], masks[i]))}
+        if not closer:
+            break
+        for i, mask in zip(closer, masks_of(list(closer.values()), find, invert), strict=True):
+            views[i], masks[i] = closer[i], mask
+    inks = map(at_true_ratio, views, masks)
+    return [Found(view, ink, centre_digit(ink)) for view, ink in zip(views, inks, strict=True)]
+
+
+def masks_of(views: list[View], find: Finder, invert: str) -> list[np.ndarray]:
+    """What the finder takes for the digit's ink, h×w float32 from 0 to 1 for each view."""
+    by_shape = defaultdict(list)
+    for i, view in enumerate(views):
+        by_shape[view.scaled.shape].append(i)
+    masks = [np.empty(0, np.float32)] * len(views)
+    for places in by_shape.values():
+        for start in range(0, len(places), FINDER_BATCH):
+            some = places[start : start + FINDER_BATCH]
+            batch = np.stack([views[i].scaled for i in some]).transpose(0, 3, 1, 2)
+            for i, mask in zip(some, find(batch)[:, 0], strict=True):
+                masks[i] = ink_of(mask, views[i].scaled, invert)
+    return masks
+
+
+def ink_of(mask: np.ndarray, picture: np.ndarray, invert: str) -> np.ndarray:
+    """An h×w mask without what is hardly ink; all of it is 0 if no pixel is certainly ink.
+
+    With `invert` "yes" only what is darker than the paper is ink, with "no" only what is brighter.
     """
-    box = bounding_box(amount)
-    factor = reduction(image.size)
-    if box is None or factor == 1:
-        return amount
-    left, top, right, bottom = box
-    margin = max(right - left, bottom - top) // 2 + 2
-    height, width = amount.shape
-    left, top = max(0, left - margin), max(0, top - margin)
-    right, bottom = min(width, right + margin), min(height, bottom + margin)
-    # The last pixels of a reduced picture may be of fewer.
-    far = (min(image.width, right * factor), min(image.height, bottom * factor))
-    close = image.crop((left * factor, top * factor, *far))
-    if max(close.size) > 0.7 * max(image.size):
-        return amount
-    small = np.asarray(reduced(close))
-    where = Image.fromarray((amount[top:bottom, left:right] > 0).astype(np.uint8))
-    # With two pixels of the reduced picture around it.
-    where = where.filter(ImageFilter.MaxFilter(5)).resize(small.shape[1::-1], Image.Resampling.NEAREST)
-    return ink_in(small, dark, np.asarray(where))[1]
+    if invert != "auto" and (mask < CERTAIN_INK).any():
+        gray = picture.mean(axis=2)
+        paper = np.median(gray[mask < CERTAIN_INK])
+        mask = mask * ((gray < paper) if invert == "yes" else (gray > paper))
+    return np.where(mask > LEAST_INK, mask, 0) if mask.max() > CERTAIN_INK else np.zeros_like(mask)
+
+
+def from_near(view: View, mask: np.ndarray) -> View | None:
+    """The part of a picture around its ink, where that is small and has more pixels than were seen."""
+    box = bounding_box(np.where(mask > CERTAIN_INK, mask, 0))
+    height, width = view.picture.shape[:2]
+    if box is None or max(height, width) <= FINDER_MULTIPLE:
+        return None
+    across, down = width / mask.shape[1], height / mask.shape[0]
+    left, top, right, bottom = (
+        side * scale for side, scale in zip(box, (across, down) * 2, strict=True)
+    )
+    longer = max(right - left, bottom - top)
+    if longer > SMALL * max(height, width):
+        return None
+    margin = NEAR_MARGIN * longer + 1
+    rows = slice(max(0, int(top - margin)), int(bottom + margin) + 1)
+    columns = slice(max(0, int(left - margin)), int(right + margin) + 1)
+    return view_of(Image.fromarray(view.picture[rows, columns]))
+
+
+def at_true_ratio(view: View, mask: np.ndarray) -> np.ndarray:
+    """A mask as H×W ink, 0 to 255, with the height and width of its picture in proportion."""
+    height, width = view.picture.shape[:2]
+    scale = FINDER_SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return 255 * np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))

@@ -4,12 +4,17 @@ After Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical 
 Segmentation", 2015: four levels, each at half the resolution of the one above, and back.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import fuse_conv_bn_eval
 
+from lenet5.networks.weights import read_state_dict
+from lenet5.runtime.project_files import project_file
+
+PRETRAINED = project_file("pretrained/finder.pth")
 WIDTHS = (12, 18, 24, 34)  # channels of each level
-MULTIPLE = 16  # height and width of an input are multiples of it
 
 
 class ConvBlock(nn.Sequential):
@@ -56,3 +61,25 @@ def normalised(pictures: torch.Tensor) -> torch.Tensor:
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
     deviation = (pictures - mean).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     return (pictures - mean) / (deviation + 0.02)
+
+
+class FinderNetwork:
+    """The finder of a weights file on a device, as the pre-processing wants it.
+
+    Raises UserError for weights that cannot be used.
+    """
+
+    def __init__(self, path=PRETRAINED, device: str | torch.device = "cpu"):
+        net = Finder()
+        net.load_state_dict(read_state_dict(path)[0])
+        for block in net.eval().modules():
+            if isinstance(block, ConvBlock):
+                block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+        self.net = net.to(device, memory_format=torch.channels_last)
+        self.device = device
+
+    @torch.inference_mode()
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing."""
+        inputs = torch.from_numpy(pictures).to(self.device).float() / 255
+        return self.net(inputs).sigmoid().cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import numpy as np
 from lenet5.evaluation.confidence import kl_from_uniform, limits_of
 from lenet5.imaging.mnist_format import SIDE
 from lenet5.imaging.opening import PictureError
-from lenet5.imaging.preprocess import DARK_INK, all_mnist_like
+from lenet5.imaging.preprocess import INVERT, Finder, all_mnist_like, digits_of
 from lenet5.reading.onnx_backend import ExportedNetwork
 from lenet5.reading.results import Result
 from lenet5.runtime.errors import UserError, say
@@ -58,7 +59,7 @@ class ImageClassifier:
         top_k: int = 3,
         reject: bool = False,
     ):
-        if invert not in DARK_INK:
+        if invert not in INVERT:
             raise UserError(f"invert is {invert!r}, which is none of auto, yes and no")
         self.network: ExportedNetwork | TrainedNetwork
         if weights and os.fspath(weights).lower().endswith(".onnx"):
@@ -95,6 +96,15 @@ class ImageClassifier:
         """The PyTorch module."""
         return self.trained.net
 
+    @functools.cached_property
+    def finder(self) -> Finder:
+        """The network that finds a digit's ink, loaded when the first picture needs it."""
+        return self.network.load_finder()
+
+    def find(self, pictures: np.ndarray) -> np.ndarray:
+        """The ink in N×3×H×W uint8 pictures, N×2×H×W float32 from 0 to 1: see `preprocess.Finder`."""
+        return self.finder(pictures)
+
     def predict(self, picture) -> int | str | None:
         """The class of a path, PIL image or array; None if `reject` refuses it.
 
@@ -105,13 +115,15 @@ class ImageClassifier:
     def predict_batch(self, pictures: Iterable, prepared: list[tuple] | None = None) -> list[Result]:
         """A Result for each path, PIL image or array; unreadable ones have their `error` set.
 
-        `prepared` is `all_mnist_like(pictures)`, if another process has computed it.
+        `prepared` is `prepare(pictures)`, if another process has computed it.
         """
         pictures = list(pictures)
         if prepared is None:
-            prepared = all_mnist_like(pictures, self.invert)
+            digits = all_mnist_like(pictures, self.find, self.invert)
+        else:
+            digits = digits_of(prepared, self.find, self.invert)
         results = []
-        for picture, (image, error) in zip(pictures, prepared, strict=True):
+        for picture, (image, error) in zip(pictures, digits, strict=True):
             path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
             label = None if path is None else self.label_of(path)
             results.append(Result(path=path, label=label, image=image, error=error))

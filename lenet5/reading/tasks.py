@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lenet5.data.picture_files import find_pictures
-from lenet5.imaging.preprocess import all_mnist_like, attempt, steps
+from lenet5.imaging.preprocess import all_mnist_like, attempt, look_at
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.reading.results import WRITERS
 from lenet5.runtime.errors import UserError, one_line, partly_done, say
@@ -52,7 +52,9 @@ def labelled_folder(folder: str, classifier: ImageClassifier) -> tuple[torch.Ten
 
     images, labels = [], []
     paths = list(find_pictures([folder]))
-    for path, (image, error) in zip(paths, all_mnist_like(paths, classifier.invert), strict=True):
+    for path, (image, error) in zip(
+        paths, all_mnist_like(paths, classifier.find, classifier.invert), strict=True
+    ):
         label = classifier.label_of(path)
         if image is None or label is None:
             say(f"left out: {path}: {error or 'neither its name nor its folder tells what it is'}")
@@ -109,14 +111,14 @@ def explain(classifier: ImageClassifier, arguments) -> int:
     from lenet5.evaluation import reading_figures
 
     path, classes = arguments.explain, classifier.classes
-    found, error = attempt(steps, path, classifier.invert)
-    (result,) = classifier.predict_batch([path], [(None if error else found.digit, error)])
+    looked, error = attempt(look_at, path, classifier.find, classifier.invert)
+    (result,) = classifier.predict_batch([path], [(looked[1].digit if looked else None, error)])
     WRITERS[arguments.format](sys.stdout).write([result])
     if error is not None:
         return 1
     with drawing(arguments.plot):
         refused = result.prediction is None
-        reading_figures.trace(found, result.probabilities, classes, arguments.plot, refused)
+        reading_figures.trace(*looked, result.probabilities, classes, arguments.plot, refused)
     return 0
 
 

@@ -10,6 +10,7 @@ import torch
 from lenet5.evaluation.metrics import compute_logits
 from lenet5.imaging.inputs import Inputs, to_input
 from lenet5.networks.devices import pick_device
+from lenet5.networks.finder import FinderNetwork
 from lenet5.networks.weights import load_weights
 from lenet5.runtime import distributed
 
@@ -41,6 +42,10 @@ class TrainedNetwork:
             images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         inputs = Inputs(images.to(self.device), self.metadata["mean"], self.metadata["std"])
         return compute_logits(self.net, inputs, BATCH_SIZE)
+
+    def load_finder(self) -> FinderNetwork:
+        """The finder on the same device."""
+        return FinderNetwork(device=self.device)
 
     @staticmethod
     def softmax(logits: torch.Tensor) -> np.ndarray:
