@@ -46,6 +46,10 @@ class Inputs:
         """Other pictures, for the same network."""
         return dataclasses.replace(self, pictures=pictures)
 
+    def with_more(self, other: Inputs) -> Inputs:
+        """These pictures and then those of `other`, for the same network."""
+        return self.of(torch.cat([self.pictures, other.pictures]))
+
     @property
     def shape(self) -> tuple[int, ...]:
         return len(self), 1, *(side + 2 * PADDING for side in self.pictures.shape[1:])

@@ -43,7 +43,7 @@ class TrainingPool:
     def add(self, inputs: Inputs, labels: torch.Tensor, repeats: float) -> None:
         """Add images to the pool; `repeats` may be fractional."""
         assert isinstance(self.inputs, Inputs)
-        self.inputs = self.inputs.of(torch.cat([self.inputs.pictures, inputs.pictures]))
+        self.inputs = self.inputs.with_more(inputs)
         self.labels = torch.cat([self.labels, labels])
         self.repeats.append((len(labels), repeats))
 

@@ -20,9 +20,8 @@ from pathlib import Path
 from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError
-from lenet5.runtime.project_files import project_file
 from lenet5.runtime.signals import quiet_imports
-from lenet5.runtime.worker_processes import begin
+from lenet5.runtime.worker_processes import begin, cores
 
 with quiet_imports():
     import numpy as np
@@ -31,8 +30,8 @@ with quiet_imports():
     from PIL import Image
 
     from lenet5.data.datasets import load_mnist
-    from lenet5.data.finder_pictures import Pool, is_strip, make_pictures, make_pool
-    from lenet5.data.fonts import load_font_digits, load_letters
+    from lenet5.data.finder_pictures import is_strip, make_pictures
+    from lenet5.data.glyphs import Pool, load_pool, open_pool, save_pool
     from lenet5.networks.finder import Finder
     from lenet5.networks.weights import serialize
     from lenet5.training.checkpoint import read_checkpoint, write_checkpoint
@@ -41,7 +40,6 @@ with quiet_imports():
     from lenet5.training.run_folder import csv_text
     from lenet5.training.schedules import one_cycle
 
-FONTS = project_file("fonts/glyphs.npz")
 # Height and width of a batch's pictures, and how often: wide, narrow, small and large.
 SIZES = {
     (96, 96): 5,
@@ -54,7 +52,6 @@ SIZES = {
     (48, 160): 1,  # strips, for the second output
     (32, 128): 1,
 }
-MNIST_GLYPHS, SKELETONS = 12_000, 9_000  # in the pool
 AHEAD = 12  # batches that are made before their turn
 EVERY = 250  # steps from one row of metrics.csv to the next
 HELD_OUT = 20  # batches, of seeds that are never learned
@@ -64,32 +61,24 @@ Batch = tuple[torch.Tensor, ...]  # N×3×H×W pictures and N×2×H×W masks, fr
 KNOWN_POOL: list[Pool] = []  # of a worker
 
 
-def glyphs(data_dir: str, seed: int) -> Pool:
-    """The glyphs that pictures are made of."""
-    mnist = load_mnist(data_dir)
-    digits = mnist.train_images[:MNIST_GLYPHS], mnist.train_labels[:MNIST_GLYPHS]
-    return make_pool(digits, load_font_digits(FONTS), load_letters(FONTS), SKELETONS, seed)
-
-
-def save_pool(pool: Pool, folder: Path) -> None:
-    """Write a pool as arrays that workers map into their memory."""
-    for name, part in pool._asdict().items():
-        np.save(folder / f"pool_{name}.npy", part.numpy())
+def pool_of(arguments) -> Pool:
+    """The glyphs that the pictures are made of."""
+    mnist = load_mnist(arguments.data_dir)
+    return load_pool(mnist.train_images, mnist.train_labels, arguments.seed)
 
 
 def begin_with_pool(folder: Path) -> None:
     """Initialise a worker: it maps the pool."""
     begin()
     torch.set_num_threads(1)
-    parts = (np.load(folder / f"pool_{name}.npy", mmap_mode="c") for name in Pool._fields)
-    KNOWN_POOL.append(Pool(*map(torch.from_numpy, parts)))
+    KNOWN_POOL.append(open_pool(folder))
 
 
 def batch(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """A batch of a size that its seed chooses: N×3×H×W pictures and N×2×H×W masks, uint8."""
     sizes = [size for size, often in SIZES.items() for _ in range(often)]
     size = sizes[int(np.random.default_rng(seed).integers(len(sizes)))]
-    pictures, masks = make_pictures(KNOWN_POOL[0], count, size, seed)
+    pictures, masks, _ = make_pictures(KNOWN_POOL[0], count, size, seed)
     return (pictures * 255).round().byte().numpy(), (masks * 255).round().byte().numpy()
 
 
@@ -162,9 +151,9 @@ class State:
             raise UserError(f"{path} is of a run with other flags; give the same, or another --run")
 
 
-def save_figure(path: str, pool: Pool, seed: int, size=(96, 96)) -> None:
+def save_figure(path: str, pool: Pool, seed: int) -> None:
     """Draw a hundred pictures, each above its mask: the digit white, other writing gray."""
-    pictures, masks = make_pictures(pool, 100, (96, 96), seed)
+    pictures, masks, _ = make_pictures(pool, 100, (96, 96), seed)
     shades = (masks[:, :1] + 0.5 * (masks[:, 1:] - masks[:, :1])).expand(-1, 3, -1, -1)
     cells = torch.cat([pictures, shades], dim=2).reshape(5, 20, 3, 192, 96)
     sheet = cells.permute(0, 3, 1, 4, 2).reshape(5 * 192, 20 * 96, 3)
@@ -192,14 +181,15 @@ def main(argv=None) -> int:
     arguments = parse_arguments(argv)
     if arguments.figure:
         check_writable(arguments.figure)
-        save_figure(arguments.figure, glyphs(arguments.data_dir, arguments.seed), arguments.seed)
+        save_figure(arguments.figure, pool_of(arguments), arguments.seed)
         return 0
     check_writable(arguments.output)
+    torch.set_num_threads(max(1, cores() - 1))  # the worker has the other core
     settings = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS}
     state, folder = State(arguments), Path(arguments.run)
     make_folder(folder)
     state.load(folder / "checkpoint.pth", settings)
-    save_pool(glyphs(arguments.data_dir, arguments.seed), folder)
+    save_pool(pool_of(arguments), folder)
     first = arguments.seed * 10**8  # a run's batches have the seeds from here on
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, begin_with_pool, (folder,)) as executor:

@@ -30,6 +30,9 @@ class Settings:
     scheduler: str = setting("onecycle", "of the learning rate")
     augment: str = setting("affine", "how training images are distorted")
     fonts: str | None = setting(None, "learn digits in fonts too: fonts/digits.npz", metavar="FILE")
+    pictures: int | None = setting(
+        None, "learn digits of so many made-up pictures too", number(int, 1, 10_000_000)
+    )
     few_pixels: bool | None = setting(None, "learn digits in 8 to 12 pixels a side too", **SWITCH)
     non_digits: bool | None = setting(None, "learn a uniform output for non-digits too", **SWITCH)
     val_size: int = setting(
@@ -108,12 +111,13 @@ RECIPES = {
     },
     # Reads digits from any picture and rejects non-digits: trials in benchmarks/choose_anybody.py.
     "anybody": {
-        "epochs": 150,
+        "epochs": 80,
         "optimizer": "adamw",
         "weight_decay": 0.05,
         "augment": "pens",
         "average": 0.999,
         "fonts": "fonts/digits.npz",
+        "pictures": 100_000,
         "few_pixels": True,
         "non_digits": True,
     },

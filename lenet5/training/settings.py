@@ -36,7 +36,7 @@ CHOICES = {
     "precision": [*PRECISIONS, "auto"],
 }
 # Flags that invalidate a recipe's `max_steps`.
-MAKE_OTHER_STEPS = {"epochs", "batch_size", "dataset", "fonts", "few_pixels", "non_digits"}
+MAKE_OTHER_STEPS = {"epochs", "batch_size", "dataset", "fonts", "few_pixels", "pictures", "non_digits"}
 MADE_BY = {
     "teacher": "make one with: python train.py --recipe teacher, and name it with --teacher",
     "fonts": "make it with: python fonts/render.py",

@@ -8,6 +8,8 @@ import torch
 from lenet5.data.augmentation import low_resolution
 from lenet5.data.datasets import DATASETS, load_dataset, split
 from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.data.found_digits import found_digits
+from lenet5.data.glyphs import load_pool
 from lenet5.data.sources import DIGITS, ImageSet
 from lenet5.imaging.inputs import Inputs
 from lenet5.networks.registry import NETWORKS
@@ -25,6 +27,8 @@ VAL_SHARE = 6  # of a small data set, every sixth image at most is held out
 PER_DRAWN = 20  # for so many images an epoch shows a scribble, a shape, a pair of digits
 FEW_PIXELS = 2  # and as many digits in few pixels
 POOL_FACTOR = 3  # the pool has so many times the drawn images that an epoch shows
+FOUND_SHARE = 1 / 3  # of the digits of --pictures, which an epoch shows
+FOUND_VAL = 20  # one of so many of them is held out
 FONT_REPEATS = 2  # how often an epoch shows each digit of --fonts
 
 
@@ -60,11 +64,28 @@ class Data:
         pictures, labels = images.train_images[train], images.train_labels[train]
         for more, their_labels, times in added_images(settings, pictures, labels, self.classes, repeats):
             self.pool.add(*self.part(more[:most], their_labels[:most]), times)
+        if settings.pictures:
+            found, theirs = distributed.broadcast(lambda: pictures_of(settings, pictures, labels))
+            held_out = (torch.arange(len(theirs)) % FOUND_VAL == 0) & (size > 0)
+            self.pool.add(*self.part(found[~held_out], theirs[~held_out]), FOUND_SHARE)
+            digits = held_out & (theirs != IGNORE_INDEX)
+            inputs, truth = self.part(found[digits], theirs[digits])
+            self.val = self.val[0].with_more(inputs), torch.cat([self.val[1], truth])
 
     def part(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[Inputs, torch.Tensor]:
         """Inputs and labels on the device."""
         inputs = Inputs(images.to(self.device), self.network.mean, self.network.std)
         return inputs, labels.to(self.device)
+
+
+def pictures_of(
+    settings: Settings, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The N×28×28 digits that the finder sees in made-up pictures of training images, and N labels."""
+    count = DRY_IMAGES if settings.dry_run else settings.pictures
+    pool = load_pool(images, labels, settings.seed)
+    found, theirs = found_digits(pool, count, settings.seed, settings.data_dir)
+    return found, torch.where(theirs < 0, IGNORE_INDEX, theirs)
 
 
 def added_images(

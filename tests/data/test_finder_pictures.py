@@ -79,22 +79,22 @@ def pool() -> Pool:
 
 @pytest.mark.parametrize("size", [(96, 96), (96, 48), (64, 96)])
 def test_pictures_and_masks_are_reproducible_and_in_range(pool, size):
-    pictures, masks = make_pictures(pool, 16, size, seed=3)
+    pictures, masks, _ = make_pictures(pool, 16, size, seed=3)
     assert pictures.shape == (16, 3, *size)
     assert masks.shape == (16, 2, *size)
     for part in (pictures, masks):
         assert part.min() >= 0
         assert part.max() <= 1
     assert (masks[:, 1] >= masks[:, 0] - 1e-6).all()  # the digit is writing too
-    again, _ = make_pictures(pool, 16, size, seed=3)
+    again, _, _ = make_pictures(pool, 16, size, seed=3)
     assert torch.equal(pictures, again)
-    other, _ = make_pictures(pool, 16, size, seed=4)
+    other, _, _ = make_pictures(pool, 16, size, seed=4)
     assert not torch.equal(pictures, other)
 
 
 def test_ink_differs_from_what_is_around_it(pool):
     """In most pictures the levels under the mask are not those beside it."""
-    pictures, masks = make_pictures(pool, 200, (96, 96), seed=0)
+    pictures, masks, _ = make_pictures(pool, 200, (96, 96), seed=0)
     differs = []
     for picture, (mask, writing) in zip(pictures, masks, strict=True):
         if mask.sum() > 100:
