@@ -8,7 +8,7 @@
     10 read, 10 of 10 right (100.00 %)
 
 With the shipped weights, on the ten digits that python generate_test_digits.py draws.
-The ink in a picture is found as for single digits and put into lines and numbers
+The writing in a picture is found by a network (lenet5/networks/finder.py) and put into lines and numbers
 (lenet5/whole_numbers/strips.py); each number becomes a strip 32 pixels high, which a network
 that runs over the whole strip and one that reads its segments read together
 (strip_reader.py). Results go to stdout, all else to stderr; the exit status is 0 if
@@ -52,7 +52,7 @@ def main(argv=None) -> int:
         arguments = parse_arguments(argv)
         from lenet5.reading.many_pictures import read_pictures
         from lenet5.whole_numbers.number_reader import WRITERS, NumberKeeper, NumberReader
-        from lenet5.whole_numbers.strips import all_numbers_in
+        from lenet5.whole_numbers.strips import prepare_pages
 
         if arguments.plot:
             check_writable(arguments.plot)
@@ -65,7 +65,7 @@ def main(argv=None) -> int:
             top_k=arguments.top_k,
             reject=arguments.reject,
         )
-    return read_pictures(reader, arguments, all_numbers_in, NumberKeeper, WRITERS)
+    return read_pictures(reader, arguments, prepare_pages, NumberKeeper, WRITERS)
 
 
 if __name__ == "__main__":

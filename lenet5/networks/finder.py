@@ -81,5 +81,6 @@ class FinderNetwork:
     @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing."""
-        inputs = torch.from_numpy(pictures).to(self.device).float() / 255
+        pixels = torch.from_numpy(np.require(pictures, requirements=["C", "W"]))
+        inputs = pixels.to(self.device).float() / 255
         return self.net(inputs).sigmoid().cpu().numpy()

@@ -158,7 +158,8 @@ def save_figure(path: str, pool: Pool, seed: int) -> None:
     cells = torch.cat([pictures, shades], dim=2).reshape(5, 20, 3, 192, 96)
     sheet = cells.permute(0, 3, 1, 4, 2).reshape(5 * 192, 20 * 96, 3)
     buffer = io.BytesIO()
-    Image.fromarray((sheet * 255).byte().numpy()).save(buffer, "PNG")
+    image_format = Image.registered_extensions().get(Path(path).suffix.lower(), "PNG")
+    Image.fromarray((sheet * 255).byte().numpy()).save(buffer, image_format, quality=80)
     write_file(path, buffer.getvalue())
 
 

@@ -16,7 +16,7 @@ from lenet5.runtime.errors import UserError, one_line
 from lenet5.runtime.project_files import project_file
 from lenet5.whole_numbers.space_displacement import CLASSES, STRIDE
 from lenet5.whole_numbers.strip_reader import Reading, StripReader
-from lenet5.whole_numbers.strips import Strip, all_numbers_in
+from lenet5.whole_numbers.strips import Strip, numbers_on, prepare_pages
 
 # Two trainings, which together read better than either (benchmarks/number_accuracy.py).
 WEIGHTS = [project_file(f"pretrained/{name}.pth") for name in ("lenet5-numbers", "lenet5-numbers-2")]
@@ -101,15 +101,19 @@ class NumberReader:
         """One NumberResult for each path, PIL image or array, in their order.
 
         A picture that cannot be read has its `error` set, and the others are read. `prepared`
-        is what `all_numbers_in` gives of them, where another process has called it.
+        is what `prepare_pages` gives of them, where another process has called it.
         """
         pictures = list(pictures)
         if prepared is None:
-            prepared = all_numbers_in(pictures, self.invert)
-        strips = [strip for found, _ in prepared for strip in found or ()]
+            prepared = prepare_pages(pictures, self.invert)
+        pages = [
+            [] if page is None else numbers_on(page, self.digits.find, self.invert)
+            for page, _ in prepared
+        ]
+        strips = [strip for found in pages for strip in found]
         readings = iter(self.reader.read([strip.picture for strip in strips]))
         results = []
-        for picture, (found, error) in zip(pictures, prepared, strict=True):
+        for picture, found, (_, error) in zip(pictures, pages, prepared, strict=True):
             path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
             label = None if path is None else label_of(path)
             results.append(NumberResult(path=path, label=label, error=error))

@@ -1,10 +1,11 @@
 """Find the numbers in a picture: lines of text in reading order, a strip for each number.
 
-All ink but lines, frames and dust is writing (`ink.py`).
+The finder (networks/finder.py) tells what is writing.
 """
 
 import math
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import cv2
@@ -12,14 +13,19 @@ import numpy as np
 from PIL import Image
 
 from lenet5.imaging.centring import BOX_LEVEL, with_full_strength
-from lenet5.imaging.ink import find_strokes
 from lenet5.imaging.mnist_format import DIGIT_SIDE, STRIP_HEIGHT
-from lenet5.imaging.opening import to_gray, upright_picture
-from lenet5.imaging.preprocess import DARK_INK, INVERT, SMALLEST, attempt, find_ink, reduced
+from lenet5.imaging.opening import upright_picture
+from lenet5.imaging.preprocess import FINDER_MULTIPLE, Finder, attempt, ink_of, reduced
 
+WRITING_SIDE = 384  # pixels: the longer side of what the finder sees first
+LOWEST_STRIP = 48  # pixels of the shorter side of that, if the longer one allows it
+BEST_HEIGHT = 32  # pixels of writing, as the finder learned it; half and twice is as good
+LOOKS = 3  # at a page
+MOST_WRITING = 1024  # pixels: the longer side of what the finder sees later
+MOST_ZOOM = 4.0
 PAGE_SIDE = 1024  # larger pictures are reduced to this side
 DUST = 5  # pixels: a component with no more is no writing
-MOST_INK = 0.6  # of a picture's pixels: a component with more is the paper's grain
+
 TALL, SMALL = 3.0, 0.5  # of the usual height of the ink: a component outside is no digit by itself
 SPECK = 0.12  # of the usual height: a lower component belongs to no number
 NEAR = 0.3  # of the usual height: so near to a number, small pieces of ink belong to it
@@ -52,23 +58,36 @@ class Strip(NamedTuple):
         return [round(left), round(top), max(1, round(width * across)), max(1, round(height * down))]
 
 
-def numbers_in(source, invert: str = "auto") -> list[Strip]:
-    """The numbers in a path, PIL image or array, line by line and from left to right.
+class Page(NamedTuple):
+    """A picture in which numbers are looked for."""
 
-    Raises PictureError for what cannot be read.
-    """
+    picture: np.ndarray  # H×W×3 uint8, at most PAGE_SIDE
+    scale: tuple[float, float]  # pixels of the file for one of it, across and down
+
+
+def prepare_pages(sources: Iterable, invert: str = "auto") -> list[tuple[Page | None, str | None]]:
+    """The page of each source, and None; or None, and why it cannot be read. Needs no network."""
+    return [attempt(open_page, source) for source in sources]
+
+
+def open_page(source) -> Page:
+    """A path, PIL image or array, decoded and reduced. Raises PictureError."""
     image = upright_picture(source)
-    small = reduced(image, PAGE_SIDE)
-    amount = writing_in(np.asarray(small), DARK_INK[invert])
+    small = reduced(image, PAGE_SIDE).convert("RGB")
     across, down = (a / b for a, b in zip(size_of(source, image), small.size, strict=True))
+    return Page(np.asarray(small), (across, down))
+
+
+def numbers_in(source, find: Finder, invert: str = "auto") -> list[Strip]:
+    """The numbers in a path, PIL image or array, as `numbers_on` gives them. Raises PictureError."""
+    return numbers_on(open_page(source), find, invert)
+
+
+def numbers_on(page: Page, find: Finder, invert: str = "auto") -> list[Strip]:
+    """The numbers on a page, line by line and from left to right."""
+    amount = writing_in(page.picture, find, invert)
     labels, boxes = components(amount)
-    numbers = find_numbers(boxes)
-    return [make_strip(amount, labels, boxes, number, (across, down)) for number in numbers]
-
-
-def all_numbers_in(sources: list, invert: str) -> list[tuple[list[Strip] | None, str | None]]:
-    """For each source what `numbers_in` gives, and None; or None, and why it cannot be read."""
-    return [attempt(numbers_in, source, invert) for source in sources]
+    return [make_strip(amount, labels, boxes, number, page.scale) for number in find_numbers(boxes)]
 
 
 def size_of(source, upright: Image.Image) -> tuple[int, int]:
@@ -83,17 +102,25 @@ def size_of(source, upright: Image.Image) -> tuple[int, int]:
     return size[::-1] if lies else size
 
 
-def writing_in(picture: np.ndarray, dark: bool | None) -> np.ndarray:
-    """How much each pixel of an H×W or H×W×3 uint8 picture is writing, H×W float32."""
-    if min(picture.shape[:2]) >= SMALLEST:  # room for lines, frames and shadows
-        return find_strokes(picture, dark).writing
-    gray = np.asarray(to_gray(Image.fromarray(picture))).astype(np.float32)
-    found = find_ink(gray, INVERT[dark])
-    # The ink itself as it is: what takes the paper's grain away blurs it, and the networks of
-    # numbers have learned from noisy strips.
-    away = found.paper - gray if found.dark else gray - found.paper
-    near = cv2.dilate((found.amount > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
-    return np.maximum(away, 0) * near
+def writing_in(picture: np.ndarray, find: Finder, invert: str) -> np.ndarray:
+    """How much each pixel of an H×W×3 uint8 picture is writing, H×W float32 from 0 to 255.
+
+    The finder looks again in more or fewer pixels where the writing is not as high as most that
+    it learned.
+    """
+    height, width = picture.shape[:2]
+    scale = min(WRITING_SIDE / max(height, width), max(1.0, LOWEST_STRIP / min(height, width)))
+    image = Image.fromarray(picture)
+    for _ in range(LOOKS):
+        size = [max(1, round(side * scale / FINDER_MULTIPLE)) * FINDER_MULTIPLE for side in image.size]
+        seen = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+        writing = ink_of(find(seen.transpose(2, 0, 1)[None])[0, 1], seen, invert)
+        high = usual_height(components(writing)[1]) or BEST_HEIGHT
+        better = min(scale * BEST_HEIGHT / high, MOST_WRITING / max(height, width), MOST_ZOOM)
+        if 0.5 < better / scale < 2:
+            break
+        scale = better
+    return 255 * np.asarray(Image.fromarray(writing).resize(image.size, Image.Resampling.BILINEAR))
 
 
 def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -107,16 +134,18 @@ def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels, boxes
 
 
+def usual_height(boxes: np.ndarray) -> float:
+    """The height of N×5 boxes in which most ink is; 0 if there is none but the paper's."""
+    written = boxes[1:][boxes[1:, 4] > DUST]
+    return float(np.median(np.repeat(written[:, 3], written[:, 4]))) if len(written) else 0.0
+
+
 def find_numbers(boxes: np.ndarray) -> list[list[int]]:
     """Which of N×5 boxes, of which the first is the paper's, make up each number, in reading order."""
-    if boxes[1:, 4].max(initial=0) > MOST_INK * boxes[:, 4].sum():
-        return []
     written = [i for i in range(1, len(boxes)) if boxes[i, 4] > DUST]
     if not written:
         return []
-    # The height in which most ink is.
-    heights = np.repeat(boxes[written, 3], boxes[written, 4])
-    usual = float(np.median(heights))
+    usual = usual_height(boxes)
     whole = [i for i in written if SMALL * usual <= boxes[i, 3] <= TALL * usual]
     lines = group_lines(boxes, whole)
     # Smaller pieces belong to the line that they are near to. They come before a line is
