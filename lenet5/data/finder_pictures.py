@@ -161,6 +161,19 @@ def make_pictures(
     return bilevel(picture, writing, dice), torch.stack([target, writing], dim=1), labels
 
 
+def make_textures(count: int, size: tuple[int, int], seed: int) -> torch.Tensor:
+    """N×3×H×W pictures from 0 to 1 without any writing: what else a photograph may show."""
+    dice = Dice(count, size, seed)
+    picture = dice.colour().expand(-1, -1, *size)
+    for knots in (2, 4, 9, 20, 45):
+        shade = dice.noise(knots)
+        edged = (shade * dice.log_uniform(1, 40)).clamp(-1, 1)  # from a soft slope to a sharp edge
+        shade = torch.where(dice.chance(0.5) > 0, edged, shade)
+        amount = dice.uniform(0, 0.4) * dice.chance(0.5)
+        picture = picture + (shade * amount)[:, None] * (dice.colour() - 0.5).sign()
+    return camera(picture.clamp(0, 1), dice, torch.ones(count, 1, 1))
+
+
 def is_strip(size: tuple[int, int]) -> bool:
     """Whether a picture of this height and width is of a row of digits."""
     return size[1] > 1.9 * size[0]

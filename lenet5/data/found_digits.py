@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from lenet5.data.finder_pictures import make_pictures
+from lenet5.data.finder_pictures import make_pictures, make_textures
 from lenet5.data.glyphs import Pool, open_pool, save_pool
 from lenet5.imaging.preprocess import find_ink, view_of
 from lenet5.networks.finder import PRETRAINED, FinderNetwork
@@ -26,6 +26,7 @@ from lenet5.runtime.worker_processes import begin, cores
 # Height and width of the pictures of one batch after the other.
 SIZES = ((96, 96), (96, 64), (64, 96), (96, 96), (128, 128), (96, 48), (96, 96), (64, 64), (96, 64))
 BATCH = 50
+TEXTURES = 14  # one of so many batches has no writing; prime to the number of sizes
 FIRST_SEED = 10**13  # the finder learned none of the pictures of the seeds from here on
 LARGEST_FILE = 1 << 30  # bytes
 WORKER: list = []  # of a worker process: its pool and its finder
@@ -68,7 +69,11 @@ def begin_worker(folder: Path) -> None:
 def make_batch(number: int, first_seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The digits found in one batch of pictures, and their labels."""
     pool, find = WORKER
-    pictures, _, labels = make_pictures(pool, BATCH, SIZES[number % len(SIZES)], first_seed + number)
+    size, seed = SIZES[number % len(SIZES)], first_seed + number
+    if number % TEXTURES:
+        pictures, _, labels = make_pictures(pool, BATCH, size, seed)
+    else:
+        pictures, labels = make_textures(BATCH, size, seed), torch.full((BATCH,), -1)
     pixels = (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
     digits = np.stack(
         [found.digit for found in find_ink([view_of(Image.fromarray(p)) for p in pixels], find)]

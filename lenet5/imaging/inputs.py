@@ -48,6 +48,8 @@ class Inputs:
 
     def with_more(self, other: Inputs) -> Inputs:
         """These pictures and then those of `other`, for the same network."""
+        import torch
+
         return self.of(torch.cat([self.pictures, other.pictures]))
 
     @property
