@@ -115,6 +115,8 @@ def from_array(values) -> Image.Image:
         raise PictureError(f"an array of shape {np.shape(values)} is no picture")
     if array.size == 0:
         raise PictureError("the array is empty")
+    if array.dtype == np.uint8:
+        return Image.fromarray(array)
     if array.dtype.kind not in "buif":
         raise PictureError(f"an array of {array.dtype} is no picture")
     array = array.astype(np.float64)
