@@ -121,7 +121,7 @@ FILES = {  # mode, ending and what is given to `save`; the mode when it is opene
     "palette": ("P", "png", {}, "RGB"),
     "transparent palette": ("P", "png", {"transparency": 0}, "RGB"),
     "CMYK": ("CMYK", "jpg", {}, "RGB"),
-    "GIF": ("P", "gif", {"save_all": True, "append_images": [Image.new("P", (1, 1), 5)]}, "L"),
+    "GIF": ("P", "gif", {"save_all": True, "append_images": [Image.new("P", (1, 1), 5)]}, "RGB"),
 }
 
 
