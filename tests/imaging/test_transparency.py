@@ -1,14 +1,12 @@
-"""Opening: transparency, files of every mode with sides of one pixel, memory."""
+"""Pictures with transparency: what is visible in them is visible when they are opened."""
 
 import io
-import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from lenet5.imaging.opening import open_picture, upright, upright_picture
-from lenet5.imaging.preprocess import FINDER_MULTIPLE, FINDER_SIDE, WORKING_SIDE, View, prepared
+from lenet5.imaging.opening import upright, upright_picture
 from lenet5.reading.classifier import ImageClassifier
 from tests.conftest import DIGITS, PRETRAINED
 
@@ -110,45 +108,3 @@ def test_a_level_or_a_colour_that_is_said_to_be_transparent():
     image.putpixel((1, 0), (20, 30, 40))
     image.info["transparency"] = (9, 8, 7)
     assert np.asarray(upright(image)).tolist() == [[[255] * 3, [20, 30, 40], [255] * 3, [255] * 3]]
-
-
-FILES = {  # mode, ending and what is given to `save`; the mode when it is opened
-    "L": ("L", "png", {}, "L"),
-    "RGB": ("RGB", "png", {}, "RGB"),
-    "RGBA": ("RGBA", "png", {}, "RGB"),
-    "LA": ("LA", "png", {}, "L"),
-    "16 bits": ("I;16", "png", {}, "L"),
-    "palette": ("P", "png", {}, "RGB"),
-    "transparent palette": ("P", "png", {"transparency": 0}, "RGB"),
-    "CMYK": ("CMYK", "jpg", {}, "RGB"),
-    "GIF": ("P", "gif", {"save_all": True, "append_images": [Image.new("P", (1, 1), 5)]}, "RGB"),
-}
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
-@pytest.mark.parametrize("kind", FILES)
-def test_files_of_every_mode_with_sides_of_one_pixel(tmp_path, kind, size):
-    mode, ending, options, opened_mode = FILES[kind]
-    path = tmp_path / f"a.{ending}"
-    Image.new(mode, size).save(path, **options)
-    opened = upright_picture(path)
-    assert (opened.size, opened.mode) == (size, opened_mode)
-    found = prepared(path)
-    if isinstance(found, View):
-        height, width = found.scaled.shape[:2]
-        assert max(height, width) == FINDER_SIDE
-        assert height % FINDER_MULTIPLE == width % FINDER_MULTIPLE == 0
-        assert max(found.picture.shape[:2]) <= WORKING_SIDE
-    else:
-        assert not found.any()
-
-
-def test_an_array_of_bytes_is_opened_without_a_larger_copy():
-    array = np.random.default_rng(0).integers(0, 256, (1000, 1500, 3), dtype=np.uint8)
-    tracemalloc.start()
-    opened = open_picture(array)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < array.nbytes
-    assert np.array_equal(np.asarray(opened), array)
-    assert np.array_equal(np.asarray(open_picture(array[::-1, ::2])), array[::-1, ::2])
