@@ -1,6 +1,7 @@
 """The package's metadata agrees with the requirements files and with the folders."""
 
 import re
+from fnmatch import fnmatch
 
 import pytest
 
@@ -34,3 +35,12 @@ def test_every_package_and_script_is_installed():
     assert set(setuptools["packages"]) == packages | {"lenet5.pretrained", "lenet5.fonts"}
     assert set(setuptools["py-modules"]) == {path.stem for path in ROOT.glob("*.py")}
     assert set(PROJECT["tool"]["mypy"]["modules"]) == set(setuptools["py-modules"])
+
+
+@pytest.mark.parametrize("folder", ["pretrained", "fonts"])
+def test_weights_and_glyphs_are_installed(folder):
+    patterns = PROJECT["tool"]["setuptools"]["package-data"][f"lenet5.{folder}"]
+    kinds = {".pth", ".onnx", ".npz", ".md"}
+    files = {path.name for path in (ROOT / folder).iterdir() if path.suffix in kinds}
+    assert folder == "fonts" or {"finder.pth", "finder.onnx"} <= files
+    assert all(any(fnmatch(name, pattern) for pattern in patterns) for name in files)

@@ -119,7 +119,6 @@ def add_operation(graph: Graph, operation: Operation, inner: str, name: str) -> 
 
 def onnx_model(net: nn.Module, metadata: dict):
     """A network of the family as an onnx.ModelProto, which onnx's own checker has passed."""
-    import onnx
     from onnx import TensorProto, helper
 
     graph = Graph()
@@ -133,12 +132,20 @@ def onnx_model(net: nn.Module, metadata: dict):
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
         for name, shape in ((INPUT, (1, 32, 32)), (OUTPUT, (len(metadata["classes"]),)))
     ]
+    return checked_model(graph, ends, ABOUT, metadata)
+
+
+def checked_model(graph: Graph, ends: list, about: str, metadata: dict):
+    """A graph with its input and output as an onnx.ModelProto, which onnx's own checker has passed."""
+    import onnx
+    from onnx import helper
+
     model = helper.make_model(
         helper.make_graph(graph.nodes, metadata["arch"], ends[:1], ends[1:], graph.numbers),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="export.py of LeNet-5",
-        doc_string=ABOUT,
+        doc_string=about,
     )
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     describe(model, metadata)

@@ -18,6 +18,7 @@ DRAFT_SIDE = (
     1024  # pixels: a JPEG is decoded at a half, a quarter or an eighth while its sides keep so many
 )
 MOST_PIXELS = 1 << 24  # of a picture; what has more is reduced before anything is done with it
+SAMPLED = 512  # pixels of a side, at which a picture with transparency is looked at
 TILE = 1024  # pixels of the reduced picture, the side of what is reduced at a time
 MOST_DECODED_SLOWLY = 1 << 20  # pixels, in the formats that Pillow decodes in Python
 MOST_DECODED = {"WEBP": 60_000_000, "AVIF": 100_000_000}  # pixels, which take 16 and 9 bytes meanwhile
@@ -114,6 +115,8 @@ def from_array(values) -> Image.Image:
         raise PictureError(f"an array of shape {np.shape(values)} is no picture")
     if array.size == 0:
         raise PictureError("the array is empty")
+    if array.dtype == np.uint8:
+        return Image.fromarray(array)
     if array.dtype.kind not in "buif":
         raise PictureError(f"an array of {array.dtype} is no picture")
     array = array.astype(np.float64)
@@ -127,16 +130,14 @@ def from_array(values) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A picture as its photographer saw it: "RGB" if it has colours and is opaque, else gray ("L")."""
+    """A picture as its photographer saw it, opaque: "RGB" if it has colours, else gray ("L")."""
     orientation = image.getexif().get(0x0112, 1)  # how the camera was held
     image = of_moderate_size(image)
     if orientation != 1:
         image.getexif()[0x0112] = orientation  # lost where the picture was reduced
         image = ImageOps.exif_transpose(image)
     if image.has_transparency_data and not is_deep(image):
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() == (255, 255):  # opaque everywhere
-            return image.convert("RGB")
+        return without_transparency(image)
     return image.convert("RGB") if image.mode in COLOURED else to_gray(image)
 
 
@@ -178,17 +179,15 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def to_gray(image: Image.Image) -> Image.Image:
-    """A picture of any mode as 8-bit gray ("L"), without transparency.
+    """A picture of any mode without transparency as 8-bit gray ("L").
 
     16-bit and floating point pictures are stretched between their darkest and
     brightest pixel, since `convert("L")` would clip them.
     """
-    if image.mode == "L" and "transparency" not in image.info:
+    if image.mode == "L":
         return image
     if is_deep(image):
         return Image.fromarray(stretch(np.asarray(image, dtype=np.float64)).astype(np.uint8))
-    if image.has_transparency_data:
-        return without_transparency(image.convert("RGBA").convert("LA"))
     if image.mode == "LAB":
         return image.getchannel("L")  # lightness is what we want, and Pillow converts no LAB
     return image.convert("L")
@@ -202,21 +201,21 @@ def stretch(values: np.ndarray) -> np.ndarray:
 
 
 def without_transparency(image: Image.Image) -> Image.Image:
-    """An "LA" picture as gray.
+    """A picture with transparency composited onto opaque paper: "L" if it is gray, else "RGB".
 
-    If all opaque pixels have about one level, the opacity is the ink, as in a drawing on a
-    transparent sheet. Otherwise (a label with transparent corners, say) the background
-    becomes the median level of the opaque pixels.
+    The paper has the gray level that is farthest from the levels of all that is visible: white
+    behind black ink, black behind white ink, gray behind both.
     """
-    gray, alpha = image.split()
-    opaque = alpha.point(lambda value: 255 if value > 127 else 0)
-    count = np.asarray(gray.histogram(mask=opaque), dtype=np.float64).cumsum()
-    if count[-1] == 0:  # nothing in it can be seen
-        return Image.new("L", image.size, 0)
-    low, median, high = np.searchsorted(count, count[-1] * np.array([0.05, 0.5, 0.95]))
-    if high - low < 32 and np.asarray(opaque).min() == 0:
-        return alpha
-    return Image.composite(gray, Image.new("L", image.size, int(median)), alpha)
+    mode = "L" if Image.getmodebase(image.mode) == "L" else "RGB"
+    image = image.convert("RGBA")
+    some = image.resize([min(side, SAMPLED) for side in image.size], Image.Resampling.NEAREST)
+    gray, opacity = (np.asarray(channel).ravel() for channel in some.convert("LA").split())
+    visible = np.bincount(gray, opacity, minlength=256).cumsum()  # up to each level
+    levels = np.searchsorted(visible, visible[-1] * np.linspace(0.02, 0.98, 49))
+    distance = np.abs(np.arange(256) - levels[:, None]).min(axis=0)
+    paper = Image.new("L", image.size, int(distance.argmax())).convert(mode)
+    paper.paste(image, mask=image)
+    return paper
 
 
 def upright_picture(source) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The back end of onnxruntime: 28×28 pictures to logits with an exported network, without PyTorch.
+"""The back end of onnxruntime: exported networks that read pictures and find ink, without PyTorch.
 
     >>> import numpy as np
     >>> from lenet5.reading.onnx_backend import ExportedNetwork
@@ -10,6 +10,8 @@
 takes a small part of the time that PyTorch takes to import (`benchmarks/inference_start.py`).
 A file may come from anywhere: its size is limited, it brings all its numbers, and it has no loops.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -23,8 +25,10 @@ from lenet5.imaging.mnist_format import PADDING, SIDE
 from lenet5.networks.metadata import check_description
 from lenet5.runtime.atomic_files import read_file
 from lenet5.runtime.errors import UserError, import_package, one_line
+from lenet5.runtime.project_files import project_file
 
-INPUT, OUTPUT = "input", "logits"  # the names of the graph's ends
+FINDER = project_file("pretrained/finder.onnx")
+INPUT, OUTPUT, MASKS = "input", "logits", "masks"  # the names of the graphs' ends
 INPUT_SIDE = SIDE + 2 * PADDING
 BATCH_SIZE = 250  # pictures at a time, whose states stay in the processor's cache
 # One thread: a second one takes longer to wake up than a picture takes, and several processes
@@ -33,6 +37,7 @@ THREADS = 1
 LARGEST_FILE = 16 << 20  # bytes; the largest network has half a megabyte
 EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 HINT = "python export.py --onnx FILE writes one that can be read"
+FINDER_HINT = "python -m lenet5.export.finder_onnx writes it"
 
 
 class ExportedNetwork:
@@ -53,12 +58,7 @@ class ExportedNetwork:
                 f"{path} is read on the CPU, not on the device {device}: "
                 "take the device auto or cpu, or the .pth that it was made from"
             )
-        if not os.path.exists(path):
-            raise UserError(f"there is no {path}; {HINT}")
-        data = read_file(path, LARGEST_FILE)
-        if b"Loop" in data:  # an operation that need not end, in which no signal is heard
-            raise UserError(f"{path} has a loop, which no network here has, and is not run; {HINT}")
-        self.session = open_session(path, data)
+        self.session = open_session(path)
         self.metadata = read_metadata(path, self.session)
         self.arch = self.metadata["arch"]
         if arch not in (None, self.arch):
@@ -84,16 +84,42 @@ class ExportedNetwork:
         parts = (self.inputs(images[start : start + BATCH_SIZE]) for start in starts)
         return np.concatenate([self.session.run([OUTPUT], {INPUT: part})[0] for part in parts])
 
+    def load_finder(self) -> ExportedFinder:
+        """The finder, without PyTorch as well."""
+        return ExportedFinder()
 
-def open_session(path, data: bytes):
-    """An onnxruntime session for a model. Raises UserError if it is not one that can be run."""
+
+class ExportedFinder:
+    """The finder of an .onnx file: what `FinderNetwork` is with PyTorch.
+
+    Raises UserError for a file that cannot be used.
+    """
+
+    def __init__(self, path=FINDER):
+        self.session = open_session(path, FINDER_HINT)
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing."""
+        return self.session.run([MASKS], {INPUT: pictures})[0]
+
+
+def open_session(path, hint: str = HINT):
+    """An onnxruntime session for the model in a file; `hint` ends the message of an error.
+
+    Raises UserError if there is none, or none that can be run.
+    """
+    if not os.path.exists(path):
+        raise UserError(f"there is no {path}; {hint}")
+    data = read_file(path, LARGEST_FILE)
+    if b"Loop" in data:  # an operation that need not end, in which no signal is heard
+        raise UserError(f"{path} has a loop, which no network here has, and is not run; {hint}")
     runtime = import_package("onnxruntime", path, "requirements-export.txt")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = THREADS
     options.log_severity_level = 4  # nothing on stderr: what is wrong is raised, too
     # Numbers in other files are looked for where nothing is, and not in the working directory.
     options.add_session_config_entry(EXTERNAL_FOLDER, os.devnull)
-    with cannot_be_run(path):
+    with cannot_be_run(path, hint):
         # Without a second try, of which onnxruntime would print a line.
         return runtime.InferenceSession(
             data, options, providers=["CPUExecutionProvider"], enable_fallback=0
@@ -101,13 +127,13 @@ def open_session(path, data: bytes):
 
 
 @contextlib.contextmanager
-def cannot_be_run(path):
+def cannot_be_run(path, hint: str = HINT):
     """What onnxruntime raises in here is a UserError: the model in a file cannot be run."""
     try:
         yield
     except Exception as error:  # it has a kind for each status, and Python's for names that are no text
         words = one_line(str(error).split("\n")[0])[:200]
-        raise UserError(f"{path} cannot be run: {words}; {HINT}") from error
+        raise UserError(f"{path} cannot be run: {words}; {hint}") from error
 
 
 def read_metadata(path, session) -> dict:

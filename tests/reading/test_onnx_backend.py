@@ -179,7 +179,11 @@ def test_the_command_line_needs_no_pytorch(lenet5, workdir, capsys):
         assert main([word.format("pth") for word in (*command, *SHIPPED)]) == status == 0
         assert_same_readings(*(objects(text) for text in (out, capsys.readouterr().out)))
     assert_same_readings(*(objects(Path(f"{name}.jsonl").read_text()) for name in ("onnx", "pth")))
-    assert Path("onnx.png").read_bytes() == Path("pth.png").read_bytes()
+    figures = [
+        np.asarray(Image.open(f"{name}.png").convert("RGB")).astype(int) for name in ("onnx", "pth")
+    ]
+    # The two finders' masks differ in the seventh digit, which may round to the next gray level.
+    np.testing.assert_allclose(*figures, rtol=0, atol=3)
     assert os.path.getsize("onnx-steps.png") > 10_000  # a figure, not an empty one
     assert main([str(DIGITS), "--weights", lenet5]) == 0
     assert "10 of 10 right" in capsys.readouterr().out
