@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lenet5.data.finder_pictures import (
-    REACH,
-    Pool,
-    blurred,
-    distances_to,
-    make_pictures,
-    signed_distances,
-)
+from lenet5.data.finder_pictures import blurred, make_pictures, make_textures
+from lenet5.data.found_digits import found_digits
+from lenet5.data.glyphs import REACH, Pool, distances_to, signed_distances
 from lenet5.data.skeletons import BOX, FIELD, LIT, SKELETONS, curve, field, skeleton_fields
 
 
@@ -77,14 +72,14 @@ def pool() -> Pool:
     return Pool(fields, labels, torch.ones(40, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("size", [(96, 96), (96, 48), (64, 96)])
+@pytest.mark.parametrize("size", [(96, 96), (96, 48), (64, 96), (48, 160)])
 def test_pictures_and_masks_are_reproducible_and_in_range(pool, size):
     pictures, masks, _ = make_pictures(pool, 16, size, seed=3)
     assert pictures.shape == (16, 3, *size)
     assert masks.shape == (16, 2, *size)
     for part in (pictures, masks):
         assert part.min() >= 0
-        assert part.max() <= 1
+        assert part.max() <= 1 + 1e-6
     assert (masks[:, 1] >= masks[:, 0] - 1e-6).all()  # the digit is writing too
     again, _, _ = make_pictures(pool, 16, size, seed=3)
     assert torch.equal(pictures, again)
@@ -103,3 +98,31 @@ def test_ink_differs_from_what_is_around_it(pool):
             differs.append(bool(apart.abs().max() > 0.02))
     assert len(differs) > 100
     assert np.mean(differs) > 0.85
+
+
+def test_strips_have_other_writing_beside_the_digit(pool):
+    _, masks, labels = make_pictures(pool, 40, (48, 160), seed=0)
+    shares = masks[:, 0].sum(dim=(1, 2)) / masks[:, 1].sum(dim=(1, 2)).clamp(min=1)
+    assert shares[labels >= 0].median() < 0.4
+
+
+def test_textures_are_reproducible_and_differ():
+    textures = make_textures(8, (64, 96), seed=1)
+    assert textures.shape == (8, 3, 64, 96)
+    assert textures.min() >= 0
+    assert textures.max() <= 1
+    assert torch.equal(textures, make_textures(8, (64, 96), seed=1))
+    assert textures.std(dim=(1, 2, 3)).max() > 0.05
+
+
+def test_found_digits_are_kept_in_a_file(pool, tmp_path, monkeypatch):
+    images, labels = found_digits(pool, 150, 0, tmp_path)
+    assert images.shape == (len(labels), 28, 28)
+    assert images.dtype == torch.uint8
+    assert images.amax(dim=(1, 2)).min() > 0  # none is blank
+    assert set(range(10)) < set(labels.tolist()) <= set(range(-1, 10))
+    assert len(labels) > 50
+    (file,) = tmp_path.iterdir()
+    monkeypatch.setattr("lenet5.data.found_digits.make_all", None)  # not called again
+    for again, first in zip(found_digits(pool, 150, 0, tmp_path), (images, labels), strict=True):
+        assert torch.equal(again, first)

@@ -1,0 +1,77 @@
+"""The finder's training: its loss by hand, resuming to the bit, its figure."""
+
+import pytest
+import torch
+from PIL import Image
+
+from lenet5.data import glyphs
+from lenet5.networks.finder import Finder, FinderNetwork
+from lenet5.training import finder
+from tests.conftest import ROOT
+
+SHORT = ["--data-dir", str(ROOT / "data"), "--steps", "4", "--batch-size", "4"]
+
+
+@pytest.fixture(autouse=True)
+def small(workdir, monkeypatch):
+    """A small pool, and a row after every second step."""
+    monkeypatch.setattr(glyphs, "MNIST_GLYPHS", 20)
+    monkeypatch.setattr(glyphs, "SKELETONS", 20)
+    monkeypatch.setattr(finder, "EVERY", 2)
+    monkeypatch.setattr(finder, "HELD_OUT", 1)
+
+
+def test_overlap_by_hand():
+    masks = torch.zeros(1, 2, 64, 64)
+    masks[:, :, :20, :10] = 1
+    logits = torch.full((1, 2, 64, 64), -50.0)
+    logits[:, 0, :20, :10] = 50
+    logits[:, 1, 40:, :] = 50
+    smooth = finder.SMOOTH
+    wanted = [1.0, smooth / (200 + 24 * 64 + smooth)]
+    torch.testing.assert_close(finder.overlap(logits, masks)[0], torch.tensor(wanted))
+
+
+def test_strips_teach_the_second_output_alone():
+    masks = torch.rand(2, 2, 32, 128).round()
+    logits = torch.randn(2, 2, 32, 128)
+    other = torch.stack([torch.randn(2, 32, 128), logits[:, 1]], dim=1)
+    assert finder.loss_of(logits, masks) == finder.loss_of(other, masks)
+
+
+def test_the_network_has_at_most_60000_parameters_and_any_size():
+    net = Finder().eval()
+    assert sum(parameter.numel() for parameter in net.parameters()) <= 60_000
+    assert net(torch.rand(2, 3, 32, 112)).shape == (2, 2, 32, 112)
+
+
+def test_an_interrupted_run_gives_the_same_weights(workdir, monkeypatch):
+    assert finder.main([*SHORT, "--run", "a", "--output", "a.pth"]) == 0
+    write = finder.write_checkpoint
+
+    def write_and_stop(path, state):
+        write(path, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(finder, "write_checkpoint", write_and_stop)
+        assert finder.main([*SHORT, "--run", "b", "--output", "b.pth"]) == 130
+    assert finder.main([*SHORT, "--run", "b", "--output", "b.pth"]) == 0
+    assert (workdir / "a.pth").read_bytes() == (workdir / "b.pth").read_bytes()
+    rows = (workdir / "b" / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "2", "4"]
+    masks = FinderNetwork("a.pth")(torch.zeros(1, 3, 64, 64, dtype=torch.uint8).numpy())
+    assert masks.shape == (1, 2, 64, 64)
+
+
+def test_a_run_with_other_flags_is_refused(capsys):
+    assert finder.main([*SHORT, "--steps", "2", "--run", "a"]) == 0
+    assert finder.main([*SHORT, "--lr", "1e-3", "--steps", "2", "--run", "a"]) == 2
+    assert "--run" in capsys.readouterr().err
+
+
+def test_the_figure_has_a_hundred_pictures(workdir):
+    assert finder.main([*SHORT, "--figure", "figure.jpg"]) == 0
+    with Image.open(workdir / "figure.jpg") as image:
+        assert image.size == (20 * 96, 5 * 192)
+        assert image.format == "JPEG"
