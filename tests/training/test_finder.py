@@ -6,6 +6,7 @@ from PIL import Image
 
 from lenet5.data import glyphs
 from lenet5.networks.finder import Finder, FinderNetwork
+from lenet5.runtime.errors import UserError
 from lenet5.training import finder
 from tests.conftest import ROOT
 
@@ -17,6 +18,9 @@ def small(workdir, monkeypatch):
     """A small pool, and a row after every second step."""
     monkeypatch.setattr(glyphs, "MNIST_GLYPHS", 20)
     monkeypatch.setattr(glyphs, "SKELETONS", 20)
+    digits, labels = glyphs.load_font_digits(glyphs.FONTS)
+    monkeypatch.setattr(glyphs, "load_font_digits", lambda path: (digits[:20], labels[:20]))
+    monkeypatch.setattr(glyphs, "load_letters", lambda path: digits[:5])
     monkeypatch.setattr(finder, "EVERY", 2)
     monkeypatch.setattr(finder, "HELD_OUT", 1)
 
@@ -49,13 +53,13 @@ def test_an_interrupted_run_gives_the_same_weights(workdir, monkeypatch):
     assert finder.main([*SHORT, "--run", "a", "--output", "a.pth"]) == 0
     write = finder.write_checkpoint
 
-    def write_and_stop(path, state):
+    def write_and_fail(path, state):
         write(path, state)
-        raise KeyboardInterrupt
+        raise UserError("the disk is full")
 
     with monkeypatch.context() as context:
-        context.setattr(finder, "write_checkpoint", write_and_stop)
-        assert finder.main([*SHORT, "--run", "b", "--output", "b.pth"]) == 130
+        context.setattr(finder, "write_checkpoint", write_and_fail)
+        assert finder.main([*SHORT, "--run", "b", "--output", "b.pth"]) == 2
     assert finder.main([*SHORT, "--run", "b", "--output", "b.pth"]) == 0
     assert (workdir / "a.pth").read_bytes() == (workdir / "b.pth").read_bytes()
     rows = (workdir / "b" / "metrics.csv").read_text().splitlines()
