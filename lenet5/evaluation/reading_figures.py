@@ -19,6 +19,8 @@ def trace(picture, found, probabilities, classes, path, refused: bool = False) -
     )
     for axes, (pixels, title) in zip(panels, shown, strict=True):
         figures.show_gray(axes, pixels, 255)
+        axes.set_axis_on()  # a frame, since many pictures are white
+        axes.set(xticks=[], yticks=[])
         axes.set_title(f"{title}\n{pixels.shape[1]}×{pixels.shape[0]}", fontsize=10)
     verdict = "refused" if refused else f"read as {figures.plain(classes[int(probabilities.argmax())])}"
     figures.answer_bars(answer, classes, probabilities, verdict)
