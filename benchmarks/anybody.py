@@ -21,13 +21,13 @@ from common import ROOT, held_out, make_parser, measure_anew
 from PIL import Image
 
 from lenet5.data.datasets import load_dataset, load_mnist
-from lenet5.data.fonts import font_archive, load_font_digits, load_letters
+from lenet5.data.fonts import FONTS, font_archive, load_font_digits, load_letters
 from lenet5.data.non_digits import digit_pairs, scribbles, shapes
 from lenet5.evaluation.confidence import Limits, kl_from_uniform
 from lenet5.evaluation.metrics import Evaluation, evaluate
-from lenet5.imaging.preprocess import mnist_like
+from lenet5.imaging.preprocess import all_mnist_like
+from lenet5.networks.finder import FinderNetwork
 from lenet5.reading.classifier import ImageClassifier
-from lenet5.reading.tasks import FONTS
 
 WEIGHTS = {name: ROOT / "pretrained" / f"{name}.pth" for name in ("lenet5-plain", "lenet5")}
 SEED, MADE_UP = 1_000_000, 2000  # a seed that no training has, and how many pictures
@@ -35,7 +35,7 @@ SEED, MADE_UP = 1_000_000, 2000  # a seed that no training has, and how many pic
 
 def as_in_mnist(pictures) -> torch.Tensor:
     """N×28×28 uint8 of N pictures, by the pre-processing that every picture goes through."""
-    return torch.from_numpy(np.stack([mnist_like(picture) for picture in pictures]))
+    return torch.from_numpy(np.stack([digit for digit, _ in all_mnist_like(pictures, FinderNetwork())]))
 
 
 def in_eight(images: torch.Tensor) -> torch.Tensor:

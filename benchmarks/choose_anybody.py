@@ -37,11 +37,10 @@ from common import (
 
 from lenet5.data.augmentation import AUGMENTATIONS, low_resolution
 from lenet5.data.datasets import load_dataset
-from lenet5.data.fonts import load_font_digits, load_letters
+from lenet5.data.fonts import FONTS, load_font_digits, load_letters
 from lenet5.evaluation.confidence import rejection_limits
 from lenet5.evaluation.metrics import evaluate
 from lenet5.reading.classifier import ImageClassifier
-from lenet5.reading.tasks import FONTS
 from lenet5.runtime.atomic_files import write_file
 from lenet5.training.checkpoint import Run
 from lenet5.training.epoch import train_epoch

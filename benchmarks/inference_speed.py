@@ -68,7 +68,7 @@ print(time.perf_counter() - start)
 """
 OURS = """
 import os, sys, time
-from lenet5.imaging.preprocess import all_mnist_like
+from lenet5.imaging.preprocess import prepare
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.reading.many_pictures import batches, read_all
 from lenet5.reading.results import JsonWriter
@@ -77,7 +77,7 @@ if __name__ == "__main__":
     paths, writer = open(sys.argv[1]).read().split(), JsonWriter(open(os.devnull, "w"))
     classifier = ImageClassifier(sys.argv[3], device="cpu")
     classifier.predict_batch(paths[:1] * 256)
-    with Preparation(all_mnist_like, "auto", int(sys.argv[2])) as preparation:
+    with Preparation(prepare, "auto", int(sys.argv[2])) as preparation:
         for _ in range(8):
             preparation.of(paths[:1] * 8)
         start = time.perf_counter()

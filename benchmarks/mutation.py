@@ -27,7 +27,7 @@ TESTS = {
     "lenet5/networks/weights.py": ["tests/networks", "tests/imaging/test_properties.py"],
     "lenet5/training/checkpoint.py": ["tests/training/test_checkpoint.py"],
 }
-SLOW = "not test_accuracy_on_mnist"  # ten thousand pictures for every mutant are too many
+SLOW = "not test_accuracy_on_mnist and not test_mnists_own"  # too many pictures for every mutant
 # Imported once, before a process is forked for each mutant; the tests themselves refuse to fork.
 PRELOAD = ("torch", "torchvision", "matplotlib.pyplot", "hypothesis")
 CONFIG = """[mutmut]

@@ -31,8 +31,7 @@ from common import ROOT, held_out, load, median_and_range, save, spread
 from photographs import lighting
 
 from lenet5.data.datasets import load_mnist
-from lenet5.data.fonts import load_font_digits, load_letters
-from lenet5.reading.tasks import FONTS
+from lenet5.data.fonts import FONTS, load_font_digits, load_letters
 from lenet5.whole_numbers import strip_reader
 from lenet5.whole_numbers.decoding import best_path, search
 from lenet5.whole_numbers.number_reader import NumberReader

@@ -12,9 +12,9 @@ import generate_test_digits
 from generate_test_digits import STYLES, default_face, draw_digit, main
 from lenet5.data.drawing_styles import thinned
 from lenet5.data.font_faces import by_name, installed_faces, load_face
-from lenet5.imaging.preprocess import mnist_like
 from lenet5.runtime.errors import UserError
 from tests.conftest import ROOT, assert_one_error_line, run_script
+from tests.imaging.drawings import centred
 
 TRACKED = ROOT / "test_digits"
 TRACKED_WITH = "13.0.0"  # the Pillow whose PNG encoder wrote the tracked bytes
@@ -108,7 +108,7 @@ def test_styles_do_what_they_are_called():
     # Blurring keeps the ink and flattens the steps; shifting keeps the shape and not the place.
     assert ink(draw["blurred"]) == pytest.approx(ink(draw["plain"]), rel=0.02)
     assert np.abs(np.diff(np.asarray(draw["blurred"], float))).max() < np.abs(np.diff(plain)).max() / 2
-    difference = np.abs(mnist_like(draw["shifted"]).astype(int) - mnist_like(draw["plain"]))
+    difference = np.abs(centred(draw["shifted"]).astype(int) - centred(draw["plain"]))
     assert difference.mean() < 8
     assert ink(draw["rotated"]) == pytest.approx(ink(draw["plain"]), rel=0.02)
     assert not np.array_equal(np.asarray(draw["rotated"]), plain)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 CLASS_COLOURS = (*figures.COLOURS, "#000000", "#8C510A")
 MOST_POINTS, MOST_RINGS = 3000, 100  # of an embedding
+MOST_ROWS = 12  # of five mistakes each
+
+Original = Callable[[int], tuple[np.ndarray, str]]  # a picture and its name
 
 
 def prediction_grid(
@@ -39,27 +43,37 @@ def prediction_grid(
     figures.picture_grid(pictures, titles, colours, path, heading)
 
 
-def evaluation(result: Evaluation, pictures, classes, path) -> None:
+def evaluation(result: Evaluation, images, classes, path, original: Original | None = None) -> None:
     """Confusion matrix, reliability, the most confident mistakes and the least sure hits.
 
-    `pictures` are the N×28×28 uint8 pictures of `result`.
+    `images` are the N×28×28 uint8 images of `result`; `original(i)` gives the H×W×3 picture
+    that image i comes from, and its name, which are then shown beside each mistake.
     """
-    figure = figures.new_figure(figures.WIDTH, 9.6)
-    parts: Any = figure.subfigures(3, 1, height_ratios=(5, 3, 1.7))
+    mistakes = result.mistakes()
+    rows = 2 if original is None else min(MOST_ROWS, max(1, math.ceil(len(mistakes) / 5)))
+    figure = figures.new_figure(figures.WIDTH, 6.6 + 1.5 * rows)
+    parts: Any = figure.subfigures(3, 1, height_ratios=(5, 1.5 * rows, 1.7))
     above, middle, below = parts
     left, right = above.subfigures(1, 2, width_ratios=(1.25, 1))
     confusion_heatmap(left.subplots(), result, classes)
     reliability_diagram(right, result)
-    for part, title, order, colour, rows in (
-        (middle, "The most confident mistakes", result.mistakes(), figures.RED, 2),
-        (below, "The least sure hits", result.unsure_hits(), figures.GREEN, 1),
+    for part, title, order, colour, panels, beside in (
+        (middle, "The most confident mistakes", mistakes, figures.RED, (rows, 10), original),
+        (below, "The least sure hits", result.unsure_hits(), figures.GREEN, (1, 10), None),
     ):
         part.suptitle(f"{title} (of {len(order):,})" if len(order) else f"{title}: none")
-        for axes, i in itertools.zip_longest(part.subplots(rows, 10).flat, order[: 10 * rows].tolist()):
+        grid = part.subplots(*panels, squeeze=False).ravel()
+        for axes in grid:
             axes.axis("off")
-            if i is not None:
-                figures.show_gray(axes, pictures[i].numpy())
-                axes.set_title(verdict(result, i, classes), color=colour, fontsize=9)
+        for axes, i in zip(grid[1::2] if beside else grid, order.tolist(), strict=False):
+            figures.show_gray(axes, images[i].numpy())
+            axes.set_title(verdict(result, i, classes), color=colour, fontsize=9)
+        if beside is None:
+            continue
+        for axes, i in zip(grid[::2], order.tolist(), strict=False):
+            picture, name = beside(i)
+            figures.show_gray(axes, picture)
+            axes.set_title(figures.short(name, 16), fontsize=7)
     figures.save(figure, path)
 
 

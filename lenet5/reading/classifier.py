@@ -127,9 +127,14 @@ class ImageClassifier:
             path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
             label = None if path is None else self.label_of(path)
             results.append(Result(path=path, label=label, image=image, error=error))
+        self.answer(results)
+        return results
+
+    def answer(self, results: list[Result]) -> None:
+        """Fill in what the network reads in each result that has an image."""
         readable = [(result, result.image) for result in results if result.image is not None]
         if not readable:
-            return results
+            return
         logits = self.logits(np.stack([image for _, image in readable]))
         answers = zip(readable, self.network.softmax(logits), kl_from_uniform(logits), strict=True)
         for (result, image), probabilities, divergence in answers:
@@ -140,7 +145,6 @@ class ImageClassifier:
             if self.reject:
                 result.reason = self.doubt(image, float(probabilities.max()), divergence)
                 result.prediction = result.prediction if result.reason is None else None
-        return results
 
     def doubt(self, image: np.ndarray, confidence: float, divergence: float) -> str | None:
         """The reason to refuse an answer, or None."""

@@ -4,81 +4,37 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from lenet5.data.picture_files import find_pictures
-from lenet5.imaging.preprocess import all_mnist_like, attempt, look_at
+from lenet5.imaging.opening import upright_picture
+from lenet5.imaging.preprocess import attempt, look_at, reduced, view_of
 from lenet5.reading.classifier import ImageClassifier
-from lenet5.reading.results import WRITERS
+from lenet5.reading.labelled_pictures import evaluation_set
+from lenet5.reading.results import WRITERS, Result
+from lenet5.runtime.atomic_files import check_writable, write_file
 from lenet5.runtime.errors import UserError, one_line, partly_done, say
-
-if TYPE_CHECKING:
-    import torch
-
-
-def evaluation_set(source: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """N×28×28 uint8 images, their N class indices, and the number of unusable pictures.
-
-    `source` is a data set's name (its test images), fonts (the families held out of training)
-    or a folder of pictures whose names or folders tell their labels.
-    """
-    from lenet5.data.datasets import DATASETS, load_dataset
-    from lenet5.data.fonts import FONTS, load_font_digits
-    from lenet5.data.sources import DIGITS
-
-    if source not in (*DATASETS, "fonts"):
-        return labelled_folder(source, classifier)
-    if source == "fonts":
-        images, labels = load_font_digits(FONTS, held_out=True)
-        classes = DIGITS
-    else:
-        found = load_dataset(source, "data")
-        images, labels, classes = found.test_images, found.test_labels, found.classes
-    if [str(name) for name in classifier.classes] != list(classes):
-        count = len(classifier.classes)
-        raise UserError(f"the weights know {count} classes that are not those of {source}")
-    return images, labels, 0
-
-
-def labelled_folder(folder: str, classifier: ImageClassifier) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """The same for a folder; a line on stderr names each unusable picture."""
-    import torch
-
-    images, labels = [], []
-    paths = list(find_pictures([folder]))
-    for path, (image, error) in zip(
-        paths, all_mnist_like(paths, classifier.find, classifier.invert), strict=True
-    ):
-        label = classifier.label_of(path)
-        if image is None or label is None:
-            say(f"left out: {path}: {error or 'neither its name nor its folder tells what it is'}")
-            continue
-        images.append(image)
-        labels.append(classifier.classes.index(label))
-    if not images:
-        raise UserError(
-            f"nothing in {folder} can be evaluated: it needs pictures such as digit_7.png or 7/a.png",
-            status=1,
-        )
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels), len(paths) - len(images)
 
 
 def evaluate_set(classifier: ImageClassifier, arguments) -> int:
-    """Compare with the truth; --plot draws mistakes, confusion and reliability."""
+    """Compare with the truth; --plot draws and --output lists the mistakes."""
     import torch
 
     from lenet5.evaluation.metrics import evaluate_logits, loss_function, metrics_dict, metrics_table
     from lenet5.networks.registry import NETWORKS
 
-    images, labels, unusable = evaluation_set(arguments.evaluate, classifier)
-    logits = torch.as_tensor(classifier.network.logits(images))
-    result = evaluate_logits(logits, labels, loss_function(NETWORKS.get(str(classifier.network.arch))))
+    if arguments.output:
+        check_writable(arguments.output)
+    pictures = evaluation_set(arguments.evaluate, classifier)
+    logits = torch.as_tensor(classifier.network.logits(pictures.images))
+    loss = loss_function(NETWORKS.get(str(classifier.network.arch)))
+    result = evaluate_logits(logits, pictures.labels, loss)
     if arguments.format == "json":
         print(json.dumps(metrics_dict(result, classifier.temperature)))
     else:
@@ -86,16 +42,42 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
     calibrated = result.at_temperature(classifier.temperature)
     if classifier.reject:
         accepted = classifier.limits.kept(calibrated.logits)
-        accepted &= images.numpy().any(axis=(1, 2))  # blank pictures are refused
+        accepted &= pictures.images.numpy().any(axis=(1, 2))  # blank pictures are refused
         right = result.correct.numpy()[accepted]
         share = f", of which {right.mean():.2%} right" if len(right) else ""
         say(f"answered with --reject: {accepted.mean():.2%}{share}")
+    if arguments.output:
+        with partly_done():
+            write_mistakes(classifier, pictures, calibrated.mistakes().tolist(), arguments.output)
     if arguments.plot:
         from lenet5.evaluation import evaluation_figures
 
         with drawing(arguments.plot):
-            evaluation_figures.evaluation(calibrated, images, classifier.classes, arguments.plot)
-    return 1 if unusable else 0
+            original = functools.partial(original_of, pictures.paths) if pictures.paths else None
+            names = classifier.classes
+            evaluation_figures.evaluation(calibrated, pictures.images, names, arguments.plot, original)
+    return 1 if pictures.unusable else 0
+
+
+def write_mistakes(classifier: ImageClassifier, pictures, mistakes: list[int], path: str) -> None:
+    """A JSON list with a line for each of these pictures, as `--format json` prints it."""
+    results = [
+        Result(
+            path=pictures.paths[i] if pictures.paths else None,
+            label=classifier.classes[int(pictures.labels[i])],
+            image=pictures.images[i].numpy(),
+        )
+        for i in mistakes
+    ]
+    classifier.answer(results)
+    lines = ",\n".join(json.dumps(result.as_object()) for result in results)
+    write_file(path, f"[\n{lines}\n]\n".encode())
+    say(f"mistakes: {path}")
+
+
+def original_of(paths: list[str], i: int) -> tuple[np.ndarray, str]:
+    """Picture i, H×W×3 uint8, reduced, and its name."""
+    return view_of(reduced(upright_picture(paths[i]))).picture, os.path.basename(paths[i])
 
 
 @contextlib.contextmanager
@@ -167,7 +149,7 @@ def draw_embedding(classifier: ImageClassifier, arguments) -> int:
     from lenet5.evaluation.introspection import features, plane, stages
 
     net, source = classifier.net, arguments.embedding
-    images, labels, unusable = evaluation_set(source, classifier)
+    images, labels, _, unusable = evaluation_set(source, classifier)
     if len(labels.unique()) < 2:
         raise UserError(f"{source} has pictures of one class; --embedding needs two", status=1)
     predictions = classifier.logits(images).argmax(dim=1)
@@ -193,7 +175,7 @@ def measure_robustness(classifier: ImageClassifier, arguments) -> int:
         if other.classes != classifier.classes:
             raise UserError(f"{weights} knows other classes than {classifier.weights}")
         networks.append((other, other.trained))
-    images, labels, unusable = evaluation_set(arguments.robustness, classifier)
+    images, labels, _, unusable = evaluation_set(arguments.robustness, classifier)
     curves: dict[str, dict] = {}  # network → disturbance → [(amount, accuracy), …]
     for each, trained in networks:
         each.logits(images[:1])  # raises for logits that are not finite
@@ -270,9 +252,11 @@ def check_task(arguments: argparse.Namespace) -> None:
     task = TASKS[name]
     if len(given) > 1:
         raise UserError(f"--{given[0]} and --{given[1]} are two things to do: leave one out")
-    if any((arguments.paths, arguments.files_from, arguments.output)):
-        what = f"one {task.of.lower()}" if task.of else "the network"
-        raise UserError(f"--{name} is for {what} alone, without other paths and without --output")
+    alone = f"--{name} is for {f'one {task.of.lower()}' if task.of else 'the network'} alone"
+    if arguments.paths or arguments.files_from:
+        raise UserError(f"{alone}, without other paths")
+    if arguments.output and name != "evaluate":
+        raise UserError(f"{alone}, without --output")
     if name in ("filters", "embedding") and arguments.format != "table":
         raise UserError(f"--{name} draws a figure and prints nothing: leave --format out")
     if name in ("evaluate", "robustness") and arguments.format == "csv":

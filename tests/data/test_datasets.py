@@ -368,7 +368,7 @@ def draw(path, digit, count=1):
         draw_digit(digit, default_face(), size=64).save(path / f"{i}.png")
 
 
-def test_a_folder_of_pictures(tmp_path, capsys):
+def test_a_folder_of_pictures(tmp_path, capsys, find):
     for name, count in (("10", 3), ("9", 7), ("two", 2)):
         draw(tmp_path / name, 7, count)
     (tmp_path / "9" / "broken.png").write_text("no picture")
@@ -382,7 +382,7 @@ def test_a_folder_of_pictures(tmp_path, capsys):
     together = torch.cat([found.train_labels, found.test_labels])
     assert together.bincount().tolist() == [7, 3, 2]
     assert found.test_labels.tolist() == [0, 0, 1, 2]  # a fifth, and one of each class
-    np.testing.assert_array_equal(found.train_images[0], mnist_like(tmp_path / "9" / "0.png"))
+    np.testing.assert_array_equal(found.train_images[0], mnist_like(tmp_path / "9" / "0.png", find))
 
 
 def test_a_rare_class_is_both_learned_and_tested(tmp_path):

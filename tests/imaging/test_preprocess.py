@@ -1,77 +1,71 @@
-import contextlib
-import io
-import struct
-import subprocess
-import sys
-import zlib
+"""From any picture to a digit as MNIST has it: the plain way, the views, the looks from near."""
+
+import hashlib
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import EpsImagePlugin, Image, ImageDraw, ImageOps
+from PIL import Image
 
-from lenet5.imaging import opening, preprocess
-from lenet5.imaging.centring import bounding_box
-from lenet5.imaging.inputs import Inputs, to_input, to_pixels
-from lenet5.imaging.opening import PictureError
-from lenet5.imaging.preprocess import mnist_like
-from tests.conftest import ROOT
+from lenet5.imaging import preprocess
+from lenet5.imaging.centring import bounding_box, centre_digit
+from lenet5.imaging.inputs import to_input
+from lenet5.imaging.opening import PictureError, upright_picture
+from lenet5.imaging.preprocess import all_mnist_like, find_ink, look_at, mnist_like, plain_ink, view_of
+from tests.imaging.drawings import centred, contrast, distance, png, seven
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from damage import chunks, png_of
-
-PIXEL = 1 / 28
+# ---------------------------------------------------------------- MNIST's own pictures
 
 
-def seven(size=(120, 160), ink=0, paper=255, width=14, mode="L"):
-    """A drawn 7, off the centre of its sheet."""
-    image = Image.new("L", size, paper)
-    draw = ImageDraw.Draw(image)
-    w, h = size
-    points = [(0.2 * w, 0.15 * h), (0.7 * w, 0.15 * h), (0.4 * w, 0.8 * h)]
-    draw.line(points, fill=ink, width=width, joint="curve")
-    return image.convert(mode)
-
-
-def distance(a, b):
-    """Mean absolute difference of two 28×28 pictures, as a share of full ink."""
-    return np.abs(a.astype(float) - b.astype(float)).mean() / 255
-
-
-def png(image, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", **options)
-    buffer.seek(0)
-    return Image.open(buffer)
-
-
-def test_mnists_own_pictures_come_out_as_they_went_in(mnist):
-    images = mnist.train_images[::20].numpy()  # 3,000 of them; test images choose nothing
-    ours = np.stack([mnist_like(png(Image.fromarray(image))) for image in images])
-    difference = np.abs(ours.astype(int) - images)
+def test_mnists_own_pictures_come_out_as_they_always_did(mnist):
+    """Those with paper all around need no finder: the same to the bit as before there was one."""
+    images = torch.cat([mnist.train_images, mnist.test_images]).numpy()
+    inks = [plain_ink(Image.fromarray(image), "auto") for image in images]
+    is_plain = np.array([ink is not None for ink in inks])
+    assert is_plain.sum() == 69_080  # the other digits touch the picture's rim
+    digits = np.stack([centre_digit(ink) for ink in inks if ink is not None])
+    assert hashlib.md5(digits.tobytes()).hexdigest() == "8704c796779272396508be895ee0592a"
     # Exact but for the contrast of pictures whose strokes are not quite saturated,
-    # and two in a thousand with faint pixels far from the rest.
+    # and a few in a thousand with faint pixels far from the rest.
+    difference = np.abs(digits.astype(int) - images[is_plain])
     assert np.mean(difference.max((1, 2)) <= 12) > 0.995
     assert difference.mean() < 0.1
 
 
-def test_accuracy_on_mnist_does_not_move(mnist, pretrained):
+def test_accuracy_on_mnist_does_not_move(mnist, pretrained, find):
     from lenet5.evaluation.metrics import evaluate
 
     net, metadata = pretrained
     accuracy = []
-    images = mnist.test_images
-    ours = torch.from_numpy(np.stack([mnist_like(image) for image in images.numpy()]))
-    for pictures in (images, ours):
+    ours = [digit for digit, _ in all_mnist_like(mnist.test_images.numpy(), find)]
+    for pictures in (mnist.test_images, torch.from_numpy(np.stack(ours))):
         inputs = to_input(pictures, metadata["mean"], metadata["std"])
         accuracy.append(evaluate(net, inputs, mnist.test_labels).accuracy)
     assert abs(accuracy[0] - accuracy[1]) < 0.0005  # DESIGN: 0.05 points
 
 
+@pytest.mark.parametrize("dark", [True, False])
+def test_plain_pictures_in_either_polarity_and_of_any_contrast(mnist, dark):
+    """Paper of another level and fainter ink give the same digit, without a finder."""
+    for image in mnist.train_images[:50].numpy():
+        if (ink := plain_ink(Image.fromarray(image), "auto")) is None:
+            continue
+        faint = 100 + image.astype(int) * (-90 if dark else 90) // 255
+        digit = mnist_like(faint.astype(np.uint8), no_finder)
+        assert distance(digit, centre_digit(ink)) < 0.004
+
+
+def no_finder(pictures):
+    raise AssertionError("a plain picture is looked at by no network")
+
+
+# ---------------------------------------------------------------- what comes out
+
+
 def test_what_comes_out_is_made_like_mnist():
-    picture = mnist_like(seven())
+    picture = centred(seven())
     assert picture.shape == (28, 28)
     assert picture.dtype == np.uint8
     left, top, right, bottom = bounding_box(picture.astype(np.float32))
@@ -91,12 +85,11 @@ def test_what_comes_out_is_made_like_mnist():
 )
 @settings(max_examples=60, deadline=None)
 def test_place_polarity_and_contrast_do_not_matter(x, y, dark, contrast):
-    reference = mnist_like(seven())
     paper, ink = (255, 255 - contrast) if dark else (0, contrast)
     image = seven(ink=ink, paper=paper)
     moved = image.transform(image.size, Image.Transform.AFFINE, (1, 0, -x, 0, 1, -y), fillcolor=paper)
-    # Rounding to gray levels and whole pixels is all that may differ.
-    assert distance(mnist_like(moved), reference) < 0.004
+    # A stroke's edge falls between two pixels of what the finder sees.
+    assert distance(centred(moved), centred(seven())) < 0.03
 
 
 @pytest.mark.parametrize("factor", [0.25, 0.5, 2, 5, 20])
@@ -104,170 +97,175 @@ def test_size_does_not_matter(factor):
     image = seven(size=(240, 320), width=30)
     size = (round(240 * factor), round(320 * factor))
     scaled = image.resize(size, Image.Resampling.LANCZOS)
-    assert distance(mnist_like(scaled), mnist_like(image)) < 0.03
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I", "F"])
-def test_modes(mode):
-    assert distance(mnist_like(seven(mode=mode)), mnist_like(seven())) < 0.002
-
-
-@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
-def test_depth_of_16_bits_and_more(kind):
-    # Twelve bits in sixteen: the brightest pixel is far below the largest number.
-    values = np.asarray(seven()).astype(kind) * 16
-    image = Image.fromarray(values)
-    assert distance(mnist_like(image), mnist_like(seven())) < 0.002
-
-
-@pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 0), (200, 30, 30)])
-@pytest.mark.parametrize("ink", [0, 255, 128])
-def test_a_drawing_on_a_transparent_sheet(ground, ink):
-    # Whatever colour hides under the transparency, and whatever the ink's.
-    image = Image.new("RGBA", (120, 160), (*ground, 0))
-    image.paste((ink, ink, ink, 255), mask=seven(ink=255, paper=0))
-    assert distance(mnist_like(png(image)), mnist_like(seven())) < 0.004
-
-
-def test_transparency_in_a_palette():
-    image = seven().convert("P")
-    image.info["transparency"] = 255
-    assert distance(mnist_like(png(image, transparency=255)), mnist_like(seven())) < 0.01
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_way_the_camera_was_held(orientation):
-    image = seven()
-    turn = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,  # the camera's 6 means: to be shown turned clockwise
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }.get(orientation)
-    stored = image if turn is None else image.transpose(turn)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    buffer = io.BytesIO()
-    stored.save(buffer, "JPEG", exif=exif, quality=95)
-    buffer.seek(0)
-    assert distance(mnist_like(Image.open(buffer)), mnist_like(image)) < 0.02
-
-
-def test_a_small_digit_on_a_large_sheet():
-    sheet = Image.new("L", (4000, 3000), 250)
-    sheet.paste(seven(size=(60, 80), paper=250, width=7), (3100, 700))
-    assert distance(mnist_like(sheet), mnist_like(seven(size=(60, 80), width=7))) < 0.03
+    assert distance(centred(scaled), centred(image)) < 0.03
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3), (3, 3), (10_000, 1)])
-def test_tiny_and_flat_pictures_do_not_crash(size):
+def test_tiny_and_flat_pictures_do_not_crash(size, find):
     rng = np.random.default_rng(0)
     for values in (np.zeros(size[::-1]), rng.random(size[::-1])):
-        assert mnist_like(values).shape == (28, 28)
+        for any_find in (find, contrast):
+            assert mnist_like(values, any_find).shape == (28, 28)
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
-def test_a_blank_picture_is_all_background(level):
-    assert not mnist_like(np.full((40, 30), level, np.uint8)).any()
-    noise = np.random.default_rng(0).integers(-2, 3, (40, 30)) + min(max(level, 3), 252)
-    assert not mnist_like(noise.astype(np.uint8)).any()
+@pytest.mark.parametrize("size", [(28, 28), (30, 40), (300, 200)])
+def test_a_blank_picture_is_all_background(level, size, find):
+    assert not mnist_like(np.full(size, level, np.uint8), find).any()
+    noise = np.random.default_rng(0).integers(-2, 3, size) + min(max(level, 3), 252)
+    assert not mnist_like(noise.astype(np.uint8), find).any()
 
 
-def test_invert_says_which_side_is_ink():
-    dark = seven()
-    assert distance(mnist_like(dark, "yes"), mnist_like(dark)) == 0
-    assert not mnist_like(dark, "no").any()  # nothing is brighter than the paper
-    assert distance(mnist_like(seven(ink=255, paper=0), "no"), mnist_like(dark)) < 0.002
+def test_what_the_finder_is_not_certain_of_is_no_ink():
+    image = seven(size=(120, 160))
+    for share, is_blank in ((0.49, True), (0.6, False)):
+        digit = mnist_like(image, lambda pictures, share=share: share * contrast(pictures))
+        assert digit.any() != is_blank
 
 
-def test_noise_does_not_move_the_box():
+@pytest.mark.parametrize("side", [28, 200])  # the plain way, and the finder's
+def test_invert_says_which_side_is_ink(side):
+    dark = seven(size=(side, side), width=side // 9)
+    bright = seven(size=(side, side), width=side // 9, ink=255, paper=0)
+    assert np.array_equal(centred(dark, "yes"), centred(dark))
+    assert np.array_equal(centred(bright, "no"), centred(bright))
+    assert not centred(dark, "no").any()  # nothing is brighter than the paper
+    assert not centred(bright, "yes").any()
+
+
+def test_invert_chooses_among_what_the_finder_marks():
+    """Of a black and a white bar on gray, both marked, one is ink."""
+    levels = np.full((200, 200), 128, np.uint8)
+    levels[20:180, 10:30], levels[90:110, 110:190] = 0, 255
+    for invert, (height, width) in {"yes": (20, 3), "no": (5, 20), "auto": (18, 20)}.items():
+        left, top, right, bottom = bounding_box(centred(levels, invert).astype(np.float32))
+        assert (bottom - top, right - left) == pytest.approx((height, width), abs=1)
+
+
+# ---------------------------------------------------------------- views and looks
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1, 0.25])
+def test_a_small_digit_is_looked_at_from_near(share):
+    """The last look shows the whole digit and hardly more, each pixel as it is in the picture."""
+    side = 380
+    digit = seven(
+        size=(round(0.75 * share * side), round(share * side)), width=max(1, round(share * 30))
+    )
+    sheet = Image.new("L", (side, side), 255)
+    sheet.paste(digit, (200, 90))
+    whole = view_of(sheet)
+    first = bounding_box(contrast(whole.scaled.transpose(2, 0, 1)[None])[0, 0])
+    ((view, ink, _),) = find_ink([whole], contrast)
+    last = bounding_box(ink)
+    heights = [box[3] - box[1] for box in (first, last)]
+    assert heights[1] > max(30, 1.5 * heights[0])
+    assert (view.picture < 128).sum() == (whole.picture < 128).sum()
+    left, top = (a - b for a, b in zip(dark_corner(whole), dark_corner(view), strict=True))
+    height, width = view.picture.shape[:2]
+    np.testing.assert_array_equal(view.picture, whole.picture[top:, left:][:height, :width])
+
+
+def dark_corner(view):
+    """The left and the top of what is dark in a view's picture."""
+    return bounding_box(255 - view.picture[..., 0].astype(np.float32))[:2]
+
+
+def test_a_large_digit_is_looked_at_once():
+    seen = []
+
+    def counted(pictures):
+        seen.append(pictures.shape)
+        return contrast(pictures)
+
+    centred_once = mnist_like(seven(size=(300, 300), width=30), counted)
+    assert seen == [(1, 3, 96, 96)]
+    assert centred_once.any()
+
+
+@pytest.mark.parametrize("ratio", [1, 1.5, 2, 4, 8, 20, 40])
+@pytest.mark.parametrize("upright", [True, False])
+def test_the_sheets_form_does_not_matter(ratio, upright):
+    """What the finder sees has sides of 16 pixels and more; the digit keeps its height and width."""
+    image = seven(size=(18, 18), width=2) if ratio <= 20 else seven(size=(9, 9), width=1)
+    short = image.height
+    size = (short, round(ratio * short)) if upright else (round(ratio * short), short)
+    sheet = Image.new("RGB", size, "white")
+    sheet.paste(image, ((size[0] - image.width) // 3, (size[1] - image.height) // 3))
+    picture, found = look_at(sheet, contrast)
+    assert (found.view.picture < 128).sum() == (picture < 128).sum()  # nothing is cut off
+    assert distance(found.digit, centred(image.convert("RGB"))) < (0.035 if ratio <= 20 else 0.05)
+
+
+def darkness(pictures):
+    """A finder: dark is ink."""
+    dark = 1 - pictures.mean(axis=1, keepdims=True, dtype=np.float32) / 255
+    return np.repeat(dark, 2, axis=1)
+
+
+@pytest.mark.parametrize("x", [0, 280])
+@pytest.mark.parametrize("y", [0, 260])
+def test_ink_at_the_rim_is_all_there(x, y):
+    """A bar that ends at the rim or in the corner is cut off on no side."""
+    sheet = Image.new("L", (300, 300), 255)
+    sheet.paste(0, (x, y, x + 20, y + 40))
+    left, top, right, bottom = bounding_box(mnist_like(sheet, darkness).astype(np.float32))
+    assert (right - left, bottom - top) == pytest.approx((10, 20), abs=1)
+
+
+def test_a_picture_in_which_nothing_is_found_stays_whole():
+    view = view_of(Image.new("L", (300, 100), 255))
+    (found,) = find_ink([view], lambda pictures: np.zeros_like(pictures[:, :2], dtype=np.float32))
+    assert found.view is view
+    assert found.ink.shape == (32, 96)
+    assert not found.ink.any()
+    assert not found.digit.any()
+
+
+# ---------------------------------------------------------------- many at once
+
+
+def test_many_at_once_are_as_one_by_one_and_in_order(tmp_path, mnist):
+    """Plain ones, of every mode, of many shapes, large and small, and what is no picture."""
     rng = np.random.default_rng(0)
-    levels = 30 + np.asarray(seven()) * (200 / 255) + rng.normal(0, 15, (160, 120))
-    noisy = levels.clip(0, 255).astype(np.uint8)
-    assert distance(mnist_like(noisy), mnist_like(seven())) < 0.03
-
-
-@pytest.mark.parametrize("side", [8, 10, 12])
-@pytest.mark.parametrize("dark", [True, False])
-def test_a_digit_that_fills_a_tiny_picture(mnist, pretrained, side, dark):
-    """Ink at the border is not taken for the paper's noise."""
-    digits = []
-    for image in mnist.train_images[:300].numpy():
-        small = Image.fromarray(image[4:24, 4:24]).resize((side, side), Image.Resampling.BOX)
-        digits.append(mnist_like(ImageOps.invert(small) if dark else small))
-    net, metadata = pretrained
-    inputs = to_input(torch.from_numpy(np.stack(digits)), metadata["mean"], metadata["std"])
-    right = net(inputs).argmax(dim=1) == mnist.train_labels[:300]
-    assert right.float().mean() >= (0.93 if side == 8 else 0.96)  # 0.87 and more before
-
-
-def test_arrays_of_colours_and_tensors():
-    image = np.asarray(seven())
-    reference = mnist_like(image)
-    rgb = np.stack([image] * 3, axis=-1)
-    for same in (image / 255, image.astype(np.float32), image[None], rgb, rgb / 255, image < 128):
-        assert distance(mnist_like(same), reference) < 0.002
-    assert distance(mnist_like(torch.from_numpy(image.copy())), reference) == 0
-    with pytest.raises(PictureError):
-        mnist_like(None)
-
-
-def odd_pictures(rng, count, height, width):
-    """N×H×W uint8: blank, noise, a bar, dots, a blob, a drawn seven; dark or bright, clean or noisy."""
-    drawn = np.asarray(seven(size=(60, 80)).resize((width, height)))
-    rows, columns = np.mgrid[:height, :width]
-    pictures = []
-    for kind in rng.integers(0, 6, count):
-        picture = np.full((height, width), 255.0 * (kind == 5))
-        if kind == 1:
-            picture = rng.uniform(0, 255, (height, width))
-        elif kind == 2:
-            picture[height // 4 :, rng.integers(width) :] = 255
-        elif kind == 3:
-            picture[rng.random((height, width)) < 0.1] = 255
-        elif kind == 4:
-            picture = 255 * np.exp(-((rows - height / 2) ** 2 + (columns - width / 2) ** 2) / width)
-        elif kind == 5:
-            picture = drawn.astype(float)
-        low, high = np.sort(rng.uniform(0, 255, 2))
-        picture = (
-            low + picture * ((high - low) / 255) + rng.normal(0, 1, picture.shape) * rng.choice([0, 6])
-        )
-        pictures.append(picture if rng.random() < 0.5 else 255 - picture)
-    return np.stack(pictures).round().clip(0, 255).astype(np.uint8)
-
-
-def test_many_at_once_are_as_one_by_one(tmp_path, mnist):
-    """Small ones of one size and of others, of every mode, large ones, and what is no picture."""
-    rng = np.random.default_rng(0)
-    sources = [*mnist.test_images[:300].numpy(), *odd_pictures(rng, 300, 28, 28)]
-    sources += [
-        picture for side in (1, 2, 3, 8, 19, 20, 47, 48) for picture in odd_pictures(rng, 3, side, 40)
-    ]
+    sources = [*mnist.test_images[:80].numpy()]
     modes = ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I", "F"]
     sources += [seven(size=(28, 28), width=3, mode=mode) for mode in modes]
-    sources += [seven(), seven(size=(30, 400), width=4), seven(size=(20, 300), width=3)]
-    sources += [np.full((28, 28), np.nan), tmp_path / "none.png"]  # the last two cannot be read
-    for i in rng.permutation(len(sources))[:100]:
-        if isinstance(sources[i], np.ndarray) and sources[i].dtype == np.uint8:
-            Image.fromarray(sources[i]).save(tmp_path / f"{i}.png")
-            sources[i] = tmp_path / f"{i}.png"
+    shapes = rng.integers(1, 200, (60, 2))
+    sources += [seven(size=tuple(shape), width=1 + min(shape) // 10) for shape in shapes.tolist()]
+    sheet = Image.new("L", (1000, 900), 255)
+    sheet.paste(seven(), (700, 500))
+    sources += [sheet, np.full((28, 28), np.nan), tmp_path / "none.png"]  # the last two cannot be read
     order = rng.permutation(len(sources))
     for invert in ("auto", "yes", "no"):
-        found = preprocess.all_mnist_like((sources[i] for i in order), invert)
+        found = all_mnist_like((sources[i] for i in order), contrast, invert)
         assert len(found) == len(sources)
         for i, (digit, error) in zip(order, found, strict=True):
             if i < len(sources) - 2:
-                assert np.array_equal(digit, mnist_like(sources[i], invert))
+                np.testing.assert_array_equal(digit, centred(sources[i], invert))
                 assert error is None
             else:
                 with pytest.raises(PictureError, match=error):
-                    mnist_like(sources[i])
+                    centred(sources[i])
                 assert digit is None
-    assert preprocess.all_mnist_like([]) == []
+    assert all_mnist_like([], contrast) == []
+
+
+def test_the_finder_gets_batches_of_one_shape(monkeypatch):
+    monkeypatch.setattr(preprocess, "FINDER_BATCH", 4)
+    sizes = [(300, 300), (300, 100), (100, 300)] * 3 + [(200, 200)] * 2
+    shapes = []
+
+    def recorded(pictures):
+        assert pictures.dtype == np.uint8
+        shapes.append(pictures.shape)
+        return contrast(pictures)
+
+    views = [view_of(seven(size=size, width=20)) for size in sizes]
+    found = find_ink(views, recorded)
+    first = [(4, 3, 96, 96), (1, 3, 96, 96), (3, 3, 32, 96), (3, 3, 96, 32)]
+    assert shapes[:4] == first
+    assert [one.view.picture.shape for one in found] == [(*size[::-1], 3) for size in sizes]
 
 
 def test_a_picture_without_memory_is_one_of_many(monkeypatch):
@@ -279,202 +277,26 @@ def test_a_picture_without_memory_is_one_of_many(monkeypatch):
         return reduced(image, *side)
 
     monkeypatch.setattr(preprocess, "reduced", with_little_memory)
-    found = preprocess.all_mnist_like([seven(), seven(size=(1200, 900)), seven(size=(28, 28), width=3)])
+    sources = [seven(), seven(size=(1200, 900)), seven(size=(28, 28), width=3)]
+    found = all_mnist_like(sources, contrast)
     assert [error for _, error in found] == [None, "this machine has not enough memory for it", None]
     assert all((digit is None) == (error is not None) for digit, error in found)
 
 
-def test_to_input_and_back():
-    images = torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8)
-    inputs = to_input(images, 0.1307, 0.3081)
-    assert inputs.shape == (5, 1, 32, 32)
-    assert inputs.dtype == torch.float32
-    by_hand = (images[3, 10, 20].item() / 255 - 0.1307) / 0.3081
-    assert inputs[3, 0, 12, 22].item() == pytest.approx(by_hand, abs=1e-6)
-    background = -0.1307 / 0.3081
-    assert inputs[:, :, :2].flatten().tolist() == pytest.approx([background] * 5 * 2 * 32)
-    pixels = to_pixels(inputs, 0.1307, 0.3081)[:, 2:-2, 2:-2]
-    assert torch.equal((pixels * 255).round().to(torch.uint8), images)
-    beyond = torch.tensor([-9.0, 0.0, 1.0, 9.0]).view(1, 1, 2, 2)
-    assert to_pixels(beyond, 0.5, 0.25).tolist() == [[[0, 0.5], [0.75, 1]]]
-
-
-def test_inputs_are_those_of_the_whole_set():
-    generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (11, 28, 28), generator=generator).to(torch.uint8)
-    inputs, whole = Inputs(pictures, 0.25, 0.5), to_input(pictures, 0.25, 0.5)
-    assert (len(inputs), inputs.shape, inputs.device) == (11, whole.shape, whole.device)
-    for index in (slice(None), slice(3, 7), slice(0, 0), torch.tensor([5, 0, 5])):
-        assert torch.equal(inputs[index], whole[index])
-    part, wanted = inputs.narrow(0, 2, 7), whole.narrow(0, 2, 7)
-    for mine, theirs in zip(part.split(3), wanted.split(3), strict=True):
-        assert torch.equal(mine, theirs)
-    assert torch.equal(inputs.of(pictures.flip(0))[:], whole.flip(0))
-    assert part.pictures.data_ptr() == pictures[2:].data_ptr()  # nothing was copied
-
-
-HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
-SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
-BAD_FILES = {
-    "empty.png": (b"", "empty"),
-    "text.png": (b"this is no picture\n", "not a picture"),
-    "idx.jpg": (b"\x00\x00\x08\x03" + bytes(100), "not a picture"),
-    "heic.png": (HEIC, "not a picture"),
-    "svg.png": (SVG, "not a picture"),
-    "slow.ppm": (b"P5 10000 10000 100\n" + bytes(100), "10000×10000 pixels"),  # decoded in Python
-    "cut.png": (None, "truncated|cut off|broken"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_bad_files(tmp_path, name):
-    content, message = BAD_FILES[name]
-    if content is None:
-        picture = io.BytesIO()
-        seven(size=(200, 200)).save(picture, "PNG")
-        content = picture.getvalue()[:400]
-        with Image.open(io.BytesIO(content)) as image, pytest.raises(PictureError, match=message):
-            mnist_like(image)  # decoded late
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(PictureError, match=message):
-        mnist_like(tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [("none.png", "No such file"), ("", "folder"), ("/dev/zero", "regular file"), ("a\0b.png", "null")],
-)
-def test_what_is_no_file(tmp_path, path, words):
-    with pytest.raises(PictureError, match=words):
-        mnist_like(tmp_path / path)
-
-
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
-    seven(size=(100, 100)).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)  # an error above twice this
-    with pytest.raises(PictureError, match="bomb"):
-        mnist_like(tmp_path / "a.png")
-
-
-def iptc(content):
-    """An IPTC record of an 8×8 gray picture whose pixels are another file."""
-
-    def field(number, data):
-        return b"\x1c" + bytes([number // 256, number % 256]) + len(data).to_bytes(2, "big") + data
-
-    fields = {0x0314: b"\x08", 0x031E: b"\x08", 0x033C: b"\x01\x00", 0x0378: b"\x05", 0x080A: content}
-    return b"".join(field(number, data) for number, data in fields.items())
-
-
-@pytest.mark.parametrize("name", ["a.eps", "a.iim"])
-def test_no_program_is_started_for_a_picture(tmp_path, monkeypatch, name):
-    """Pillow gives PostScript to Ghostscript, also where it is within an IPTC record."""
-    started = []
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **k: started.append(a))
-    seven(size=(20, 20)).save(tmp_path / "a.eps")
-    (tmp_path / "a.iim").write_bytes(iptc((tmp_path / "a.eps").read_bytes()))
-    with Image.open(tmp_path / name) as image, contextlib.suppress(Exception):
-        image.load()
-    assert len(started) == 1  # what would happen without care
-    with pytest.raises(PictureError, match="program in PostScript"):
-        mnist_like(tmp_path / name)
-    assert len(started) == 1
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16"])
-def test_a_large_picture_is_reduced_in_tiles_as_in_one(monkeypatch, mode):
-    image = seven(size=(91, 67), width=9).convert("I" if mode == "I;16" else "L").convert(mode)
-    monkeypatch.setattr(opening, "MOST_PIXELS", 91 * 67 // 9 + 1)  # a third of each side
-    monkeypatch.setattr(opening, "TILE", 7)
-    small = opening.of_moderate_size(image)
-    assert small.size == (31, 23)
-    whole = opening.in_plain_mode(image).reduce(3)
-    assert np.array_equal(np.asarray(small), np.asarray(whole))
-
-
-def test_a_large_picture_stays_upright(monkeypatch):
-    image = seven(size=(90, 120), width=9)
+def test_the_picture_that_was_looked_at_is_upright_and_reduced():
+    image = seven(size=(600, 800), width=60)
     turned = image.transpose(Image.Transpose.ROTATE_90)
     turned.getexif()[0x0112] = 6  # to be turned by 90 degrees to the right
-    monkeypatch.setattr(opening, "MOST_PIXELS", 90 * 120 // 4)
-    assert distance(mnist_like(turned), mnist_like(image)) < 0.02
+    picture, found = look_at(turned, contrast)
+    assert picture.shape == (267, 200, 3)
+    np.testing.assert_array_equal(picture, found.view.picture)
+    np.testing.assert_array_equal(found.digit, centred(image))
+    assert upright_picture(turned).size == (600, 800)
 
 
-MEASURE = """
-import re, sys
-from pathlib import Path
-from lenet5.imaging.preprocess import mnist_like
-from PIL import Image
-def kilobytes(name):
-    return int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
-mnist_like(Image.new("L", (300, 300)))
-before = kilobytes("VmRSS")
-mnist_like(sys.argv[1])
-print(kilobytes("VmHWM") - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in /proc")
-def test_ten_thousand_pixels_square_take_less_than_a_gigabyte(tmp_path):
-    row = b"\0" + b"\xff" * 40_000
-    pack = zlib.compressobj(1)
-    pixels = b"".join(pack.compress(row) for _ in range(10_000)) + pack.flush()
-    header = struct.pack(">IIBBBBB", 10_000, 10_000, 8, 6, 0, 0, 0)  # 8 bits, RGBA
-    (tmp_path / "a.png").write_bytes(png_of([(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]))
-    command = [sys.executable, "-c", MEASURE, str(tmp_path / "a.png")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 1_000_000  # kB; the pixels themselves are 400,000
-    assert done.stderr == ""
-
-
-def test_a_large_jpeg_2000_is_decoded_smaller(tmp_path, monkeypatch):
-    image = seven(size=(600, 800), width=60)
-    image.save(tmp_path / "a.jp2")
-    monkeypatch.setattr(opening, "MOST_PIXELS", 600 * 800 // 16)
-    assert opening.open_picture(tmp_path / "a.jp2").size == (150, 200)
-    assert distance(mnist_like(tmp_path / "a.jp2"), mnist_like(image)) < 0.02
-
-
-def test_libraries_say_nothing_about_a_damaged_tiff(tmp_path, capfd):
-    buffer = io.BytesIO()
-    seven().save(buffer, "TIFF", compression="tiff_adobe_deflate")
-    data = bytearray(buffer.getvalue())
-    data[8:40] = bytes(32)  # the pixels begin behind the header of 8 bytes
-    (tmp_path / "a.tif").write_bytes(data)
-    with Image.open(tmp_path / "a.tif") as image, contextlib.suppress(OSError):
-        image.load()
-    assert "ZIPDecode" in capfd.readouterr().err  # what a person would see without care
-    with pytest.raises(PictureError):
-        mnist_like(tmp_path / "a.tif")
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif"])
-def test_of_many_pictures_in_a_file_the_first_is_read(tmp_path, name):
-    other = Image.new("L", (120, 160), 0)
-    seven().save(tmp_path / name, save_all=True, append_images=[other] * 2)
-    with Image.open(tmp_path / name) as image:
-        assert image.n_frames >= 2  # the two that are alike may be one
-    assert distance(mnist_like(tmp_path / name), mnist_like(seven())) < 0.02
-
-
-@pytest.mark.parametrize("kind", ["text", "texts", "profile", "exif"])
-def test_huge_notes_in_a_png(tmp_path, kind):
-    """Pillow unpacks a megabyte of each text, 64 of all, and refuses more."""
-    many = bytes(10 << 20)  # packs to 10 kB
-    picture = io.BytesIO()
-    seven().save(picture, "PNG")
-    header, *pixels = chunks(picture.getvalue())
-    text = (b"zTXt", b"Comment\0\0" + zlib.compress(many if kind == "text" else many[: 1 << 20]))
-    notes = {
-        "text": [text],
-        "texts": [text] * 100,
-        "profile": [(b"iCCP", b"p\0\0" + zlib.compress(many))],
-        "exif": [(b"eXIf", b"II*\0\x08\0\0\0" + many)],
-    }[kind]
-    (tmp_path / "a.png").write_bytes(png_of([header, *notes, *pixels]))
-    if kind != "exif":
-        with pytest.raises(PictureError, match=r"too large|Too much memory"):
-            mnist_like(tmp_path / "a.png")
-    else:
-        assert distance(mnist_like(tmp_path / "a.png"), mnist_like(seven())) == 0
+def test_a_plain_picture_is_shown_with_its_ink():
+    image = png(seven(size=(28, 28), width=3))
+    picture, found = look_at(image, no_finder)
+    assert picture.shape == (28, 28, 3)
+    np.testing.assert_array_equal(found.ink, 255 - np.asarray(image, np.float32))
+    np.testing.assert_array_equal(found.digit, centre_digit(found.ink))

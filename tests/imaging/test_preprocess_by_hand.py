@@ -20,10 +20,15 @@ from lenet5.imaging.opening import (
     without_transparency,
 )
 from lenet5.imaging.preprocess import (
-    find_ink,
+    at_true_ratio,
+    from_near,
+    ink_of,
+    look_at,
+    plain_ink,
     reduced,
-    steps,
+    view_of,
 )
+from tests.imaging.drawings import contrast
 
 
 def picture(values) -> Image.Image:
@@ -156,39 +161,121 @@ def test_a_picture_in_which_nothing_can_be_seen_is_black():
     assert not np.asarray(shown).any()
 
 
-@pytest.mark.parametrize(("side", "paper"), [(12, 0), (19, 0), (20, 255)])
-def test_ink_along_the_border_of_a_tiny_picture_is_not_its_paper(side, paper):
-    """The corners are of paper; from 20 pixels on a digit is not drawn so that it fills the border."""
-    levels = np.zeros((side, side), np.uint8)
-    levels[1:-1, [0, -1]] = levels[[0, -1], 1:-1] = 255
-    assert find_ink(levels).paper == paper
+# ---------------------------------------------------------------- plain pictures
 
 
-def test_ink_is_on_the_side_with_more_energy():
+def test_plain_ink_is_the_distance_from_the_rims_level():
+    levels = np.full((30, 20), 100, np.uint8)
+    levels[5:9, 5:9], levels[20, 7] = 50, 99
+    ink = plain_ink(picture(levels), "auto")
+    assert ink.dtype == np.float32
+    np.testing.assert_array_equal(ink, 100 - levels)
+    np.testing.assert_array_equal(plain_ink(picture(255 - levels), "auto"), ink)
+
+
+@pytest.mark.parametrize(
+    ("invert", "level", "is_ink"),
+    [("yes", 50, True), ("yes", 150, False), ("no", 50, False), ("no", 150, True)],
+)
+def test_plain_ink_is_where_invert_says(invert, level, is_ink):
     levels = np.full((30, 30), 100, np.uint8)
-    levels[5:9, 5:9], levels[20:24, 20:24] = 150, 50
-    assert not find_ink(levels).dark  # as much on both
-    levels[12, 12] = 99
-    found = find_ink(levels)
-    assert found.dark
-    assert (found.amount[5, 5], found.amount[20, 20], found.amount.dtype) == (0, 50, np.float32)
-
-
-def test_ink_is_where_invert_says():
-    levels = np.full((30, 30), 100, np.uint8)
-    levels[5:9, 5:9], levels[20:24, 20:24] = 220, 50
-    for invert, dark, energy in (("yes", True, 50 * 16), ("no", False, 120 * 16), ("auto", False, 1920)):
-        found = find_ink(levels, invert)
-        assert found.dark is dark
-        assert found.amount.sum() == energy
+    levels[5:9, 5:9] = level
+    assert plain_ink(picture(levels), invert).any() == is_ink
 
 
 def test_fewer_than_eight_levels_are_no_ink():
     levels = np.full((30, 30), 100, np.uint8)
     levels[10:20, 10:20] = 107
-    assert not find_ink(levels).amount.any()
+    assert not plain_ink(picture(levels), "auto").any()
     levels[10:20, 10:20] = 108
-    assert find_ink(levels).amount.any()
+    assert plain_ink(picture(levels), "auto").any()
+
+
+def test_what_is_not_plain():
+    levels = np.full((32, 32), 100, np.uint8)
+    levels[5:9, 5:9] = 50
+    assert plain_ink(picture(levels), "auto") is not None
+    assert plain_ink(picture(np.pad(levels, ((0, 1), (0, 0)), "edge")), "auto") is None  # 33 rows
+    assert plain_ink(picture(levels).convert("RGB"), "auto") is None
+    for place in ((0, 3), (31, 3), (3, 0), (3, 31)):  # ink at the rim, on each side
+        other = levels.copy()
+        other[place] = 99
+        assert plain_ink(picture(other), "auto") is None
+    levels[20, 20] = 101  # darker and brighter than the paper
+    assert plain_ink(picture(levels), "auto") is None
+
+
+# ---------------------------------------------------------------- views, masks and looks
+
+
+@pytest.mark.parametrize(
+    ("size", "smaller"),
+    [((384, 384), (384, 384)), ((385, 99), (193, 50)), ((1152, 30), (384, 10)), ((1153, 30), (289, 8))],
+)
+def test_a_picture_is_reduced_to_384_pixels_a_side(size, smaller):
+    assert reduced(Image.new("L", size)).size == smaller
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [
+        ((1, 1), (96, 96)),
+        ((200, 200), (96, 96)),
+        ((384, 192), (96, 48)),
+        ((90, 300), (32, 96)),  # 28.8, and the nearest multiple of 16
+        ((300, 70), (96, 16)),  # 22.4
+        ((384, 4), (96, 16)),  # 1, and never less than 16
+    ],
+)
+def test_what_the_finder_sees(size, seen):
+    view = view_of(Image.new("L", size, 7))
+    assert view.picture.shape == (size[1], size[0], 3)
+    assert view.scaled.shape == (seen[1], seen[0], 3)
+    assert (view.picture == 7).all()
+    assert (view.scaled == 7).all()
+
+
+def test_masks_by_hand():
+    mask = np.array([[0.9, 0.51, 0.3, 0.2, 0.1]], np.float32)
+    gray = np.array([[10, 200, 10, 90, 90]], np.uint8)  # paper of 90
+    colours = np.stack([gray] * 3, axis=-1)
+    for invert, kept in {
+        "auto": [0.9, 0.51, 0.3, 0, 0],
+        "yes": [0.9, 0, 0.3, 0, 0],
+        "no": [0, 0.51, 0, 0, 0],
+    }.items():
+        np.testing.assert_array_equal(ink_of(mask, colours, invert), np.float32([kept]))
+    assert not ink_of(np.minimum(mask, np.float32(0.5)), colours, "auto").any()  # never certain
+    assert ink_of(np.ones((1, 5), np.float32), colours, "yes").all()  # no paper to compare with
+
+
+def test_a_look_from_near_by_hand():
+    """Ink in 12×6 of the 96×48 pixels that were seen of 384×192: a quarter of each, so 48×24."""
+    rows, columns = np.mgrid[:192, :384]
+    view = view_of(Image.fromarray(np.stack([rows, columns % 256, columns // 256], 2).astype(np.uint8)))
+    mask = np.zeros((48, 96), np.float32)
+    mask[20:26, 30:42] = 0.6
+    mask[10, 10] = 0.4  # perhaps ink
+    near = from_near(view, mask)
+    top, left = near.picture[0, 0, 0], near.picture[0, 0, 1]
+    assert (top, left) == (80 - 25, 120 - 25)  # half of 48, and 1
+    assert near.picture.shape[:2] == (104 + 25 + 1 - top, 168 + 25 + 1 - left)
+    np.testing.assert_array_equal(near.picture, view.picture[top:, left:][:75, :99])
+    mask[20:26, 30:79] = 0.6  # 49 of 96: more than half
+    assert from_near(view, mask) is None
+    assert from_near(view, np.zeros_like(mask)) is None
+    tiny = view_of(Image.new("L", (16, 16)))
+    assert from_near(tiny, np.pad(np.ones((9, 9), np.float32), (0, 87))) is None  # has no more pixels
+
+
+def test_ink_has_the_pictures_form():
+    view = view_of(Image.new("L", (300, 70)))
+    ink = at_true_ratio(view, np.full(view.scaled.shape[:2], 0.5, np.float32))
+    assert (ink.shape, ink.dtype) == ((22, 96), np.float32)
+    np.testing.assert_allclose(ink, 127.5)
+
+
+# ---------------------------------------------------------------- centring
 
 
 def block(height, width, side=100, level=200) -> np.ndarray:
@@ -243,23 +330,6 @@ def test_a_digit_is_moved_by_whole_pixels_and_its_box_stays_inside():
         assert put_in_middle(digit).max() == 100
 
 
-def test_the_steps_of_a_picture():
-    levels = np.full((40, 30), 250, np.uint8)
-    levels[10:30, 12:16] = 20
-    found = steps(levels)
-    assert np.array_equal(found.picture, levels)
-    for ink in (found.everything, found.ink):
-        assert np.array_equal(ink, np.float32(250) - levels)
-    assert found.dark is True
-    assert box_of(found.digit) == (4, 20)
-    assert steps(255 - levels).dark is False
-
-
 def test_a_picture_without_pixels():
     with pytest.raises(PictureError, match=r"^the picture has no pixels$"):
-        steps(Image.new("L", (0, 5)))
-
-
-def test_a_picture_is_reduced_to_256_pixels_a_side():
-    for size, smaller in [((256, 256), (256, 256)), ((257, 99), (129, 50)), ((512, 30), (256, 15))]:
-        assert reduced(Image.new("L", size)).size == smaller
+        look_at(Image.new("L", (0, 5)), contrast)

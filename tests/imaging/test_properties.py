@@ -9,13 +9,13 @@ from PIL import Image
 
 from lenet5.data.datasets import split
 from lenet5.imaging.centring import bounding_box
-from lenet5.imaging.preprocess import mnist_like
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.runtime.errors import UserError
 from model import build
 from tests.conftest import PRETRAINED
+from tests.imaging.drawings import centred
 
 QUIETLY = [HealthCheck.function_scoped_fixture]
 indices, places = st.integers(0, 199), st.integers(0, 60)
@@ -51,21 +51,25 @@ def likeness(picture: np.ndarray, other: np.ndarray) -> float:
 @given(n=indices, scale=st.integers(2, 8), left=places, top=places, dark=st.booleans())
 @settings(max_examples=80, deadline=None, suppress_health_check=QUIETLY)
 def test_place_size_and_polarity_do_not_matter(digits, n, scale, left, top, dark):
-    reference = mnist_like(on_paper(digits[n], scale, 30, 30, False))
-    moved = mnist_like(on_paper(digits[n], scale, left, top, dark))
-    # Not 1: the box may have a pixel more or less where a stroke's end is faint.
-    assert likeness(reference, moved) > 0.9
+    reference = centred(on_paper(digits[n], scale, 30, 30, False))
+    moved = centred(on_paper(digits[n], scale, left, top, dark))
+    # Not 1: the box may have a pixel more or less where a stroke's end is faint, and an edge may
+    # fall between two pixels of what the finder sees. The least of 1,400 was 0.875.
+    assert likeness(reference, moved) > 0.85
     boxes = [bounding_box(picture.astype(np.float32)) for picture in (digits[n], reference)]
     assert np.abs(np.subtract(*boxes)).max() <= 2
     # The edges of an enlarged digit are softer; of a one-pixel stroke there is little else.
     assert likeness(digits[n], reference) > 0.8
 
 
-@given(chosen=st.lists(indices, min_size=1, max_size=12))
-@settings(max_examples=25, deadline=None, suppress_health_check=QUIETLY)
+@given(chosen=st.lists(indices, min_size=1, max_size=8))
+@settings(max_examples=12, deadline=None, suppress_health_check=QUIETLY)
 def test_a_batch_and_its_pictures_one_by_one_agree(classifier, digits, chosen):
-    together = classifier.predict_batch([digits[n] for n in chosen])
-    alone = [classifier.predict_batch([digits[n]])[0] for n in chosen]
+    # Those at even places need no finder, the others do, in two shapes.
+    sheets = [digits[n] if n % 2 == 0 else on_paper(digits[n], 3, n % 60, 20, True) for n in chosen]
+    sheets = [sheet[:100] if n % 4 == 3 else sheet for n, sheet in zip(chosen, sheets, strict=True)]
+    together = classifier.predict_batch(sheets)
+    alone = [classifier.predict_batch([sheet])[0] for sheet in sheets]
     assert [a.prediction for a in together] == [a.prediction for a in alone]
     for a, b in zip(together, alone, strict=True):
         # float32 sums in another order

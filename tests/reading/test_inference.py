@@ -30,6 +30,7 @@ from tests.conftest import (
     ROOT,
     SHIPPED,
     assert_one_error_line,
+    assert_same_readings,
     objects,
     run_script,
 )
@@ -363,6 +364,26 @@ def test_evaluation_of_a_folder(folder, capsys):
     assert "in/text.png: it is not a picture" in captured.err
     assert "in/unnamed.png" in captured.err
     assert os.path.exists("set.png")
+
+
+def test_the_mistakes_of_a_folder_are_listed_and_drawn(folder, capsys, figure):
+    Image.open(DIGITS / "digit_3.png").save(folder / "digit_9.png")
+    flags = ["--evaluate", "in", *SHIPPED, "--output", "m.json"]
+    assert main([*flags, "--plot", "p.png"]) == 1
+    assert main(["in/digit_9.png", *SHIPPED, "--format", "json"]) == 0
+    (mistake,) = json.loads((folder.parent / "m.json").read_text())
+    assert_same_readings(mistake, objects(capsys.readouterr().out.splitlines()[-1])[0])
+    assert (mistake["path"], mistake["prediction"], mistake["label"]) == ("in/digit_9.png", 3, 9)
+    shown = {axes.get_title().split("\n")[0]: axes for axes in figure["axes"]}
+    picture, digit = (shown[title].get_images()[0].get_array() for title in ("digit_9.png", "3, is 9"))
+    assert np.array_equal(picture[..., 0], np.asarray(Image.open(DIGITS / "digit_3.png")))
+    assert np.array_equal(
+        digit, ImageClassifier(PRETRAINED).predict_batch([folder / "digit_9.png"])[0].image
+    )
+    (folder / "digit_9.png").unlink()
+    assert main(flags) == 1
+    assert json.loads((folder.parent / "m.json").read_text()) == []
+    assert main(["--evaluate", "in", *SHIPPED, "--output", "none/m.json"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from PIL import Image
 import inference
 import read_number
 from lenet5.imaging import preprocess
-from lenet5.imaging.preprocess import all_mnist_like
+from lenet5.imaging.preprocess import prepare
 from lenet5.reading import workers
 from lenet5.reading.workers import Preparation
 from lenet5.runtime.errors import Stopped
@@ -35,7 +35,7 @@ READING = [*SHIPPED, "--device", "cpu"]
 DEADLY = """
 import os
 import signal
-from lenet5.imaging.preprocess import all_mnist_like
+from lenet5.imaging.preprocess import prepare as prepare_alone
 
 def prepare(paths, invert):
     for path in paths:
@@ -46,7 +46,7 @@ def prepare(paths, invert):
         if "once" in path and not os.path.exists("killed"):
             open("killed", "x").close()
             os.kill(os.getpid(), signal.SIGKILL)
-    return all_mnist_like(paths, invert)
+    return prepare_alone(paths, invert)
 
 def sleep(paths, invert):
     import time
@@ -80,24 +80,26 @@ def deadly(workdir, monkeypatch, started):
     monkeypatch.syspath_prepend(str(workdir))  # which workers get too
     monkeypatch.delitem(sys.modules, "deadly_work", raising=False)
     module = importlib.import_module("deadly_work")
-    monkeypatch.setattr(preprocess, "all_mnist_like", module.prepare)
+    monkeypatch.setattr(preprocess, "prepare", module.prepare)
     return module
 
 
 def pictures(names) -> list[str]:
-    """Copies of the ten digits with these names."""
+    """Copies of the ten digits with these names; every third needs the finder."""
     names = list(names)
     for i, name in enumerate(names):
         with Image.open(DIGITS / f"digit_{i % 10}.png") as image:
-            image.resize((28, 28)).save(name)
+            image.resize((64, 48) if i % 3 == 2 else (28, 28)).save(name)
     return names
 
 
 def assert_prepared(made, paths) -> None:
-    """That these are what one process makes of the pictures, digits and errors."""
-    for (digit, error), (other, other_error) in zip(made, all_mnist_like(paths), strict=True):
+    """That these are what one process makes of the pictures: digits, views and errors."""
+    for (one, error), (other, other_error) in zip(made, prepare(paths), strict=True):
         assert error == other_error
-        np.testing.assert_array_equal(digit, other)
+        assert type(one) is type(other)
+        for mine, its in zip(one, other, strict=True) if one is not None else ():
+            np.testing.assert_array_equal(mine, its)
 
 
 # ---------------------------------------------------------------- the same, in order, once
@@ -148,7 +150,7 @@ def test_workers_are_some_batches_ahead_and_no_more(workdir, started):
             pulled.append(len(pulled))
             yield paths * 10
 
-    with Preparation(all_mnist_like, "auto", 1) as preparation:
+    with Preparation(prepare, "auto", 1) as preparation:
         ahead = preparation.ahead(endless())
         for done in range(1, 20):
             next(ahead)
@@ -186,7 +188,7 @@ def test_workers_are_started_when_there_is_much_to_do(workdir, started, monkeypa
             yield paths
         yield paths
 
-    with Preparation(all_mnist_like, "auto", None) as preparation:
+    with Preparation(prepare, "auto", None) as preparation:
         found = list(preparation.ahead(until_workers_are_ready()))
     assert started == [2]
     assert len(found) > 2
@@ -205,7 +207,7 @@ def test_workers_are_not_started_where_they_would_help_little(workdir, started, 
             time.sleep(0.2 if waits == "for the next path" else 0)
             yield paths
 
-    with Preparation(all_mnist_like, "auto", None) as preparation:
+    with Preparation(prepare, "auto", None) as preparation:
         for _ in preparation.ahead(slow()):
             time.sleep(0.2 if waits == "for the network" else 0)
     assert not started
@@ -276,10 +278,10 @@ def test_ctrl_c_is_not_for_the_workers(deadly):
 PROGRAM = """
 import os, signal, sys
 from multiprocessing import active_children
-from lenet5.imaging.preprocess import all_mnist_like
+from lenet5.imaging.preprocess import prepare
 from lenet5.reading.workers import Preparation
 if __name__ == "__main__":
-    preparation = Preparation(all_mnist_like, "auto", 2)
+    preparation = Preparation(prepare, "auto", 2)
     assert preparation.of(sys.argv[1:])[0][1] is None
     print(*[worker.pid for worker in active_children()], flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
