@@ -30,6 +30,7 @@ PLAIN_SIDE = 32  # pixels: a picture that needs no finder is no larger
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 WORKING_SIDE = 384  # pixels: a larger picture is reduced to this before it is looked at
 FINDER_SIDE = 96  # pixels, the longer side of what the finder sees
+LOWEST_STRIP, LONGEST_STRIP = 32, 16_384  # pixels: its sides in a strip
 FINDER_MULTIPLE = 16  # its sides are multiples of it
 AT_ONCE = 256  # pictures that are in memory together
 FINDER_BATCH = 64  # pictures that it sees together
@@ -126,15 +127,23 @@ def plain_ink(image: Image.Image, invert: str) -> np.ndarray | None:
 
 
 def reduced(image: Image.Image, side: int = WORKING_SIDE) -> Image.Image:
-    """The picture with each k×k pixels averaged, its longer side at most `side`."""
-    factor = -(-max(image.size) // side)
+    """The picture with each k×k pixels averaged, its longer side at most `side`.
+
+    A strip keeps LOWEST_STRIP pixels of height, or width, though it is longer then.
+    """
+    factor = min(-(-max(image.size) // side), max(1, min(image.size) // LOWEST_STRIP))
     return image.reduce(factor) if factor > 1 else image
 
 
 def view_of(image: Image.Image) -> View:
-    """A picture and what the finder sees of it: sides of multiples, the longer one FINDER_SIDE."""
+    """A picture and what the finder sees of it, whose sides are multiples of FINDER_MULTIPLE.
+
+    The longer side is FINDER_SIDE, or more in a strip, whose shorter side keeps its pixels up to
+    LOWEST_STRIP.
+    """
     image = image.convert("RGB")
-    scale = FINDER_SIDE / max(image.size)
+    longer, shorter = max(image.size), min(image.size)
+    scale = max(FINDER_SIDE / longer, min(1.0, LOWEST_STRIP / shorter, LONGEST_STRIP / longer))
     width, height = (
         max(1, round(side * scale / FINDER_MULTIPLE)) * FINDER_MULTIPLE for side in image.size
     )
@@ -212,7 +221,7 @@ def from_near(view: View, mask: np.ndarray) -> View | None:
     longer = max(right - left, bottom - top)
     if longer > SMALL * max(height, width):
         return None
-    margin = NEAR_MARGIN * longer + 1
+    margin = NEAR_MARGIN * longer + 2 * max(across, down)  # a box is as exact as a mask's pixel
     rows = slice(max(0, int(top - margin)), int(bottom + margin) + 1)
     columns = slice(max(0, int(left - margin)), int(right + margin) + 1)
     return view_of(Image.fromarray(view.picture[rows, columns]))
@@ -221,6 +230,6 @@ def from_near(view: View, mask: np.ndarray) -> View | None:
 def at_true_ratio(view: View, mask: np.ndarray) -> np.ndarray:
     """A mask as H×W ink, 0 to 255, with the height and width of its picture in proportion."""
     height, width = view.picture.shape[:2]
-    scale = FINDER_SIDE / max(height, width)
+    scale = max(mask.shape) / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return 255 * np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))

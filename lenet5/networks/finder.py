@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from lenet5.networks.weights import read_state_dict
+from lenet5.runtime.errors import UserError, reason
 from lenet5.runtime.project_files import project_file
 
 PRETRAINED = project_file("pretrained/finder.pth")
@@ -72,7 +73,10 @@ class FinderNetwork:
 
     def __init__(self, path=PRETRAINED, device: str | torch.device = "cpu"):
         net = Finder()
-        net.load_state_dict(read_state_dict(path)[0])
+        try:
+            net.load_state_dict(read_state_dict(path)[0])
+        except RuntimeError as error:
+            raise UserError(f"{path} holds no finder's weights: {reason(error)[:200]}") from error
         for block in net.eval().modules():
             if isinstance(block, ConvBlock):
                 block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()

@@ -18,7 +18,7 @@ from lenet5.imaging.opening import upright_picture
 from lenet5.imaging.preprocess import FINDER_MULTIPLE, Finder, attempt, ink_of, reduced
 
 WRITING_SIDE = 384  # pixels: the longer side of what the finder sees first
-LOWEST_STRIP = 48  # pixels of the shorter side of that, if the longer one allows it
+SHORTEST = 48  # pixels of the shorter side of that, if the longer one allows it
 BEST_HEIGHT = 32  # pixels of writing, as the finder learned it; half and twice is as good
 LOOKS = 3  # at a page
 MOST_WRITING = 1024  # pixels: the longer side of what the finder sees later
@@ -109,7 +109,7 @@ def writing_in(picture: np.ndarray, find: Finder, invert: str) -> np.ndarray:
     it learned.
     """
     height, width = picture.shape[:2]
-    scale = min(WRITING_SIDE / max(height, width), max(1.0, LOWEST_STRIP / min(height, width)))
+    scale = min(WRITING_SIDE / max(height, width), max(1.0, SHORTEST / min(height, width)))
     image = Image.fromarray(picture)
     for _ in range(LOOKS):
         size = [max(1, round(side * scale / FINDER_MULTIPLE)) * FINDER_MULTIPLE for side in image.size]

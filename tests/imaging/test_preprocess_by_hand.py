@@ -15,9 +15,7 @@ from lenet5.imaging.opening import (
     is_deep,
     open_picture,
     stretch,
-    to_gray,
     upright,
-    without_transparency,
 )
 from lenet5.imaging.preprocess import (
     at_true_ratio,
@@ -113,7 +111,8 @@ def test_stretching_values_of_any_range():
 
 MODES = {  # upright, and for pixels to be averaged
     ("L", "L"): ["1", "L", "LAB"],
-    ("L", "RGBA"): ["LA", "RGBA"],
+    ("L", "RGBA"): ["LA"],
+    ("RGB", "RGBA"): ["RGBA"],
     ("RGB", "RGB"): ["P", "RGB", "CMYK", "YCbCr", "HSV"],
     ("L", "F"): ["I", "F", "I;16", "I;16B"],
 }
@@ -124,41 +123,6 @@ def test_modes_one_by_one(after, mode):
     image = Image.new(mode, (3, 2))
     assert (upright(image).mode, in_plain_mode(image).mode) == after
     assert is_deep(image) == (after[1] == "F")
-
-
-def test_a_level_of_a_gray_picture_that_stands_for_nothing():
-    image = picture([[9] * 5 + [200] * 5] * 2)
-    image.info["transparency"] = 9
-    assert np.asarray(to_gray(image)).tolist() == [[0] * 5 + [255] * 5] * 2  # the opaque are the ink
-
-
-@pytest.mark.parametrize(
-    ("levels", "opacity", "shown"),
-    [
-        # A drawing of one level is its opacity, even of one pixel.
-        ([0, 0, 255, 255], [255, 200, 0, 100], [255, 200, 0, 100]),
-        ([7, 0, 0, 0], [255, 0, 0, 0], [255, 0, 0, 0]),
-        # Opaque is more than half: if 127 were, there would be two levels; if 128 were not, none.
-        ([200, 100], [128, 127], [128, 127]),
-        # Levels that differ by an eighth are a picture; so is what is opaque everywhere.
-        ([31, 0, 0, 0], [255, 255, 255, 0], [255, 255, 255, 0]),
-        ([32, 0, 0, 9], [255, 255, 255, 0], [32, 0, 0, 0]),
-        ([50, 50, 50, 50], [255, 255, 255, 255], [50, 50, 50, 50]),
-        # The background becomes the median level of the opaque pixels; 51 is a fifth of 255.
-        ([255] * 6 + [100] * 4 + [0], [255] * 10 + [0], [255] * 6 + [100] * 4 + [255]),
-        ([255] * 4 + [100] * 6 + [0], [255] * 10 + [51], [255] * 4 + [100] * 6 + [80]),
-    ],
-)
-def test_transparency(levels, opacity, shown):
-    image = Image.merge("LA", [picture([levels]), picture([opacity])])
-    assert np.asarray(without_transparency(image)).ravel().tolist() == shown
-
-
-def test_a_picture_in_which_nothing_can_be_seen_is_black():
-    image = Image.merge("LA", [Image.new("L", (3, 2), 200), Image.new("L", (3, 2), 127)])
-    shown = without_transparency(image)
-    assert (shown.mode, shown.size) == ("L", (3, 2))
-    assert not np.asarray(shown).any()
 
 
 # ---------------------------------------------------------------- plain pictures
@@ -210,7 +174,13 @@ def test_what_is_not_plain():
 
 @pytest.mark.parametrize(
     ("size", "smaller"),
-    [((384, 384), (384, 384)), ((385, 99), (193, 50)), ((1152, 30), (384, 10)), ((1153, 30), (289, 8))],
+    [
+        ((384, 384), (384, 384)),
+        ((385, 99), (193, 50)),
+        ((1152, 99), (384, 33)),
+        ((1153, 30), (1153, 30)),  # a strip keeps 32 pixels
+        ((3000, 70), (1500, 35)),
+    ],
 )
 def test_a_picture_is_reduced_to_384_pixels_a_side(size, smaller):
     assert reduced(Image.new("L", size)).size == smaller
@@ -222,9 +192,10 @@ def test_a_picture_is_reduced_to_384_pixels_a_side(size, smaller):
         ((1, 1), (96, 96)),
         ((200, 200), (96, 96)),
         ((384, 192), (96, 48)),
-        ((90, 300), (32, 96)),  # 28.8, and the nearest multiple of 16
-        ((300, 70), (96, 16)),  # 22.4
-        ((384, 4), (96, 16)),  # 1, and never less than 16
+        ((80, 200), (32, 96)),  # 38.4, and the nearest multiple of 16
+        ((300, 70), (144, 32)),  # a strip keeps 32 pixels, 137.1
+        ((384, 4), (384, 16)),  # 4, and never less than 16
+        ((100_000, 40), (16_384, 16)),
     ],
 )
 def test_what_the_finder_sees(size, seen):
@@ -258,9 +229,9 @@ def test_a_look_from_near_by_hand():
     mask[10, 10] = 0.4  # perhaps ink
     near = from_near(view, mask)
     top, left = near.picture[0, 0, 0], near.picture[0, 0, 1]
-    assert (top, left) == (80 - 25, 120 - 25)  # half of 48, and 1
-    assert near.picture.shape[:2] == (104 + 25 + 1 - top, 168 + 25 + 1 - left)
-    np.testing.assert_array_equal(near.picture, view.picture[top:, left:][:75, :99])
+    assert (top, left) == (80 - 32, 120 - 32)  # half of 48, and two pixels of the mask
+    assert near.picture.shape[:2] == (104 + 32 + 1 - top, 168 + 32 + 1 - left)
+    np.testing.assert_array_equal(near.picture, view.picture[top:, left:][:89, :113])
     mask[20:26, 30:79] = 0.6  # 49 of 96: more than half
     assert from_near(view, mask) is None
     assert from_near(view, np.zeros_like(mask)) is None
@@ -271,7 +242,7 @@ def test_a_look_from_near_by_hand():
 def test_ink_has_the_pictures_form():
     view = view_of(Image.new("L", (300, 70)))
     ink = at_true_ratio(view, np.full(view.scaled.shape[:2], 0.5, np.float32))
-    assert (ink.shape, ink.dtype) == ((22, 96), np.float32)
+    assert (ink.shape, ink.dtype) == ((34, 144), np.float32)
     np.testing.assert_allclose(ink, 127.5)
 
 
