@@ -54,7 +54,9 @@ def share(found: list[str], truth: list[str]) -> float:
 
 def read_each_way(reader: NumberReader, pictures: list[np.ndarray]) -> dict[str, list[str]]:
     """The numbers that each way of reading finds in each picture, from the same strips."""
-    strips = [[strip.picture for strip in numbers_in(picture)] for picture in pictures]
+    strips = [
+        [strip.picture for strip in numbers_in(picture, reader.digits.find)] for picture in pictures
+    ]
     flat = [strip for found in strips for strip in found]
     rows = reader.reader.shares(flat)
     logs = [torch.from_numpy(row).clamp(min=1e-30).log()[None] for row in rows]

@@ -21,6 +21,8 @@ WRITING_SIDE = 384  # pixels: the longer side of what the finder sees first
 SHORTEST = 48  # pixels of the shorter side of that, if the longer one allows it
 BEST_HEIGHT = 32  # pixels of writing, as the finder learned it; half and twice is as good
 LOOKS = 3  # at a page
+STRONGEST = 1.5  # times the ink's mean strength, the most that is told apart
+FEW = 0.01  # of the pixels around: with less paper there, all of the page's counts as much
 MOST_WRITING = 1024  # pixels: the longer side of what the finder sees later
 MOST_ZOOM = 4.0
 PAGE_SIDE = 1024  # larger pictures are reduced to this side
@@ -132,15 +134,19 @@ def strength(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if not mask.any():
         return mask
     near = cv2.dilate(mask, np.ones((3, 3), np.uint8))
-    weights = np.where(near > 0, np.float32(0), np.float32(1)) + np.float32(1e-6)
-    size = (2 * (max(picture.shape[:2]) // 16) + 3,) * 2
+    bare = (near == 0).astype(np.float32)
     colours = picture.astype(np.float32)
-    # The paper's colour beside the ink, which light and shadow may change.
-    paper = cv2.blur(colours * weights[..., None], size) / cv2.blur(weights, size)[..., None]
+    # The paper's colour beside the ink, which light and shadow change; that of all paper where
+    # there is none so near.
+    side = 2 * (max(picture.shape[:2]) // 8) + 3
+    share = cv2.blur(bare, (side, side))[..., None]
+    usual = (colours * bare[..., None]).sum(axis=(0, 1)) / max(float(bare.sum()), 1.0)
+    paper = cv2.blur(colours * bare[..., None], (side, side)) + FEW * usual
+    paper /= share + FEW
     away = colours - paper
     ink = (away * mask[..., None]).sum(axis=(0, 1)) / mask.sum()
     amount = np.maximum(away @ ink / max(float(ink @ ink), 1e-6), 0) * (near > 0)
-    return 255 * np.minimum(amount, 1.5) / 1.5
+    return 255 * np.minimum(amount / STRONGEST, 1)
 
 
 def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -164,9 +164,9 @@ def test_reject_takes_back_what_is_unsure(pictures, tmp_path, capsys):
     assert row(*strict)["prediction"] == row("--reject")["prediction"] == "1984"
 
 
-def test_several_networks_give_their_mean(pictures, capsys):
+def test_several_networks_give_their_mean(pictures, capsys, find):
     first, second = number_reader.WEIGHTS
-    strips = [strip.picture for strip in numbers_in(draw())]
+    strips = [strip.picture for strip in numbers_in(draw(), find)]
     both, one, other = (
         NumberReader(weights, device="cpu").reader.shares(strips)
         for weights in ([first, second], first, [second])
