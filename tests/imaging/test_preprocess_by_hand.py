@@ -161,9 +161,11 @@ def test_what_is_not_plain():
     assert plain_ink(picture(levels), "auto") is not None
     assert plain_ink(picture(np.pad(levels, ((0, 1), (0, 0)), "edge")), "auto") is None  # 33 rows
     assert plain_ink(picture(levels).convert("RGB"), "auto") is None
-    for place in ((0, 3), (31, 3), (3, 0), (3, 31)):  # ink at the rim, on each side
+    for rows, columns in ((0, np.s_[3:]), (-1, np.s_[3:]), (np.s_[3:], 0), (np.s_[3:], -1)):
         other = levels.copy()
-        other[place] = 99
+        other[rows, columns][:12] = 99  # of the rim's 124 pixels, on each side
+        assert plain_ink(picture(other), "auto") is not None
+        other[rows, columns][12] = 99
         assert plain_ink(picture(other), "auto") is None
     levels[20, 20] = 101  # darker and brighter than the paper
     assert plain_ink(picture(levels), "auto") is None
