@@ -8,6 +8,7 @@ drawn for a whole batch at a time.
 
 import io
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ class Dice:
         self.generator = torch.Generator().manual_seed(seed)
         rows, columns = (torch.arange(side) + 0.5 for side in size)
         self.longer = max(size)
+        self.tiny = count // 8  # so many of the last pictures have hardly any pixels
         # Pixels from the middle, in shares of the longer side.
         self.y = ((rows - size[0] / 2) / self.longer)[:, None]
         self.x = ((columns - size[1] / 2) / self.longer)[None]
@@ -186,6 +188,7 @@ def random_hand(dice: Dice) -> tuple[Hand, torch.Tensor, torch.Tensor]:
     usual, small = dice.uniform(0.3, 0.95), dice.log_uniform(0.1, 0.35)
     size = torch.where(dice.chance(0.75) > 0, usual, small)
     size = torch.where(dice.chance(0.12) > 0, dice.uniform(0.9, 1.15), size)
+    size[-dice.tiny :] = dice.uniform(0.75, 1.1)[-dice.tiny :]
     if is_strip(dice.size):
         size = shorter * torch.where(dice.chance(0.85) > 0, usual, small)
     size = torch.minimum(size, 1.5 * torch.full_like(size, shorter))
@@ -310,6 +313,12 @@ def draw_surroundings(picture, dice: Dice, hand: Hand, x, y, ink) -> torch.Tenso
     line = dice.log_uniform(0.3, 2.5)
     ring = torch.minimum(box.abs(), torch.where(dice.chance(0.3) > 0, (box - 3 * line - 1).abs(), 99.0))
     picture = over(picture, covered(ring - line) * dice.chance(0.15), ink_or_other)
+    # Dots beside it, as colons and decimal points.
+    across = x + size * dice.uniform(0.5, 0.9) * (2 * dice.chance(0.5) - 1)
+    spot = 0.5 * size * dice.log_uniform(0.04, 0.14)
+    for down in (dice.uniform(-0.4, 0.5), dice.uniform(-0.4, 0.5)):
+        dot = dice.distance_to_box(across, y + size * down, spot, spot, spot * dice.uniform(0, 1))
+        picture = over(picture, covered(dot) * dice.chance(0.06), ink_or_other)
     # An underline.
     under = dice.distance_to_line(math.pi / 2 + dice.normal(0.04), y + size * dice.uniform(0.56, 0.8))
     ends = (dice.x - x).abs() * dice.longer - dice.uniform(0.3, 2) * size * dice.longer
@@ -348,7 +357,7 @@ def draw_ink(picture, dice: Dice, field, digit, neighbours, ink) -> torch.Tensor
     amount = (torch.maximum(digit, neighbours) * strength * grains * pressure).clamp(0, 1)
     picture = over(picture, amount, ink)
     # An outline of another colour, or an outline alone, filled with anything.
-    outlined = dice.chance(0.06) * (digit.amax(dim=(1, 2), keepdim=True) > 0)
+    outlined = dice.chance(0.1) * (digit.amax(dim=(1, 2), keepdim=True) > 0)
     inner = covered(field + dice.uniform(0.03, 0.09) * 40 * 0.5)
     return over(picture, inner * outlined, dice.colour())
 
@@ -368,13 +377,16 @@ def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tenso
     picture = picture.lerp(torch.ones_like(picture), 0.9 * glare[:, None])
     widest = (0.09 * size * dice.longer).clamp(0.4, 6)
     sigma = torch.exp(dice.uniform(0, 1) * (widest / 0.3).log()) * 0.3 * dice.chance(0.7)
+    # As out of focus as a small print in a telephone's photograph.
+    sigma = torch.where(dice.chance(0.2) > 0, widest * dice.uniform(0.6, 1.1), sigma)
     picture = blurred(picture, sigma)
     # Half of the pictures have fewer pixels than the finder sees.
-    half, most = dice.count // 2, 3 * dice.count // 4
-    fewer = 1.2 + torch.rand(2, generator=dice.generator) * torch.tensor([1.2, 3.0])
+    ends = [0, dice.count // 2, 3 * dice.count // 4, dice.count - dice.tiny, dice.count]
+    spans = torch.tensor([1.2, 3.0, 6.0])
+    fewer = torch.tensor([1.2, 1.2, 5.0]) + torch.rand(3, generator=dice.generator) * spans
     parts = []
-    groups = slice(0, half), slice(half, most), slice(most, dice.count)
-    for rows, factor in zip(groups, (1.0, *fewer.tolist()), strict=True):
+    groups = [slice(start, end) for start, end in pairwise(ends) if end > start]
+    for rows, factor in zip(groups, (1.0, *fewer.tolist())[-len(groups) :], strict=True):
         coarse = F.interpolate(
             picture[rows], scale_factor=1 / factor, mode="area", recompute_scale_factor=True
         )

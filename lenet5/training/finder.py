@@ -167,7 +167,7 @@ def parse_arguments(argv):
     parser = ArgumentParser(prog="-m lenet5.training.finder", description="Train the finder of ink.")
     add = parser.add_argument
     add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (%(default)s)")
-    add("--steps", type=number(int, 1, 10_000_000), default=14_000, help="(%(default)s)")
+    add("--steps", type=number(int, 1, 10_000_000), default=18_000, help="(%(default)s)")
     add("--batch-size", type=number(int, 4, 10_000), default=32, help="(%(default)s)")
     add("--lr", type=number(float, 1e-9, 10), default=5e-3, help="peak learning rate (%(default)s)")
     add("--seed", type=number(int, 0, 1000), default=0, help="(%(default)s)")
