@@ -15,6 +15,7 @@ from lenet5.runtime.project_files import project_file
 
 PRETRAINED = project_file("pretrained/finder.pth")
 WIDTHS = (12, 18, 24, 34)  # channels of each level
+LEAST_DEVIATION = 0.02  # added to a picture's, so that an even one stays even
 
 
 class ConvBlock(nn.Sequential):
@@ -60,7 +61,7 @@ def normalised(pictures: torch.Tensor) -> torch.Tensor:
     """Pictures with mean 0 and deviation 1 each, so that faint ink counts as much as strong."""
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
     deviation = (pictures - mean).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-    return (pictures - mean) / (deviation + 0.02)
+    return (pictures - mean) / (deviation + LEAST_DEVIATION)
 
 
 class FinderNetwork:

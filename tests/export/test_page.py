@@ -213,7 +213,7 @@ def test_page_opens_a_file_as_inference_does(tab, tmp_path, mnist, format):
     tab.set_input_files("#file", path)
     wait_for(tab, "actions.length === 1")
     settled(tab)
-    digit = np.array(tab.evaluate("[...mnistLike(pixels()).digit]"))
+    digit = np.array(tab.evaluate("[...lookAt(pixels()).digit]"))
     expected = ImageClassifier(PRETRAINED, device="cpu", reject=True).predict_batch([path])[0]
     away = np.abs(digit - expected.image.ravel().astype(int))
     # Decoders of JPEG round differently, and half its size is made differently: a few levels.
@@ -384,7 +384,7 @@ def test_states_of_every_layer_are_shown(tab):
     settled(tab)
     layers = tab.locator(".layer strong").all_inner_texts()
     assert layers == ["C1", "S2", "C3", "S4", "C5", "F6", "Output"]
-    states = dict(tab.evaluate("Object.entries(read(network, mnistLike(pixels()).digit).layers)"))
+    states = dict(tab.evaluate("Object.entries(read(network, lookAt(pixels()).digit).layers)"))
     for name, maps, side in (("C1", 6, 28), ("S2", 6, 14), ("C3", 16, 10), ("S4", 16, 5)):
         assert [states[name][what] for what in ("maps", "height", "width")] == [maps, side, side]
     # No canvas of the layers is of one colour while a digit is read.

@@ -7,23 +7,17 @@
 
 /** The strips of the numbers in a picture, line by line and from left to right. */
 function numbersIn(pixels, invert = "auto") {
-  const amount = writingIn(reduced(upright(pixels), PAGE_SIDE), DARK_INK[invert]);
+  const amount = writingIn(pixels, invert);
   const { labels, pieces } = components(amount);
   return findNumbers(pieces).map((number) => makeStrip(amount, labels, pieces, number));
 }
 
-/** How much each pixel of a picture is writing. */
-function writingIn(colours, dark) {
-  // Below that, there is no room for lines, frames and shadows.
-  const hasRoom = Math.min(colours[0].width, colours[0].height) >= SMALLEST;
-  if (hasRoom) return writing(findStrokes(colours, dark));
-  const gray = toGray(colours), found = findInk(gray, dark);
-  // The ink itself as it is: what takes the paper's grain away blurs it.
-  const near = dilated(above(found.amount, 0), 3);
-  return mapped(gray, (value, i) => {
-    const away = found.dark ? found.paper - value : value - found.paper;
-    return near.values[i] ? Math.max(away, 0) : 0;
-  });
+/** How much each pixel of a reduced picture is writing, 0 to 255: what the finder sees in the whole of it. */
+function writingIn(pixels, invert) {
+  const colours = reduced(upright(pixels)), { width, height } = colours[0];
+  const { scaled } = viewOf(colours, Math.max(width, height));
+  const found = inkOf(finder(scaled)[1], scaled, invert);
+  return mapped(resampled(found, width, height, triangle), (value) => 255 * value);
 }
 
 /** The connected pieces of ink, as `piecesOf` gives them. */
@@ -133,9 +127,9 @@ function makeStrip(amount, labels, pieces, number) {
   // A fringe of two pixels of the strip, so that soft edges come along.
   const across = width / columns, down = height / rows;
   const frame = Math.ceil(2 * Math.max(across, down)) + 1;
-  const ink = inkOf(amount, labels, new Set(number), [left - frame, top - frame, width + 2 * frame, height + 2 * frame]);
+  const ink = inkOfPieces(amount, labels, new Set(number), [left - frame, top - frame, width + 2 * frame, height + 2 * frame]);
   const edges = [frame - 2 * across, frame - 2 * down, frame + width + 2 * across, frame + height + 2 * down];
-  let small = resampled(ink, columns + 4, rows + 4, edges);
+  let small = resampled(ink, columns + 4, rows + 4, hamming, edges);
   if (anyOf(small.values)) small = withFullStrength(small);
   const strip = { width: columns + 2 * MARGIN, height: STRIP_HEIGHT, values: new Uint8Array((columns + 2 * MARGIN) * STRIP_HEIGHT) };
   const first = Math.floor((STRIP_HEIGHT + 4 - small.height) / 2) - 2; // two rows may lie outside
@@ -147,7 +141,7 @@ function makeStrip(amount, labels, pieces, number) {
 }
 
 /** The ink of some pieces and of their soft edges in a box x, y, width, height; no ink outside the picture. */
-function inkOf(amount, labels, number, [left, top, width, height]) {
+function inkOfPieces(amount, labels, number, [left, top, width, height]) {
   const own = mask(width, height), result = picture(width, height);
   const inPicture = (rule) => {
     for (let y = Math.max(0, -top); y < Math.min(height, amount.height - top); y++) {
@@ -157,7 +151,7 @@ function inkOf(amount, labels, number, [left, top, width, height]) {
     }
   };
   inPicture((i, j) => { own.values[i] = number.has(labels[j]) ? 1 : 0; });
-  const near = dilated(own, 3);
+  const near = dilated(own);
   inPicture((i, j) => { if (near.values[i]) result.values[i] = amount.values[j]; });
   return result;
 }
