@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lenet5.data.datasets import load_mnist
+from lenet5.networks.finder import FinderNetwork
 from lenet5.networks.weights import load_weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,6 +65,12 @@ def first_of(images, train: int, test: int):
 def pretrained():
     """The shipped network and its metadata."""
     return load_weights(PRETRAINED)
+
+
+@pytest.fixture(scope="session")
+def find():
+    """The shipped finder."""
+    return FinderNetwork()
 
 
 @pytest.fixture

@@ -72,13 +72,17 @@ function reduced(colours, side = WORKING_SIDE) {
   return factor === 1 ? colours : colours.map((colour) => averaged(colour, factor));
 }
 
-/** A picture's colours, and what the finder sees of them: sides of multiples, the longer one `side`. */
-function viewOf(colours, side = FINDER_SIDE) {
-  const scale = side / Math.max(colours[0].width, colours[0].height);
+/** A picture's colours, and what the finder sees of them. */
+function viewOf(colours) {
+  return { colours, scaled: seenAt(colours, FINDER_SIDE / Math.max(colours[0].width, colours[0].height)) };
+}
+
+/** A picture in so many times as many pixels a side, or about so: its sides are of multiples. */
+function seenAt(colours, scale) {
   const [width, height] = [colours[0].width, colours[0].height].map(
-    (length) => Math.max(1, roundHalfEven((length * scale) / FINDER_MULTIPLE)) * FINDER_MULTIPLE,
+    (side) => Math.max(1, roundHalfEven((side * scale) / FINDER_MULTIPLE)) * FINDER_MULTIPLE,
   );
-  return { colours, scaled: colours.map((colour) => resampled(colour, width, height, triangle, undefined, true)) };
+  return colours.map((colour) => resampled(colour, width, height, triangle, undefined, true));
 }
 
 /** What was found in a view, seen from near where the ink is small in the picture. */

@@ -7,17 +7,25 @@
 
 /** The strips of the numbers in a picture, line by line and from left to right. */
 function numbersIn(pixels, invert = "auto") {
-  const amount = writingIn(pixels, invert);
+  const amount = writingIn(reduced(upright(pixels), PAGE_SIDE), invert);
   const { labels, pieces } = components(amount);
   return findNumbers(pieces).map((number) => makeStrip(amount, labels, pieces, number));
 }
 
-/** How much each pixel of a reduced picture is writing, 0 to 255: what the finder sees in the whole of it. */
-function writingIn(pixels, invert) {
-  const colours = reduced(upright(pixels)), { width, height } = colours[0];
-  const { scaled } = viewOf(colours, Math.max(width, height));
-  const found = inkOf(finder(scaled)[1], scaled, invert);
-  return mapped(resampled(found, width, height, triangle), (value) => 255 * value);
+/** How much each pixel of a picture is writing, 0 to 255. */
+function writingIn(colours, invert) {
+  const { width, height } = colours[0], longer = Math.max(width, height);
+  let scale = Math.min(WRITING_SIDE / longer, Math.max(1, LOWEST_STRIP / Math.min(width, height))), writing;
+  // Again in more or fewer pixels where the writing is not as high as most that the finder learned.
+  for (let look = 0; look < LOOKS; look++) {
+    const seen = seenAt(colours, scale);
+    writing = inkOf(finder(seen)[1], seen, invert);
+    const high = usualHeight(components(writing).pieces) || BEST_HEIGHT;
+    const better = Math.min((scale * BEST_HEIGHT) / high, MOST_WRITING / longer, MOST_ZOOM);
+    if (better / scale > 0.5 && better / scale < 2) break;
+    scale = better;
+  }
+  return mapped(resampled(writing, width, height, triangle), (value) => 255 * value);
 }
 
 /** The connected pieces of ink, as `piecesOf` gives them. */
@@ -26,13 +34,17 @@ function components(amount) {
   return piecesOf(above(amount, BOX_LEVEL * strong));
 }
 
+/** The height of pieces in which most ink is; 0 if there is none but the paper. */
+function usualHeight(pieces) {
+  const written = pieces.slice(1).filter(({ area }) => area > DUST);
+  return written.length ? median(Float32Array.from(written.flatMap(({ area, h }) => Array(area).fill(h)))) : 0;
+}
+
 /** Which pieces make up each number, in reading order. */
 function findNumbers(pieces) {
   const written = pieces.map((_, i) => i).filter((i) => i > 0 && pieces[i].area > DUST);
-  const most = Math.max(0, ...written.map((i) => pieces[i].area));
-  if (!written.length || most > MOST_INK * pieces[0].w * pieces[0].h) return [];
-  // The height in which most ink is.
-  const usual = median(Float32Array.from(written.flatMap((i) => Array(pieces[i].area).fill(pieces[i].h))));
+  if (!written.length) return [];
+  const usual = usualHeight(pieces);
   const isWhole = ({ h }) => SMALL * usual <= h && h <= TALL * usual;
   const lines = groupLines(pieces, written.filter((i) => isWhole(pieces[i])));
   const gaps = lines.map((line) => widestGap(pieces, line, usual));
