@@ -18,7 +18,7 @@ const MODES = { // what is read: the sheet's width and a stroke's, in pixels of 
   },
 };
 const PICTURES_KEPT = 3; // with all their pixels, of those that were opened
-const SLOW = 40; // milliseconds: where reading takes longer, the pen goes first
+const SLOW = 16; // milliseconds: where reading takes longer, the pen goes first
 const SPOKEN_AFTER = 500; // milliseconds without a change: nobody wants to hear each step of a stroke
 const STEP = 8; // pixels that an arrow key moves the pen
 const SURE = 0.5; // of a number: below it, the answer is likelier wrong than right
