@@ -36,9 +36,10 @@ from tests.browser import draw as draw_slowly
 from tests.conftest import PRETRAINED
 
 OWN = html_page.OWN
-# Gray levels that a strip's pixels may be away: sums in another order, rounded.
-EIGHT_BITS = 2
-# Of a probability: the weights have 24 bits, and sums are in float32.
+# Gray levels that a strip's pixels may be away on average: the finder's weights have 16 bits here.
+# A few strips may be farther away, where that decides whether a pixel is ink.
+AWAY, FEW = 0.1, 3
+# Of a probability: the weights have 20 bits, and sums are in float32.
 ROUNDED = 1e-3
 
 
@@ -125,7 +126,7 @@ def drawn_pictures(mnist) -> list[Image.Image]:
 
 def test_page_brings_48_drawn_pictures_to_the_strips_of_python(numbers, reader, mnist, find):
     pictures = drawn_pictures(mnist)
-    counts = set()
+    counts, farther = set(), []
     for start in range(0, len(pictures), 20):
         chunk = pictures[start : start + 20]
         found = numbers.evaluate(READ_NUMBERS, [as_pixels(picture) for picture in chunk])
@@ -135,11 +136,13 @@ def test_page_brings_48_drawn_pictures_to_the_strips_of_python(numbers, reader, 
             assert [len(answer["strip"]) for answer in answers] == [s.picture.size for s in strips], i
             for answer, strip in zip(answers, strips, strict=True):
                 away = np.abs(np.array(answer["strip"]) - strip.picture.ravel().astype(int))
-                assert away.max() <= EIGHT_BITS, f"picture {i}, {picture.mode} {picture.size}"
+                if away.mean() > AWAY:
+                    farther.append(f"picture {i}, {picture.mode} {picture.size}")
                 # On its own strip the page says what Python says of it.
                 own = np.array(answer["strip"], np.uint8).reshape(32, -1)
                 (shares,) = reader.shares([own])
                 assert np.abs(np.array(answer["shares"]) - shares).max() < ROUNDED
+    assert len(farther) <= FEW, farther
     assert {1, 2} <= counts
 
 
@@ -380,7 +383,7 @@ def test_saved_number_has_the_same_strip_in_python(numbers, find, tmp_path):
     download.value.save_as(tmp_path / "number.png")
     (strip,) = numbers_in(tmp_path / "number.png", find)
     found = np.array(numbers.evaluate("[...numbersIn(pixels())[0].values]"))
-    assert np.abs(found - strip.picture.ravel().astype(int)).max() <= EIGHT_BITS
+    assert np.abs(found - strip.picture.ravel().astype(int)).mean() <= AWAY
 
 
 def test_ink_without_digits_and_unsure_answers_are_said(numbers):
