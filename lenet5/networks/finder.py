@@ -11,11 +11,12 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from lenet5.networks.weights import read_state_dict
+from lenet5.runtime.errors import UserError, reason
 from lenet5.runtime.project_files import project_file
 
 PRETRAINED = project_file("pretrained/finder.pth")
 WIDTHS = (12, 18, 24, 34)  # channels of each level
-LEAST_DEVIATION = 0.02  # added to a picture's, so that an even one stays even
+LEAST_DEVIATION = 0.02  # is added to a picture's, so that noise on blank paper stays faint
 
 
 class ConvBlock(nn.Sequential):
@@ -72,7 +73,10 @@ class FinderNetwork:
 
     def __init__(self, path=PRETRAINED, device: str | torch.device = "cpu"):
         net = Finder()
-        net.load_state_dict(read_state_dict(path)[0])
+        try:
+            net.load_state_dict(read_state_dict(path)[0])
+        except RuntimeError as error:
+            raise UserError(f"{path} holds no finder's weights: {reason(error)[:200]}") from error
         for block in net.eval().modules():
             if isinstance(block, ConvBlock):
                 block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
@@ -82,5 +86,6 @@ class FinderNetwork:
     @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing."""
-        inputs = torch.from_numpy(pictures).to(self.device).float() / 255
+        pixels = torch.from_numpy(np.require(pictures, requirements=["C", "W"]))
+        inputs = pixels.to(self.device).float() / 255
         return self.net(inputs).sigmoid().cpu().numpy()
