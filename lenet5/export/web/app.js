@@ -183,13 +183,8 @@ async function openPicture(file) {
 
 /** A picture as large as fits on the sheet, in its middle, without what can be seen through. */
 function onSheet({ width, height, data }) {
-  const whole = new OffscreenCanvas(width, height), seen = new ImageData(width, height);
-  seen.data.set(data);
-  const colours = upright({ width, height, data });
-  if (colours.length === 1) {
-    colours[0].values.forEach((value, i) => seen.data.set([value, value, value, 255], 4 * i));
-  }
-  whole.getContext("2d").putImageData(seen, 0, 0);
+  const whole = new OffscreenCanvas(width, height);
+  whole.getContext("2d").putImageData(imageOf(upright({ width, height, data })), 0, 0);
   const scale = Math.min(sheet.width / width, SHEET / height), w = width * scale, h = height * scale;
   const canvas = new OffscreenCanvas(sheet.width, SHEET), context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
@@ -315,13 +310,18 @@ function setBar(row, share, className) {
   row.className = className;
 }
 
-/** Show where the finder looked, the ink that it found there, and the digit. */
-function showSeen({ view: { colours }, ink, digit }) {
-  const { width, height, values } = colours[0], looked = find("looked"), image = new ImageData(width, height);
+/** A picture of one or three colours for a canvas. */
+function imageOf(colours) {
+  const { width, height, values } = colours[0], image = new ImageData(width, height);
   const [red, green, blue] = [0, 1, 2].map((c) => (colours[c] ?? colours[0]).values);
   values.forEach((_, i) => image.data.set([red[i], green[i], blue[i], 255], 4 * i));
-  Object.assign(looked, { width, height });
-  looked.getContext("2d").putImageData(image, 0, 0);
+  return image;
+}
+
+/** Show where the finder looked, the ink that it found there, and the digit. */
+function showSeen({ view: { colours }, ink, digit }) {
+  const { width, height } = colours[0], looked = Object.assign(find("looked"), { width, height });
+  looked.getContext("2d").putImageData(imageOf(colours), 0, 0);
   paintOn(find("ink"), ink, 255);
   paintOn(find("seen"), picture(SIDE, SIDE, digit), 255);
 }

@@ -16,15 +16,16 @@ function lookAt(pixels, invert = "auto") {
   return ink === null ? findInk(view, invert) : { view, ink, digit: centreDigit(ink) };
 }
 
-/** The three colours of an opaque picture, or its gray alone: one or three pictures. */
-function upright({ width, height, data }) {
-  let isOpaque = true, isGray = true;
-  for (let i = 0; i < data.length; i += 4) {
-    if (data[i + 3] !== 255) isOpaque = false;
-    if (data[i] !== data[i + 1] || data[i] !== data[i + 2]) isGray = false;
-  }
-  const colours = (isGray ? [0] : [0, 1, 2]).map((c) => channel({ width, height, data }, c));
-  return isOpaque ? colours : [withoutTransparency(toGray(colours), channel({ width, height, data }, 3))];
+/** The three colours of a picture on opaque paper, or its gray alone: one or three pictures. */
+function upright(pixels) {
+  const [opacity, ...own] = [3, 0, 1, 2].map((c) => channel(pixels, c));
+  const isOpaque = smallestOf(opacity.values) === 255, paper = isOpaque ? 0 : paperBehind(toGray(own), opacity);
+  const colours = isOpaque ? own : own.map((colour) => mapped(colour, (value, i) => {
+    const mixed = value * opacity.values[i] + paper * (255 - opacity.values[i]) + 128;
+    return (mixed + (mixed >> 8)) >> 8; // divided by 255, and rounded
+  }));
+  const isGray = [1, 2].every((c) => colours[c].values.every((value, i) => value === colours[0].values[i]));
+  return isGray ? colours.slice(0, 1) : colours;
 }
 
 /** One of the four channels of pixels as a picture. */
@@ -36,22 +37,22 @@ function channel({ width, height, data }, c) {
 
 /** One picture of three colours, with the weights of the eye (ITU-R 601). */
 function toGray(colours) {
-  if (colours.length === 1) return colours[0];
   const [red, green, blue] = colours.map((colour) => colour.values);
   return mapped(colours[0], (_, i) => (red[i] * 19595 + green[i] * 38470 + blue[i] * 7471 + 32768) >> 16);
 }
 
-/** A gray picture laid on a background that makes sense for it; see preprocess.py. */
-function withoutTransparency(gray, alpha) {
-  const opaque = gray.values.filter((_, i) => alpha.values[i] > 127);
-  if (!opaque.length) return picture(gray.width, gray.height); // nothing in it can be seen
-  const sorted = opaque.sort();
-  const [low, middle, high] = [0.05, 0.5, 0.95].map((share) => sorted[Math.ceil(share * sorted.length) - 1]);
-  if (high - low < 32 && smallestOf(alpha.values) <= 127) return alpha;
-  return mapped(gray, (value, i) => {
-    const mixed = value * alpha.values[i] + middle * (255 - alpha.values[i]) + 128;
-    return (mixed + (mixed >> 8)) >> 8; // divided by 255, and rounded
-  });
+/** The gray level that is farthest from those of all that is visible. */
+function paperBehind(gray, opacity) {
+  const [width, height] = [gray.width, gray.height].map((side) => Math.min(side, SAMPLED));
+  const visible = new Float64Array(256), place = (i, few, side) => Math.floor(((i + 0.5) * side) / few);
+  for (let i = 0; i < width * height; i++) {
+    const j = place(Math.floor(i / width), height, gray.height) * gray.width + place(i % width, width, gray.width);
+    visible[gray.values[j]] += opacity.values[j];
+  }
+  for (let level = 1; level < 256; level++) visible[level] += visible[level - 1];
+  const levels = Array.from({ length: 49 }, (_, i) => visible.findIndex((sum) => sum >= visible[255] * 0.02 * (i + 1)));
+  const distances = Array.from({ length: 256 }, (_, paper) => Math.min(...levels.map((level) => Math.abs(level - paper))));
+  return distances.indexOf(Math.max(...distances));
 }
 
 /** The ink of a small gray picture whose rim has one level; null for any other picture. */
@@ -66,15 +67,18 @@ function plainInk(colours, invert) {
   return mapped(colours[0], (value) => (isBlank ? 0 : Math.abs(value - paper)));
 }
 
-/** Each k×k pixels averaged, so that the longer side is at most `side`. */
+/** Each k×k pixels averaged, so that the longer side is at most `side`, or a strip has LOWEST_STRIP pixels. */
 function reduced(colours, side = WORKING_SIDE) {
-  const factor = Math.ceil(Math.max(colours[0].width, colours[0].height) / side);
+  const { width, height } = colours[0], most = Math.max(1, Math.floor(Math.min(width, height) / LOWEST_STRIP));
+  const factor = Math.min(Math.ceil(Math.max(width, height) / side), most);
   return factor === 1 ? colours : colours.map((colour) => averaged(colour, factor));
 }
 
-/** A picture's colours, and what the finder sees of them. */
+/** A picture's colours, and what the finder sees of them: of a strip more than FINDER_SIDE. */
 function viewOf(colours) {
-  return { colours, scaled: seenAt(colours, FINDER_SIDE / Math.max(colours[0].width, colours[0].height)) };
+  const { width, height } = colours[0], longer = Math.max(width, height);
+  const inStrip = Math.min(1, LOWEST_STRIP / Math.min(width, height), LONGEST_STRIP / longer);
+  return { colours, scaled: seenAt(colours, Math.max(FINDER_SIDE / longer, inStrip)) };
 }
 
 /** A picture in so many times as many pixels a side, or about so: its sides are of multiples. */
@@ -119,10 +123,11 @@ function fromNear({ colours }, found) {
   const box = boundingBox(mapped(found, (value) => (value > CERTAIN_INK ? value : 0)));
   const { width, height } = colours[0], longest = Math.max(width, height);
   if (box === null || longest <= FINDER_MULTIPLE) return null;
-  const [left, top, right, bottom] = box.map((side, i) => side * (i % 2 ? height / found.height : width / found.width));
+  const across = width / found.width, down = height / found.height;
+  const [left, top, right, bottom] = box.map((side, i) => side * (i % 2 ? down : across));
   const longer = Math.max(right - left, bottom - top);
   if (longer > SMALL * longest) return null;
-  const margin = NEAR_MARGIN * longer + 1;
+  const margin = NEAR_MARGIN * longer + 2 * Math.max(across, down); // a box is as exact as a mask's pixel
   const start = [left, top].map((side) => Math.max(0, Math.trunc(side - margin)));
   const end = [Math.min(width, Math.trunc(right + margin) + 1), Math.min(height, Math.trunc(bottom + margin) + 1)];
   return viewOf(colours.map((colour) => cropped(colour, ...start, ...end)));
@@ -130,7 +135,7 @@ function fromNear({ colours }, found) {
 
 /** A mask as ink, 0 to 255, with the width and height of its picture in proportion. */
 function atTrueRatio({ colours: [{ width, height }] }, found) {
-  const scale = FINDER_SIDE / Math.max(width, height);
+  const scale = Math.max(found.width, found.height) / Math.max(width, height);
   const [columns, rows] = [width, height].map((side) => Math.max(1, roundHalfEven(side * scale)));
   return mapped(resampled(found, columns, rows, triangle), (value) => 255 * value);
 }

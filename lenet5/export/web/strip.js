@@ -15,7 +15,7 @@ function numbersIn(pixels, invert = "auto") {
 /** How much each pixel of a picture is writing, 0 to 255. */
 function writingIn(colours, invert) {
   const { width, height } = colours[0], longer = Math.max(width, height);
-  let scale = Math.min(WRITING_SIDE / longer, Math.max(1, LOWEST_STRIP / Math.min(width, height))), writing;
+  let scale = Math.min(WRITING_SIDE / longer, Math.max(1, SHORTEST / Math.min(width, height))), writing;
   // Again in more or fewer pixels where the writing is not as high as most that the finder learned.
   for (let look = 0; look < LOOKS; look++) {
     const seen = seenAt(colours, scale);
