@@ -25,7 +25,26 @@ function writingIn(colours, invert) {
     if (better / scale > 0.5 && better / scale < 2) break;
     scale = better;
   }
-  return mapped(resampled(writing, width, height, triangle), (value) => 255 * value);
+  return strength(colours, resampled(writing, width, height, triangle));
+}
+
+/** How far each pixel within a mask and around it is from paper to ink, 0 to 255. */
+function strength(colours, found) {
+  const { width, height, values } = found, total = sumOf(values);
+  if (!anyOf(values)) return found;
+  const near = dilated(above(found, 0)).values, reach = Math.floor(Math.max(width, height) / 16) + 1;
+  const weights = mapped(found, (_, i) => (near[i] ? 0 : 1) + 1e-6), around = sumsAround(weights, reach).values;
+  const away = colours.map((colour) => {
+    // The paper's colour beside the ink, which light and shadow may change.
+    const paper = sumsAround(mapped(colour, (value, i) => value * weights.values[i]), reach).values;
+    return mapped(colour, (value, i) => value - paper[i] / around[i]).values;
+  });
+  const ink = away.map((levels) => sumOf(levels.map((level, i) => level * values[i])) / total);
+  const length = Math.max(sumOf(ink.map((level) => level ** 2)), 1e-6);
+  return mapped(found, (_, i) => {
+    const along = sumOf(ink.map((level, c) => level * away[c][i])) / length;
+    return near[i] ? (255 * clamped(along, 0, 1.5)) / 1.5 : 0;
+  });
 }
 
 /** The connected pieces of ink, as `piecesOf` gives them. */
