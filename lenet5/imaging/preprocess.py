@@ -110,12 +110,9 @@ def plain_ink(image: Image.Image, invert: str) -> np.ndarray | None:
 
     H×W float32, gray levels away from that of the rim. Levels on both sides of it are not plain.
     """
-    if max(image.size) > PLAIN_SIDE:
+    if image.mode != "L" or max(image.size) > PLAIN_SIDE:
         return None
-    colours = np.atleast_3d(np.asarray(image))  # gray may have been saved as three of them
-    gray = colours[:, :, 0]
-    if (colours != gray[:, :, None]).any():
-        return None
+    gray = np.asarray(image)
     paper = gray[0, 0]
     if any((rim != paper).any() for rim in (gray[0], gray[-1], gray[:, 0], gray[:, -1])):
         return None

@@ -55,12 +55,13 @@ function paperBehind(gray, opacity) {
   return distances.indexOf(Math.max(...distances));
 }
 
-/** The ink of a small gray picture whose rim has one level; null for any other picture. */
+/** The ink of a small gray picture whose rim has one level but for strokes; null for any other picture. */
 function plainInk(colours, invert) {
-  const { width, height, values } = colours[0], paper = values[0];
+  const { width, height, values } = colours[0];
   if (colours.length > 1 || Math.max(width, height) > PLAIN_SIDE) return null;
   const isRim = (x, y) => x === 0 || y === 0 || x === width - 1 || y === height - 1;
-  if (values.some((value, i) => value !== paper && isRim(i % width, Math.floor(i / width)))) return null;
+  const rim = values.filter((_, i) => isRim(i % width, Math.floor(i / width))), paper = median(rim);
+  if (rim.filter((value) => value === paper).length < PLAIN_RIM * rim.length) return null;
   const highest = largestOf(values) - paper, lowest = smallestOf(values) - paper;
   if (lowest < 0 && highest > 0) return null;
   const isBlank = Math.max(highest, -lowest) < BLANK_CONTRAST || invert === (lowest < 0 ? "no" : "yes");
