@@ -56,6 +56,7 @@ class Data:
             val, test = val[:DRY_IMAGES], test[:DRY_IMAGES]
         self.train = self.part(images.train_images[train], images.train_labels[train])
         self.val = self.part(images.train_images[val], images.train_labels[val])
+        self.own_val = len(val)  # so many of them are the data set's own, and come first
         self.test = self.part(images.test_images[test], images.test_labels[test])
         # A small set is repeated, so that an epoch has more than a few steps.
         repeats = 1 if settings.dry_run else max(1, SMALLEST_EPOCH // len(train))
