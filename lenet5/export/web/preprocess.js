@@ -127,7 +127,7 @@ function fromNear({ colours }, found) {
   const across = width / found.width, down = height / found.height;
   const [left, top, right, bottom] = box.map((side, i) => side * (i % 2 ? down : across));
   const longer = Math.max(right - left, bottom - top);
-  if (longer > SMALL * longest) return null;
+  if (longer > SMALL_INK * longest) return null;
   const margin = NEAR_MARGIN * longer + 2 * Math.max(across, down); // a box is as exact as a mask's pixel
   const start = [left, top].map((side) => Math.max(0, Math.trunc(side - margin)));
   const end = [Math.min(width, Math.trunc(right + margin) + 1), Math.min(height, Math.trunc(bottom + margin) + 1)];
