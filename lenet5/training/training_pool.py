@@ -83,7 +83,7 @@ def pictures_of(
     settings: Settings, images: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The N×28×28 digits that the finder sees in made-up pictures of training images, and N labels."""
-    count = DRY_IMAGES if settings.dry_run else settings.pictures
+    count = DRY_IMAGES if settings.dry_run else settings.pictures or 0
     pool = load_pool(images, labels, settings.seed)
     found, theirs = found_digits(pool, count, settings.seed, settings.data_dir)
     return found, torch.where(theirs < 0, IGNORE_INDEX, theirs)

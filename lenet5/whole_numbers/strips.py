@@ -138,9 +138,11 @@ def strength(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     # The paper's colour beside the ink, which light and shadow change; that of all paper where
     # there is none so near.
     side = 2 * (max(picture.shape[:2]) // 8) + 3
-    share = cv2.blur(bare, (side, side))[..., None]
+    share = cv2.blur(bare, (side, side), borderType=cv2.BORDER_CONSTANT)[..., None]
     usual = (colours * bare[..., None]).sum(axis=(0, 1)) / max(float(bare.sum()), 1.0)
-    paper = cv2.blur(colours * bare[..., None], (side, side)) + FEW * usual
+    paper = (
+        cv2.blur(colours * bare[..., None], (side, side), borderType=cv2.BORDER_CONSTANT) + FEW * usual
+    )
     paper /= share + FEW
     away = colours - paper
     ink = (away * mask[..., None]).sum(axis=(0, 1)) / mask.sum()

@@ -32,18 +32,24 @@ function writingIn(colours, invert) {
 function strength(colours, found) {
   const { width, height, values } = found, total = sumOf(values);
   if (!anyOf(values)) return found;
-  const near = dilated(above(found, 0)).values, reach = Math.floor(Math.max(width, height) / 16) + 1;
-  const weights = mapped(found, (_, i) => (near[i] ? 0 : 1) + 1e-6), around = sumsAround(weights, reach).values;
+  const near = dilated(above(found, 0)).values, reach = Math.floor(Math.max(width, height) / 8) + 1;
+  const bare = mapped(found, (_, i) => (near[i] ? 0 : 1)), pixels = (2 * reach + 1) ** 2;
+  const around = sumsAround(bare, reach).values, papers = Math.max(sumOf(bare.values), 1);
   const away = colours.map((colour) => {
-    // The paper's colour beside the ink, which light and shadow may change.
-    const paper = sumsAround(mapped(colour, (value, i) => value * weights.values[i]), reach).values;
-    return mapped(colour, (value, i) => value - paper[i] / around[i]).values;
+    // The paper's colour beside the ink, which light and shadow change; that of all paper where there is
+    // none so near.
+    const beside = mapped(colour, (value, i) => value * bare.values[i]), usual = sumOf(beside.values) / papers;
+    const paper = sumsAround(beside, reach).values;
+    return mapped(
+      colour,
+      (value, i) => value - (paper[i] / pixels + FEW * usual) / (around[i] / pixels + FEW),
+    ).values;
   });
   const ink = away.map((levels) => sumOf(levels.map((level, i) => level * values[i])) / total);
   const length = Math.max(sumOf(ink.map((level) => level ** 2)), 1e-6);
   return mapped(found, (_, i) => {
     const along = sumOf(ink.map((level, c) => level * away[c][i])) / length;
-    return near[i] ? (255 * clamped(along, 0, 1.5)) / 1.5 : 0;
+    return near[i] ? 255 * clamped(along / STRONGEST, 0, 1) : 0;
   });
 }
 
