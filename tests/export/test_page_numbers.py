@@ -133,10 +133,9 @@ def test_page_brings_48_drawn_pictures_to_the_strips_of_python(numbers, reader, 
         for i, (answers, picture) in enumerate(zip(found, chunk, strict=True), start):
             strips = numbers_in(picture, find)
             counts.add(len(strips))
-            assert [len(answer["strip"]) for answer in answers] == [s.picture.size for s in strips], i
             for answer, strip in zip(answers, strips, strict=True):
-                away = np.abs(np.array(answer["strip"]) - strip.picture.ravel().astype(int))
-                if away.mean() > AWAY:
+                theirs, ours = np.array(answer["strip"]), strip.picture.ravel().astype(int)
+                if theirs.size != ours.size or np.abs(theirs - ours).mean() > AWAY:
                     farther.append(f"picture {i}, {picture.mode} {picture.size}")
                 # On its own strip the page says what Python says of it.
                 own = np.array(answer["strip"], np.uint8).reshape(32, -1)
