@@ -37,7 +37,7 @@ from lenet5.training.schedules import SCHEDULES
 from lenet5.training.training_pool import Data
 
 EPOCHS, RATE = 10, 4e-3  # chosen on validation images: benchmarks/tune.py prune
-PICTURES = 10_000  # made-up ones, of as many digits as a few epochs learn
+PICTURES = 3_000  # made-up ones: a few epochs learn little from each
 CUTTING = 0.5  # of the steps, in which weights are left out; in the others the rest settles
 
 
