@@ -127,9 +127,10 @@ def measure(weights, labelled: dict, strange: dict) -> dict:
             known = kl_from_uniform(warm.logits)
     for name, images in strange.items():
         logits = classifier.logits(images)
+        has_ink = images.numpy().any(axis=(1, 2))  # --reject refuses blank pictures
         row["accepted"][name] = {
-            "share": float(limits.kept(logits).mean()),
-            "by_confidence_alone": float(confidence_alone.kept(logits).mean()),
+            "share": float((limits.kept(logits) & has_ink).mean()),
+            "by_confidence_alone": float((confidence_alone.kept(logits) & has_ink).mean()),
             "told_from_mnist": chance_to_tell(known, kl_from_uniform(logits)),
         }
     return row

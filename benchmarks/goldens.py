@@ -48,7 +48,7 @@ RECIPES = {
     "1998": "--dataset pictures --batch-size 20",
     "1998-distorted": "--dataset pictures --batch-size 20",
     "teacher": f"{FEW} --val-size 10",
-    "anybody": FEW,
+    "anybody": f"{FEW} --pictures 300",
     "record": f"{FEW} --teacher pretrained/teacher.pth",
 }
 READ = (

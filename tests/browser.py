@@ -41,7 +41,7 @@ READ_STRIP = """([width, values]) => {
 # What the page makes of pictures: 28×28 pixels, probabilities, evidence, and why it refuses.
 READ_ALL = """pictures => pictures.map(({width, height, data}) => {
     const bytes = Uint8ClampedArray.from(atob(data), sign => sign.charCodeAt(0));
-    const {digit} = mnistLike({width, height, data: bytes});
+    const {digit} = lookAt({width, height, data: bytes});
     const answer = read(network, digit);
     return {digit: [...digit], ...answer, layers: null, reason: doubt(network, digit, answer)};
 })"""

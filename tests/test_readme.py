@@ -35,7 +35,10 @@ SHORT = {
     "train.py": ["--max-steps", "2", "--batch-size", "10", "--device", "cpu", "--dataset", "own"],
     "export.py": ["--weights", "pretrained/lenet5-plain.pth"],
 }
-SHORTER = {"--prune": ["--epochs", "1"]}  # for a command with this word
+SHORTER = {
+    "--prune": ["--epochs", "1"],
+    "anybody": ["--pictures", "100"],
+}  # for a command with this word
 ELSEWHERE = {
     "python -m pytest": "is how you come here",
     "python draw.py": "ends with Ctrl-C: tests/test_page.py",

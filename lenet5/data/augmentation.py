@@ -9,30 +9,26 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from lenet5.imaging.centring import bounding_box
+from lenet5.imaging.centring import bounding_box, centre_digit
 from lenet5.imaging.mnist_format import SIDE
-from lenet5.imaging.preprocess import mnist_like
-from lenet5.networks.finder import FinderNetwork
 
 
 def low_resolution(images: torch.Tensor, seed: int) -> torch.Tensor:
-    """N×28×28 uint8 digits, reduced to 8 to 12 pixels a side and pre-processed again.
+    """N×28×28 uint8 digits, reduced to 8 to 12 pixels a side and centred again.
 
     Data sets of so few pixels often stretch every digit to one box, and a 1 becomes a broad
     bar (NIST's form-based handprint system, 1994: 20×32 pixels). A digit gets the picture's
     full height and 0.5 to 0.8 of its width, or more where the digit is wider.
     """
     rng = np.random.default_rng(seed)
-    pictures, find = [], FinderNetwork()
+    pictures = []
     for image in images.numpy():
         left, top, right, bottom = bounding_box(image.astype(np.float32)) or (0, 0, SIDE, SIDE)
         digit = image[top:bottom, left:right]
         side, stretched = int(rng.integers(8, 13)), rng.uniform(0.5, 0.8)
         width = min(side, round(side * max(stretched, digit.shape[1] / digit.shape[0])))
         small = Image.fromarray(digit).resize((width, side), Image.Resampling.BILINEAR)
-        picture = Image.new("L", (side, side))
-        picture.paste(small, ((side - width) // 2, 0))
-        pictures.append(mnist_like(picture, find, invert="no"))
+        pictures.append(centre_digit(np.asarray(small, np.float32)))
     return torch.from_numpy(np.stack(pictures))
 
 

@@ -7,8 +7,9 @@ from matplotlib.patches import Rectangle
 from lenet5.evaluation import figures
 
 
-def trace(picture, found, probabilities, classes, path, refused: bool = False) -> None:
-    """A picture, where it was looked at and the ink found there (`preprocess.Found`), and the answer."""
+def trace(looked, result, classes, path) -> None:
+    """What `preprocess.look_at` gives of a picture: where the ink was found; and the `Result`."""
+    picture, found = looked
     figure = figures.new_figure(figures.WIDTH, 2.7)
     *panels, answer = figure.subplots(1, 5)
     shown = (
@@ -22,7 +23,9 @@ def trace(picture, found, probabilities, classes, path, refused: bool = False) -
         axes.set_axis_on()  # a frame, since many pictures are white
         axes.set(xticks=[], yticks=[])
         axes.set_title(f"{title}\n{pixels.shape[1]}×{pixels.shape[0]}", fontsize=10)
-    verdict = "refused" if refused else f"read as {figures.plain(classes[int(probabilities.argmax())])}"
+    probabilities = result.probabilities
+    read = figures.plain(classes[int(probabilities.argmax())])
+    verdict = "refused" if result.prediction is None else f"read as {read}"
     figures.answer_bars(answer, classes, probabilities, verdict)
     figures.save(figure, path)
 

@@ -5,9 +5,10 @@ scripts in web/ do what the rooms imaging and whole_numbers do, with the same na
 into the page by `constants`, the same numbers; tests/export/test_page.py and test_page_numbers.py
 compare them picture by picture.
 
-Weights go in as text, 24 bits each, which moves no probability by 1e-5. Three networks take
-0.75 MB that way, and the page stays below the 900 KB that it may have: the paper's own
-network is left out where there is no room for it.
+Weights go in as text, 20 bits each, which moves no probability by 1e-4, and 16 for the finder,
+which moves its masks by less than 1e-3. Three networks and the finder take 0.8 MB that way, and
+the page stays below the 900 KB that it may have: the paper's own network is left out where there
+is no room for it.
 """
 
 import base64
@@ -17,10 +18,13 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
 from lenet5.data.sources import DIGITS
 from lenet5.networks.definition import LeNet5Conv
-from lenet5.networks.operations import Operation, operations
+from lenet5.networks.finder import FinderNetwork
+from lenet5.networks.operations import Operation, operations, operations_of
 from lenet5.reading.classifier import PRETRAINED, ImageClassifier
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError
@@ -31,14 +35,15 @@ OWN = PRETRAINED.with_name("lenet5-1998.pth")  # the paper's
 NUMBERS = PRETRAINED.with_name("lenet5-numbers.pth")  # reads whole numbers, where classes are digits
 BESIDE = "(the paper's own, where the classes are digits and it has room)"  # in --help
 MOST_BYTES = 900_000  # of a page whose networks nobody has named
-SCRIPTS = ("filters", "ink", "preprocess", "strip", "network", "decoding", "app")
+BITS, FINDER_BITS = 20, 16  # of a weight on the page
+SCRIPTS = ("filters", "finder", "preprocess", "strip", "network", "decoding", "app")
 # Modules of the package whose constants the scripts may use by their names.
 MODULES = (
     "imaging.mnist_format",
     "imaging.opening",
-    "imaging.ink",
     "imaging.preprocess",
     "imaging.centring",
+    "networks.finder",
     "networks.lenet1998",
     "whole_numbers.strips",
     "whole_numbers.space_displacement",
@@ -46,24 +51,23 @@ MODULES = (
 )
 
 
-def packed(numbers: np.ndarray) -> tuple[float, str]:
-    """Numbers as whole multiples of a step, and these as text: 24 bits each, signed, in base64.
+def packed(numbers: np.ndarray, bits: int) -> dict:
+    """Numbers as whole multiples of a step, and these as text: `bits` each, signed, in base64.
 
-    The step is the largest number's share of 2²³, so that no number moves by more than
-    6e-8 of it; the upper 24 bits of a float32 would move some 100 times as far.
+    The step is the largest number's share of 2^(bits - 1), so that all move by as little.
     """
-    step = float(np.abs(numbers).max()) / (2**23 - 1) or 1.0
-    multiples = np.rint(numbers.astype(np.float64) / step).astype("<i4")
-    return step, base64.b64encode(multiples.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()).decode()
+    step = float(np.abs(numbers).max()) / (2 ** (bits - 1) - 1) or 1.0
+    multiples = np.rint(numbers.astype(np.float64) / step).astype(">i4")
+    kept = np.unpackbits(multiples.view(np.uint8).reshape(-1, 4), axis=1)[:, -bits:]
+    return {"step": step, "bits": bits, "text": base64.b64encode(np.packbits(kept).tobytes()).decode()}
 
 
-def operation_of(operation: Operation, name: str) -> dict:
+def operation_of(operation: Operation, name: str, bits: int = BITS) -> dict:
     """An operation in plain numbers and texts; `name` is that of the layer it finishes, or ""."""
     found: dict = {"kind": operation.kind, "name": name, "amount": operation.amount}
     for part, tensor in (("weight", operation.weight), ("bias", operation.bias)):
         if tensor is not None:
-            step, text = packed(tensor.numpy().ravel())
-            found[part] = {"shape": list(tensor.shape), "step": step, "text": text}
+            found[part] = {"shape": list(tensor.shape)} | packed(tensor.numpy().ravel(), bits)
     return found
 
 
@@ -90,6 +94,14 @@ def description(path, arch: str | None = None) -> dict:
             for step in steps
         ],
     }
+
+
+@torch.no_grad()
+def finder() -> dict:
+    """The finder's convolutions in the order in which they are applied."""
+    kernels = [layer for layer in FinderNetwork().net.modules() if isinstance(layer, nn.Conv2d)]
+    steps = [step for layer in kernels for step in operations_of(layer)]
+    return {"operations": [operation_of(step, "", FINDER_BITS) for step in steps]}
 
 
 def networks(weights, beside: list | None = None, arch: str | None = None) -> list[dict]:
@@ -143,6 +155,7 @@ def html(described: list[dict]) -> bytes:
         "style": (WEB / "style.css").read_text(encoding="utf-8"),
         # "</script" in the name of a class would end the script.
         "networks": json.dumps(described).replace("<", "\\u003c"),
+        "finder": json.dumps(finder()),
         "constants": f"const {', '.join(named)};",
         "scripts": scripts,
     }

@@ -37,6 +37,7 @@ from lenet5.training.schedules import SCHEDULES
 from lenet5.training.training_pool import Data
 
 EPOCHS, RATE = 10, 4e-3  # chosen on validation images: benchmarks/tune.py prune
+PICTURES = 3_000  # made-up ones: a few epochs learn little from each
 CUTTING = 0.5  # of the steps, in which weights are left out; in the others the rest settles
 
 
@@ -114,6 +115,8 @@ def settings_for(weights, metadata: dict, epochs: int, lr: float) -> dict:
     own = {"arch": metadata["arch"], "init_from": str(weights), "epochs": epochs, "lr": lr}
     left_out = ("max_steps", "weight_decay", "average", "teacher", "temperature")
     plain = dict.fromkeys(left_out) | {"optimizer": "adam", "scheduler": "cosine"}
+    if settings["pictures"]:
+        plain["pictures"] = PICTURES
     return settings | known | own | plain
 
 

@@ -35,8 +35,8 @@ LOWEST_STRIP, LONGEST_STRIP = 32, 16_384  # pixels: its sides in a strip
 FINDER_MULTIPLE = 16  # its sides are multiples of it
 AT_ONCE = 256  # pictures that are in memory together
 FINDER_BATCH = 64  # pictures that it sees together
-LOOKS = 3  # at a picture: at the whole, then from near
-SMALL = 0.5  # of the picture: ink that takes less is looked at from near
+LOOKS = 3  # at a picture: at the whole, then at other scales
+SMALL_INK = 0.5  # of the picture: ink that takes less is looked at from near
 NEAR_MARGIN = 0.5  # of the ink's longer side, around it in a look from near
 LEAST_INK = 0.2  # of what the finder gives: below it a pixel is no ink
 CERTAIN_INK = 0.5  # a picture without a pixel above it is blank
@@ -113,9 +113,12 @@ def plain_ink(image: Image.Image, invert: str) -> np.ndarray | None:
     H×W float32, gray levels away from that of the rim. A stroke may touch the rim, as in 920 of
     MNIST's pictures. Levels on both sides of the rim's are not plain.
     """
-    if image.mode != "L" or max(image.size) > PLAIN_SIDE:
+    if max(image.size) > PLAIN_SIDE:
         return None
-    gray = np.asarray(image)
+    colours = np.atleast_3d(np.asarray(image))
+    gray = colours[..., 0]
+    if (colours != gray[..., None]).any():  # gray may have been saved as three equal ones
+        return None
     rim = np.concatenate([gray[0], gray[-1], gray[1:-1, 0], gray[1:-1, -1]])
     paper = np.median(rim)
     if (rim == paper).mean() < PLAIN_RIM:
@@ -222,7 +225,7 @@ def from_near(view: View, mask: np.ndarray) -> View | None:
         side * scale for side, scale in zip(box, (across, down) * 2, strict=True)
     )
     longer = max(right - left, bottom - top)
-    if longer > SMALL * max(height, width):
+    if longer > SMALL_INK * max(height, width):
         return None
     margin = NEAR_MARGIN * longer + 2 * max(across, down)  # a box is as exact as a mask's pixel
     rows = slice(max(0, int(top - margin)), int(bottom + margin) + 1)

@@ -92,15 +92,14 @@ def explain(classifier: ImageClassifier, arguments) -> int:
     """Read one picture and draw each step on its way to the network."""
     from lenet5.evaluation import reading_figures
 
-    path, classes = arguments.explain, classifier.classes
+    path = arguments.explain
     looked, error = attempt(look_at, path, classifier.find, classifier.invert)
     (result,) = classifier.predict_batch([path], [(looked[1].digit if looked else None, error)])
     WRITERS[arguments.format](sys.stdout).write([result])
     if error is not None:
         return 1
     with drawing(arguments.plot):
-        refused = result.prediction is None
-        reading_figures.trace(*looked, result.probabilities, classes, arguments.plot, refused)
+        reading_figures.trace(looked, result, classifier.classes, arguments.plot)
     return 0
 
 

@@ -97,7 +97,7 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
         "epoch": row["epoch"],
         "torch": str(torch.__version__),  # a subclass of str, which weights_only refuses
         **{name: getattr(settings, name) for name in ("dataset", "recipe", "epochs", "seed")},
-        "val_size": len(data.val[0]),
+        "val_size": data.own_val,
     }
     if settings.non_digits:
         metadata["non_digits"] = True
@@ -106,6 +106,7 @@ def describe(run: Run, data: Data, row: dict, val: Evaluation | None) -> dict:
         can_calibrate = len(val.labels) >= LEAST_TO_CALIBRATE and val.accuracy < 1
         temperature = fit_temperature(val.logits, val.labels) if can_calibrate else 1.0
         metadata |= {"val_accuracy": val.accuracy, "temperature": temperature}
-        limits = rejection_limits(val.logits / temperature)
+        # Of made-up pictures some are hopeless, and none is accepted for their sake.
+        limits = rejection_limits(val.logits[: data.own_val] / temperature)
         metadata["reject_below"], metadata["least_evidence"] = limits
     return metadata

@@ -31,7 +31,7 @@ class Settings:
     augment: str = setting("affine", "how training images are distorted")
     fonts: str | None = setting(None, "learn digits in fonts too: fonts/digits.npz", metavar="FILE")
     pictures: int | None = setting(
-        None, "learn digits of so many made-up pictures too", number(int, 1, 10_000_000)
+        None, "learn digits of so many made-up pictures too", number(int, 1, 10_000_000), metavar="N"
     )
     few_pixels: bool | None = setting(None, "learn digits in 8 to 12 pixels a side too", **SWITCH)
     non_digits: bool | None = setting(None, "learn a uniform output for non-digits too", **SWITCH)

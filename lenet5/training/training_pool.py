@@ -56,6 +56,7 @@ class Data:
             val, test = val[:DRY_IMAGES], test[:DRY_IMAGES]
         self.train = self.part(images.train_images[train], images.train_labels[train])
         self.val = self.part(images.train_images[val], images.train_labels[val])
+        self.own_val = len(val)  # so many of them are the data set's own, and come first
         self.test = self.part(images.test_images[test], images.test_labels[test])
         # A small set is repeated, so that an epoch has more than a few steps.
         repeats = 1 if settings.dry_run else max(1, SMALLEST_EPOCH // len(train))
@@ -82,7 +83,7 @@ def pictures_of(
     settings: Settings, images: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The N×28×28 digits that the finder sees in made-up pictures of training images, and N labels."""
-    count = DRY_IMAGES if settings.dry_run else settings.pictures
+    count = DRY_IMAGES if settings.dry_run else settings.pictures or 0
     pool = load_pool(images, labels, settings.seed)
     found, theirs = found_digits(pool, count, settings.seed, settings.data_dir)
     return found, torch.where(theirs < 0, IGNORE_INDEX, theirs)

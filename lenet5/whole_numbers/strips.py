@@ -15,12 +15,11 @@ from PIL import Image
 from lenet5.imaging.centring import BOX_LEVEL, with_full_strength
 from lenet5.imaging.mnist_format import DIGIT_SIDE, STRIP_HEIGHT
 from lenet5.imaging.opening import upright_picture
-from lenet5.imaging.preprocess import FINDER_MULTIPLE, Finder, attempt, ink_of, reduced
+from lenet5.imaging.preprocess import FINDER_MULTIPLE, LOOKS, Finder, attempt, ink_of, reduced
 
 WRITING_SIDE = 384  # pixels: the longer side of what the finder sees first
 SHORTEST = 48  # pixels of the shorter side of that, if the longer one allows it
 BEST_HEIGHT = 32  # pixels of writing, as the finder learned it; half and twice is as good
-LOOKS = 3  # at a page
 STRONGEST = 1.5  # times the ink's mean strength, the most that is told apart
 FEW = 0.01  # of the pixels around: with less paper there, all of the page's counts as much
 MOST_WRITING = 1024  # pixels: the longer side of what the finder sees later
@@ -139,9 +138,11 @@ def strength(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     # The paper's colour beside the ink, which light and shadow change; that of all paper where
     # there is none so near.
     side = 2 * (max(picture.shape[:2]) // 8) + 3
-    share = cv2.blur(bare, (side, side))[..., None]
+    share = cv2.blur(bare, (side, side), borderType=cv2.BORDER_CONSTANT)[..., None]
     usual = (colours * bare[..., None]).sum(axis=(0, 1)) / max(float(bare.sum()), 1.0)
-    paper = cv2.blur(colours * bare[..., None], (side, side)) + FEW * usual
+    paper = (
+        cv2.blur(colours * bare[..., None], (side, side), borderType=cv2.BORDER_CONSTANT) + FEW * usual
+    )
     paper /= share + FEW
     away = colours - paper
     ink = (away * mask[..., None]).sum(axis=(0, 1)) / mask.sum()

@@ -346,6 +346,7 @@ def test_pruned_weights_go_on_with_what_they_were_trained_on(pretrained):
     settings = settings_for()
     assert settings["non_digits"]
     assert settings["few_pixels"]
+    assert settings["pictures"] == pruning_module.PICTURES
     assert (settings["seed"], settings["val_size"]) == (0, 5000)  # the same images stay held out
     assert (settings["epochs"], settings["lr"], settings["init_from"]) == (3, 0.001, "w.pth")
     record = settings_for(recipe="record", val_size=0)

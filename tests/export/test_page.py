@@ -1,6 +1,6 @@
 """The drawing page in a real browser: it reads what inference.py reads, from every way in.
 
-The page's scripts are compared with PyTorch, Pillow and OpenCV, which they were written after.
+The page's scripts are compared with PyTorch, Pillow and NumPy, which they were written after.
 """
 
 import json
@@ -20,7 +20,7 @@ from PIL import Image
 
 import export
 from lenet5.export import html_page
-from lenet5.imaging.preprocess import steps
+from lenet5.imaging.preprocess import look_at
 from lenet5.networks.registry import NETWORKS
 from lenet5.networks.weights import save_weights
 from lenet5.reading.classifier import ImageClassifier
@@ -43,7 +43,10 @@ from photographs import TROUBLES, photograph
 
 OWN = html_page.OWN
 LARGEST_PAGE = 900_000  # bytes, as the design has it: three networks of 250 KB, and the scripts
-EIGHT_BITS = 2  # gray levels that the page's 28×28 pixels may be away: sums in another order, rounded
+# Gray levels that the page's 28×28 pixels may be away on average: the finder's weights have 16 bits
+# here, and sums are in another order. Of 100 pictures one may be farther away, where that decides
+# whether a pixel is in the ink's box.
+AWAY = 0.1
 
 
 def shown(tab) -> str:
@@ -87,14 +90,53 @@ def test_page_computes_every_network_of_the_family(browser, mnist, tmp_path, arc
     tab.close()
 
 
+@pytest.mark.parametrize("bits", [8, 13, html_page.FINDER_BITS, html_page.BITS, 24])
 @pytest.mark.parametrize("largest", [0.0, 1e-30, 1.0, 3e38])
-def test_packed_numbers_are_rounded_to_24_bits(tab, largest):
+def test_packed_numbers_are_rounded_to_so_many_bits(tab, largest, bits):
     numbers = np.random.default_rng(0).uniform(-1, 1, 999)
     numbers = (largest * np.concatenate([[1, -1, 0], numbers])).astype(np.float32)
-    step, text = html_page.packed(numbers)
-    found = np.array(tab.evaluate("packed => [...unpacked(packed)]", {"step": step, "text": text}))
-    # Half a step of the 2²³, and the rounding to float32.
-    np.testing.assert_allclose(found, numbers, rtol=2**-24, atol=0.51 * largest / 2**23)
+    found = np.array(tab.evaluate("packed => [...unpacked(packed)]", html_page.packed(numbers, bits)))
+    # Half a step, and the rounding to float32.
+    most = 2 ** (bits - 1) - 1
+    np.testing.assert_allclose(found, numbers, rtol=2**-24, atol=0.501 * largest / most)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (48, 64), (112, 48)])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_finder_s_masks_are_pytorch_s(tab, find, mnist, size, colours):
+    rng = np.random.default_rng(size[0])
+    ink = np.asarray(Image.fromarray(mnist.train_images[7].numpy()).resize(size[::-1]))
+    levels = (200 - 0.7 * ink + rng.normal(0, 5, (colours, *size))).clip(0, 255).astype(np.uint8)
+    found = tab.evaluate(
+        """([width, height, colours]) => finder(
+            colours.map(values => picture(width, height, Float32Array.from(values)))
+        ).map(({width, height, values}) => [width, height, [...values]])""",
+        [size[1], size[0], levels.reshape(colours, -1).tolist()],
+    )
+    expected = find(np.broadcast_to(levels, (3, *size))[None].copy())[0]
+    assert expected.max() > 0.5
+    for (width, height, values), mask in zip(found, expected, strict=True):
+        assert (height, width) == size
+        assert np.abs(np.array(values).reshape(size) - mask).max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(12, 30), (96, 64), (7, 200)])
+def test_pictures_are_resized_as_pillow_does(tab, size):
+    levels = np.random.default_rng(1).integers(0, 256, (45, 61), dtype=np.uint8)
+
+    def resampled(options: str) -> np.ndarray:
+        script = f"""([values, width, height]) => [
+            ...resampled(picture(61, 45, Float32Array.from(values)), width, height, {options}).values
+        ]"""
+        return np.array(tab.evaluate(script, [levels.ravel().tolist(), *size])).reshape(size[::-1])
+
+    image, real = Image.fromarray(levels), Image.fromarray(levels.astype(np.float32))
+    bilinear, hamming, box = Image.Resampling.BILINEAR, Image.Resampling.HAMMING, (1.5, 2.25, 60, 40)
+    bytes_found = resampled("triangle, undefined, true")
+    np.testing.assert_array_equal(bytes_found, np.asarray(image.resize(size, bilinear)))
+    np.testing.assert_allclose(resampled("triangle"), np.asarray(real.resize(size, bilinear)), atol=1e-3)
+    with_box = np.asarray(real.resize(size, hamming, box=box))
+    np.testing.assert_allclose(resampled(f"hamming, {list(box)}"), with_box, atol=1e-3)
 
 
 # ---------------------------------------------------------------- the numbers of the scripts
@@ -113,7 +155,7 @@ def test_constants_come_from_python_and_none_is_missing():
     text = re.sub(r"\"[^\"\n]*\"", "", scripts())
     from_python = html_page.constants(text)
     own = set(re.findall(rf"(?:const|let|,) ({NAME})(?= =)", text))
-    known = {"NETWORKS", "URL"}  # of page.html and of every browser
+    known = {"NETWORKS", "FINDER", "URL"}  # of page.html and of every browser
     assert set(re.findall(NAME, text)) - own - known == set(from_python)
     assert not own & set(from_python)
     assert len(from_python) > 50
@@ -163,15 +205,15 @@ def odd_picture(kind: int, gray: Image.Image, sides: tuple[int, int], rng) -> Im
 
 
 def odd_pictures(mnist) -> list[Image.Image]:
-    """200 pictures with every trouble that a photograph may have, and such as people save."""
+    """160 pictures with every trouble that a photograph may have, and such as people save."""
     rng = np.random.default_rng(3)
-    digits = mnist.train_images[:200].numpy()
+    digits = mnist.train_images[:160].numpy()
     kinds = list(TROUBLES.values())
     photographs = [
-        photograph(digits[i] / np.float32(255), rng, kinds[i % len(kinds)]) for i in range(60)
+        photograph(digits[i] / np.float32(255), rng, kinds[i % len(kinds)]) for i in range(20)
     ]
     pictures = []
-    for i in range(60, 200):
+    for i in range(20, 160):
         side = int(rng.integers(5, 30) if i % 4 < 2 else rng.integers(30, 120))
         sides = side, max(5, round(side * rng.uniform(0.7, 1.4)))
         pictures.append(odd_picture(i % 10, Image.fromarray(digits[i]), sides, rng))
@@ -179,16 +221,18 @@ def odd_pictures(mnist) -> list[Image.Image]:
 
 
 @pytest.mark.parametrize("invert", ["auto", "yes"])
-def test_page_brings_200_odd_pictures_to_what_python_brings_them_to(tab, mnist, invert):
+def test_page_brings_160_odd_pictures_to_what_python_brings_them_to(tab, mnist, find, invert):
     pictures = odd_pictures(mnist)[:: 1 if invert == "auto" else 4]
+    farther = []
     for start in range(0, len(pictures), 20):
         chunk = pictures[start : start + 20]
         script = READ_ALL.replace("data: bytes}", f"data: bytes}}, '{invert}'")
         found = tab.evaluate(script, [as_pixels(picture) for picture in chunk])
         for i, (answer, picture) in enumerate(zip(found, chunk, strict=True)):
-            expected = steps(picture, invert).digit.ravel().astype(int)
-            away = np.abs(np.array(answer["digit"]) - expected).max()
-            assert away <= EIGHT_BITS, f"picture {start + i}, {picture.mode} {picture.size}"
+            expected = look_at(picture, find, invert)[1].digit.ravel().astype(int)
+            if np.abs(np.array(answer["digit"]) - expected).mean() > AWAY:
+                farther.append(f"picture {start + i}, {picture.mode} {picture.size}")
+    assert len(farther) <= len(pictures) // 100, farther
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "turned", "phone", "transparent"])
@@ -213,7 +257,7 @@ def test_page_opens_a_file_as_inference_does(tab, tmp_path, mnist, format):
     tab.set_input_files("#file", path)
     wait_for(tab, "actions.length === 1")
     settled(tab)
-    digit = np.array(tab.evaluate("[...mnistLike(pixels()).digit]"))
+    digit = np.array(tab.evaluate("[...lookAt(pixels()).digit]"))
     expected = ImageClassifier(PRETRAINED, device="cpu", reject=True).predict_batch([path])[0]
     away = np.abs(digit - expected.image.ravel().astype(int))
     # Decoders of JPEG round differently, and half its size is made differently: a few levels.
@@ -384,7 +428,7 @@ def test_states_of_every_layer_are_shown(tab):
     settled(tab)
     layers = tab.locator(".layer strong").all_inner_texts()
     assert layers == ["C1", "S2", "C3", "S4", "C5", "F6", "Output"]
-    states = dict(tab.evaluate("Object.entries(read(network, mnistLike(pixels()).digit).layers)"))
+    states = dict(tab.evaluate("Object.entries(read(network, lookAt(pixels()).digit).layers)"))
     for name, maps, side in (("C1", 6, 28), ("S2", 6, 14), ("C3", 16, 10), ("S4", 16, 5)):
         assert [states[name][what] for what in ("maps", "height", "width")] == [maps, side, side]
     # No canvas of the layers is of one colour while a digit is read.

@@ -191,7 +191,7 @@ def test_the_sheets_form_does_not_matter(ratio, upright):
     sheet.paste(image, ((size[0] - image.width) // 3, (size[1] - image.height) // 3))
     picture, found = look_at(sheet, contrast)
     assert (found.view.picture < 128).sum() == (picture < 128).sum()  # nothing is cut off
-    assert distance(found.digit, centred(image.convert("RGB"))) < (0.035 if ratio <= 20 else 0.05)
+    assert distance(found.digit, centred(image.convert("RGB"))) < 0.05
 
 
 def darkness(pictures):

@@ -160,7 +160,10 @@ def test_what_is_not_plain():
     levels[5:9, 5:9] = 50
     assert plain_ink(picture(levels), "auto") is not None
     assert plain_ink(picture(np.pad(levels, ((0, 1), (0, 0)), "edge")), "auto") is None  # 33 rows
-    assert plain_ink(picture(levels).convert("RGB"), "auto") is None
+    colours = picture(levels).convert("RGB")
+    np.testing.assert_array_equal(plain_ink(colours, "auto"), plain_ink(picture(levels), "auto"))
+    colours.putpixel((20, 20), (100, 100, 101))
+    assert plain_ink(colours, "auto") is None
     for rows, columns in ((0, np.s_[3:]), (-1, np.s_[3:]), (np.s_[3:], 0), (np.s_[3:], -1)):
         other = levels.copy()
         other[rows, columns][:12] = 99  # of the rim's 124 pixels, on each side

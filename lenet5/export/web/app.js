@@ -2,8 +2,7 @@
 
 "use strict";
 
-const SHEET = 280; // pixels of the sheet's height, in which strokes are kept
-const READ = 96; // of its copy that is read: MNIST's digits have 20, and a frame is to take 16 ms
+const SHEET = 280; // pixels of the sheet's height
 const MODES = { // what is read: the sheet's width and a stroke's, in pixels of the sheet, and the texts
   digit: {
     width: SHEET,
@@ -19,16 +18,14 @@ const MODES = { // what is read: the sheet's width and a stroke's, in pixels of 
   },
 };
 const PICTURES_KEPT = 3; // with all their pixels, of those that were opened
-const SLOW = 40; // milliseconds: where reading takes longer, the pen goes first
+const SLOW = 16; // milliseconds: where reading takes longer, the pen goes first
 const SPOKEN_AFTER = 500; // milliseconds without a change: nobody wants to hear each step of a stroke
 const STEP = 8; // pixels that an arrow key moves the pen
 const SURE = 0.5; // of a number: below it, the answer is likelier wrong than right
 const MOST_STRIPS = 8; // that are shown
 const ENLARGED = 6; // a strip's pixels, at most
 const find = (id) => document.getElementById(id);
-const sheet = find("sheet"), copy = new OffscreenCanvas(READ, READ);
-const copyPaint = copy.getContext("2d", { willReadFrequently: true });
-const paints = [sheet.getContext("2d"), copyPaint];
+const sheet = find("sheet"), paint = sheet.getContext("2d", { willReadFrequently: true });
 
 let network; // the one that reads digits, see network.js
 const loadedNetworks = new Map();
@@ -48,28 +45,24 @@ const frameTimes = []; // milliseconds of the last frames
 /** The actions since the sheet was last clear. */
 const visible = () => actions.slice(actions.findLastIndex((action) => action.cleared) + 1);
 
-/** Paint a stroke or a picture on the sheet and on its copy. */
+/** Paint a stroke or a picture on the sheet. */
 function paintAction(action) {
-  for (const paint of paints) {
-    if (action.picture) {
-      paint.drawImage(action.picture, 0, 0);
-    } else if (action.points) {
-      paint.lineWidth = MODES[mode].pen;
-      paint.lineCap = paint.lineJoin = "round";
-      paint.strokeStyle = "#000";
-      paint.beginPath();
-      action.points.forEach(([x, y]) => paint.lineTo(x, y));
-      if (action.points.length === 1) paint.lineTo(...action.points[0]); // a dot
-      paint.stroke();
-    }
+  if (action.picture) {
+    paint.drawImage(action.picture, 0, 0);
+  } else if (action.points) {
+    paint.lineWidth = MODES[mode].pen;
+    paint.lineCap = paint.lineJoin = "round";
+    paint.strokeStyle = "#000";
+    paint.beginPath();
+    action.points.forEach(([x, y]) => paint.lineTo(x, y));
+    if (action.points.length === 1) paint.lineTo(...action.points[0]); // a dot
+    paint.stroke();
   }
 }
 
 function repaint() {
-  for (const paint of paints) {
-    paint.fillStyle = "#fff";
-    paint.fillRect(0, 0, sheet.width, SHEET);
-  }
+  paint.fillStyle = "#fff";
+  paint.fillRect(0, 0, sheet.width, SHEET);
   visible().forEach(paintAction);
   refresh();
 }
@@ -110,10 +103,10 @@ function showPen(isShown) {
   mark.style.top = `${(100 * pen.y) / SHEET}%`;
 }
 
-/** The pixels that are read: of an opened picture itself, or of the sheet's copy once it was drawn on. */
+/** The pixels that are read: of an opened picture itself, or of the sheet once it was drawn on. */
 function pixels() {
   const shown = visible();
-  return shown.length === 1 && shown[0].pixels ? shown[0].pixels : copyPaint.getImageData(0, 0, copy.width, READ);
+  return shown.length === 1 && shown[0].pixels ? shown[0].pixels : paint.getImageData(0, 0, sheet.width, SHEET);
 }
 
 function place(event) {
@@ -190,13 +183,8 @@ async function openPicture(file) {
 
 /** A picture as large as fits on the sheet, in its middle, without what can be seen through. */
 function onSheet({ width, height, data }) {
-  const whole = new OffscreenCanvas(width, height), seen = new ImageData(width, height);
-  seen.data.set(data);
-  const colours = upright({ width, height, data });
-  if (colours.length === 1) {
-    colours[0].values.forEach((value, i) => seen.data.set([value, value, value, 255], 4 * i));
-  }
-  whole.getContext("2d").putImageData(seen, 0, 0);
+  const whole = new OffscreenCanvas(width, height);
+  whole.getContext("2d").putImageData(imageOf(upright({ width, height, data })), 0, 0);
   const scale = Math.min(sheet.width / width, SHEET / height), w = width * scale, h = height * scale;
   const canvas = new OffscreenCanvas(sheet.width, SHEET), context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
@@ -208,8 +196,8 @@ function onSheet({ width, height, data }) {
 function pixelsOf(picture, isJpeg) {
   const { width, height } = picture;
   let factor = Math.max(1, Math.ceil(Math.sqrt((width * height) / MOST_PIXELS)));
-  // A photograph is looked at in half, a quarter or an eighth of its size while that is 1024 pixels.
-  const spare = Math.floor(Math.min(width, height) / (4 * WORKING_SIDE));
+  // A photograph is looked at in half, a quarter or an eighth of its size while that is enough.
+  const spare = Math.floor(Math.min(width, height) / DRAFT_SIDE);
   if (isJpeg) factor = Math.max(factor, [8, 4, 2, 1].find((size) => size <= Math.max(spare, 1)));
   const result = new ImageData(Math.ceil(width / factor), Math.ceil(height / factor));
   const side = 512 * factor; // of a tile, since a canvas may not be as large as the picture
@@ -294,9 +282,9 @@ function readSheet() {
 }
 
 function readDigit() {
-  const { digit } = mnistLike(pixels());
-  const answer = read(network, digit);
-  show(digit, answer, doubt(network, digit, answer));
+  const found = lookAt(pixels()), answer = read(network, found.digit);
+  showSeen(found);
+  show(answer, doubt(network, found.digit, answer));
 }
 
 const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 2 : 1)}\u00a0%`;
@@ -322,7 +310,23 @@ function setBar(row, share, className) {
   row.className = className;
 }
 
-function show(digit, answer, reason) {
+/** A picture of one or three colours for a canvas. */
+function imageOf(colours) {
+  const { width, height, values } = colours[0], image = new ImageData(width, height);
+  const [red, green, blue] = [0, 1, 2].map((c) => (colours[c] ?? colours[0]).values);
+  values.forEach((_, i) => image.data.set([red[i], green[i], blue[i], 255], 4 * i));
+  return image;
+}
+
+/** Show where the finder looked, the ink that it found there, and the digit. */
+function showSeen({ view: { colours }, ink, digit }) {
+  const { width, height } = colours[0], looked = Object.assign(find("looked"), { width, height });
+  looked.getContext("2d").putImageData(imageOf(colours), 0, 0);
+  paintOn(find("ink"), ink, 255);
+  paintOn(find("seen"), picture(SIDE, SIDE, digit), 255);
+}
+
+function show(answer, reason) {
   const order = answer.probabilities.map((_, i) => i).sort((i, j) => answer.probabilities[j] - answer.probabilities[i]);
   const [first, second] = order.map((i) => network.classes[i]);
   find("digit").textContent = { blank: "", null: first }[reason] ?? "?";
@@ -337,7 +341,6 @@ function show(digit, answer, reason) {
     const share = reason === "blank" ? 0 : answer.probabilities[i];
     setBar(row, share, reason === null && i === order[0] ? "best" : "");
   });
-  paintMaps(find("seen"), { maps: 1, height: SIDE, width: SIDE, values: digit }, 1, 255);
   for (const { name, canvas, columns } of shownLayers) paintMaps(canvas, shaped(answer.layers[name]), columns);
   showOutputs(answer.layers.output.values);
 }
@@ -395,16 +398,16 @@ function stripRow({ strip, shares, digits, windows, text }) {
     mark.style.left = percentOf(windows[i] + 0.5, columns);
     return mark;
   }));
-  const seen = element("canvas"), scores = element("div", "scores"), map = element("canvas");
-  const what = text || "a strip without digits";
+  const what = text || "a strip without digits", seen = pictureOf(`${what}, as the network sees it`);
+  const scores = element("div", "scores"), map = pictureOf(`How likely each digit is along ${what}`);
   // A column of the shares is as wide as STRIDE pixels of the strip, its window's middle in it.
   const wide = picture(STRIDE * columns, STRIP_HEIGHT);
   strip.values.forEach((value, i) => {
     wide.values[Math.floor(i / strip.width) * wide.width + 1 + (i % strip.width)] = value;
   });
-  paintOn(seen, wide, 255, `${what}, as the network sees it`);
+  paintOn(seen, wide, 255);
   const likely = transposed(picture(BLANK + 1, columns, Float32Array.from(shares.flatMap((row) => [...row]))));
-  paintOn(map, likely, 1, `How likely each digit is along ${what}`);
+  paintOn(map, likely, 1);
   scores.append(map, ...digits.map((digit, i) => {
     const frame = element("span");
     Object.assign(frame.style, {
@@ -464,11 +467,17 @@ function makeLayers() {
 }
 
 function makeCanvas({ maps, height, width }, columns, label) {
-  const canvas = document.createElement("canvas");
+  const canvas = pictureOf(label);
   canvas.width = columns * (width + 1) - 1;
   canvas.height = Math.ceil(maps / columns) * (height + 1) - 1;
   // As large as fits into the column, in whole screen pixels for each of the canvas's.
   canvas.style.width = `${canvas.width * clamped(Math.floor(600 / canvas.width), 1, 14)}px`;
+  return canvas;
+}
+
+/** A canvas, and what it shows, for those who hear the page. */
+function pictureOf(label) {
+  const canvas = element("canvas");
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", label);
   return canvas;
@@ -525,11 +534,8 @@ const COLOURS = Uint32Array.from({ length: 511 }, (_, i) => {
 });
 
 /** Paint a single picture on a canvas of its size. */
-function paintOn(canvas, { width, height, values }, most, label) {
-  canvas.width = width;
-  canvas.height = height;
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", label);
+function paintOn(canvas, { width, height, values }, most) {
+  Object.assign(canvas, { width, height });
   paintMaps(canvas, { maps: 1, height, width, values }, 1, most);
 }
 
@@ -578,14 +584,12 @@ function setMode(wanted) {
   actions = drawings[mode];
   const { width, lead, bars } = MODES[mode], isNumber = mode === "number";
   sheet.width = width; // which clears it
-  copy.width = (width * READ) / SHEET;
-  copyPaint.scale(READ / SHEET, READ / SHEET);
   pen = { x: width / 2, y: SHEET / 2, isDown: false };
   document.documentElement.dataset.mode = mode;
   find("lead").textContent = `${lead} Nothing leaves this page.`;
   find("drawing-title").textContent = `Your ${mode}`;
   find("bars").setAttribute("aria-label", bars);
-  for (const id of ["choice", "as-seen", "layers"]) find(id).hidden = isNumber;
+  for (const id of ["choice", "steps", "layers"]) find(id).hidden = isNumber;
   find("along").hidden = !isNumber;
   find("message").textContent = "";
   if (isNumber) repaint();

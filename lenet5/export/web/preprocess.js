@@ -1,4 +1,4 @@
-// Any picture to what the network was trained on: preprocess.py of the project, step by step.
+// Any picture to what the network was trained on: preprocess.py and centring.py, step by step.
 //
 // A picture comes as {width, height, data} with red, green, blue and opacity of each pixel,
 // 0 to 255, as a canvas gives it (ImageData). It leaves as 28×28 numbers, ink bright.
@@ -6,27 +6,26 @@
 "use strict";
 
 /**
- * A picture as MNIST would have it, and what was found on the way.
+ * What was found in a picture.
  *
- * {digit: Uint8Array of 28·28, ink, everything, dark}; `invert` is "auto", "yes" (the ink is
- * dark) or "no" (the ink is bright).
+ * {view, ink, digit}: what was looked at last, the digit's ink there, and 28·28 numbers as MNIST has
+ * them; `invert` is "auto", "yes" (the ink is dark) or "no" (the ink is bright).
  */
-function mnistLike(pixels, invert = "auto") {
-  const colours = upright(pixels);
-  const { everything, amount, dark } = inkIn(reduced(colours), DARK_INK[invert]);
-  const ink = fromNear(colours, amount, dark);
-  return { digit: centreDigit(ink), ink, everything, dark };
+function lookAt(pixels, invert = "auto") {
+  const colours = upright(pixels), ink = plainInk(colours, invert), view = viewOf(reduced(colours));
+  return ink === null ? findInk(view, invert) : { view, ink, digit: centreDigit(ink) };
 }
 
-/** The three colours of an opaque picture, or its gray alone: one or three pictures. */
-function upright({ width, height, data }) {
-  let isOpaque = true, isGray = true;
-  for (let i = 0; i < data.length; i += 4) {
-    if (data[i + 3] !== 255) isOpaque = false;
-    if (data[i] !== data[i + 1] || data[i] !== data[i + 2]) isGray = false;
-  }
-  const colours = (isGray ? [0] : [0, 1, 2]).map((c) => channel({ width, height, data }, c));
-  return isOpaque ? colours : [withoutTransparency(toGray(colours), channel({ width, height, data }, 3))];
+/** The three colours of a picture on opaque paper, or its gray alone: one or three pictures. */
+function upright(pixels) {
+  const [opacity, ...own] = [3, 0, 1, 2].map((c) => channel(pixels, c));
+  const isOpaque = smallestOf(opacity.values) === 255, paper = isOpaque ? 0 : paperBehind(toGray(own), opacity);
+  const colours = isOpaque ? own : own.map((colour) => mapped(colour, (value, i) => {
+    const mixed = value * opacity.values[i] + paper * (255 - opacity.values[i]) + 128;
+    return (mixed + (mixed >> 8)) >> 8; // divided by 255, and rounded
+  }));
+  const isGray = [1, 2].every((c) => colours[c].values.every((value, i) => value === colours[0].values[i]));
+  return isGray ? colours.slice(0, 1) : colours;
 }
 
 /** One of the four channels of pixels as a picture. */
@@ -38,87 +37,111 @@ function channel({ width, height, data }, c) {
 
 /** One picture of three colours, with the weights of the eye (ITU-R 601). */
 function toGray(colours) {
-  if (colours.length === 1) return colours[0];
   const [red, green, blue] = colours.map((colour) => colour.values);
   return mapped(colours[0], (_, i) => (red[i] * 19595 + green[i] * 38470 + blue[i] * 7471 + 32768) >> 16);
 }
 
-/** A gray picture laid on a background that makes sense for it; see preprocess.py. */
-function withoutTransparency(gray, alpha) {
-  const opaque = gray.values.filter((_, i) => alpha.values[i] > 127);
-  if (!opaque.length) return picture(gray.width, gray.height); // nothing in it can be seen
-  const sorted = opaque.sort();
-  const [low, middle, high] = [0.05, 0.5, 0.95].map((share) => sorted[Math.ceil(share * sorted.length) - 1]);
-  if (high - low < 32 && smallestOf(alpha.values) <= 127) return alpha;
-  return mapped(gray, (value, i) => {
-    const mixed = value * alpha.values[i] + middle * (255 - alpha.values[i]) + 128;
-    return (mixed + (mixed >> 8)) >> 8; // divided by 255, and rounded
-  });
-}
-
-/** All ink in a reduced picture, the digit's ink, and whether it is dark. */
-function inkIn(colours, dark, within = null) {
-  let strokes = null;
-  if (Math.min(colours[0].width, colours[0].height) >= SMALLEST) {
-    // There is room for lines, frames and shadows.
-    strokes = findStrokes(colours, dark, within);
-    if (anyOf(strokes.amount.values)) return strokes;
+/** The gray level that is farthest from those of all that is visible. */
+function paperBehind(gray, opacity) {
+  const [width, height] = [gray.width, gray.height].map((side) => Math.min(side, SAMPLED));
+  const visible = new Float64Array(256), place = (i, few, side) => Math.floor(((i + 0.5) * side) / few);
+  for (let i = 0; i < width * height; i++) {
+    const j = place(Math.floor(i / width), height, gray.height) * gray.width + place(i % width, width, gray.width);
+    visible[gray.values[j]] += opacity.values[j];
   }
-  const ink = findInk(toGray(colours), dark);
-  // Where no strokes were found, perhaps the digit is cut so close that no paper is left around it.
-  if (strokes === null || largestOf(ink.amount.values) > STRONG_CONTRAST) {
-    return { everything: ink.amount, amount: ink.amount, dark: ink.dark };
+  for (let level = 1; level < 256; level++) visible[level] += visible[level - 1];
+  const levels = Array.from({ length: 49 }, (_, i) => visible.findIndex((sum) => sum >= visible[255] * 0.02 * (i + 1)));
+  const distances = Array.from({ length: 256 }, (_, paper) => Math.min(...levels.map((level) => Math.abs(level - paper))));
+  return distances.indexOf(Math.max(...distances));
+}
+
+/** The ink of a small gray picture whose rim has one level but for strokes; null for any other picture. */
+function plainInk(colours, invert) {
+  const { width, height, values } = colours[0];
+  if (colours.length > 1 || Math.max(width, height) > PLAIN_SIDE) return null;
+  const isRim = (x, y) => x === 0 || y === 0 || x === width - 1 || y === height - 1;
+  const rim = values.filter((_, i) => isRim(i % width, Math.floor(i / width))), paper = median(rim);
+  if (rim.filter((value) => value === paper).length < PLAIN_RIM * rim.length) return null;
+  const highest = largestOf(values) - paper, lowest = smallestOf(values) - paper;
+  if (lowest < 0 && highest > 0) return null;
+  const isBlank = Math.max(highest, -lowest) < BLANK_CONTRAST || invert === (lowest < 0 ? "no" : "yes");
+  return mapped(colours[0], (value) => (isBlank ? 0 : Math.abs(value - paper)));
+}
+
+/** Each k×k pixels averaged, so that the longer side is at most `side`, or a strip has LOWEST_STRIP pixels. */
+function reduced(colours, side = WORKING_SIDE) {
+  const { width, height } = colours[0], most = Math.max(1, Math.floor(Math.min(width, height) / LOWEST_STRIP));
+  const factor = Math.min(Math.ceil(Math.max(width, height) / side), most);
+  return factor === 1 ? colours : colours.map((colour) => averaged(colour, factor));
+}
+
+/** A picture's colours, and what the finder sees of them: of a strip more than FINDER_SIDE. */
+function viewOf(colours) {
+  const { width, height } = colours[0], longer = Math.max(width, height);
+  const inStrip = Math.min(1, LOWEST_STRIP / Math.min(width, height), LONGEST_STRIP / longer);
+  return { colours, scaled: seenAt(colours, Math.max(FINDER_SIDE / longer, inStrip)) };
+}
+
+/** A picture in so many times as many pixels a side, or about so: its sides are of multiples. */
+function seenAt(colours, scale) {
+  const [width, height] = [colours[0].width, colours[0].height].map(
+    (side) => Math.max(1, roundHalfEven((side * scale) / FINDER_MULTIPLE)) * FINDER_MULTIPLE,
+  );
+  return colours.map((colour) => resampled(colour, width, height, triangle, undefined, true));
+}
+
+/** What was found in a view, seen from near where the ink is small in the picture. */
+function findInk(view, invert) {
+  let found = maskOf(view, invert);
+  for (let look = 1; look < LOOKS; look++) {
+    const closer = fromNear(view, found);
+    if (closer === null) break;
+    view = closer;
+    found = maskOf(view, invert);
   }
-  return strokes;
+  const ink = atTrueRatio(view, found);
+  return { view, ink, digit: centreDigit(ink) };
 }
 
-/** How far each pixel of a small picture is from the paper, on the ink's side. */
-function findInk(gray, isDark) {
-  const { width, height } = gray, shorter = Math.min(width, height);
-  const rim = Math.max(1, Math.floor(shorter / 28));
-  const strips = [[0, 0, width, rim], [0, height - rim, width, height], [0, 0, rim, height], [width - rim, 0, width, height]];
-  const border = Float32Array.from(strips.flatMap((box) => Array.from(cropped(gray, ...box).values)));
-  let paper = median(border), noise = NORMAL * medianDistance(border, paper);
-  const contrast = largestOf(gray.values) - smallestOf(gray.values);
-  if ((shorter < TINY || noise > MOST_NOISE * contrast) && hasTwoLevels(gray)) {
-    [paper, noise] = paperBesideInk(gray, border, isDark);
-  } else if (noise > 0 && shorter > 2 * rim + 2) {
-    gray = medianOfNine(gray);
+/** What the finder takes for the digit's ink, 0 to 1. */
+const maskOf = ({ scaled }, invert) => inkOf(finder(scaled)[0], scaled, invert);
+
+/** The finder's mask of a view without what is hardly ink; all 0 if no pixel is certainly ink. */
+function inkOf(found, scaled, invert) {
+  const { values } = found;
+  let isInk = () => true;
+  if (invert !== "auto" && smallestOf(values) < CERTAIN_INK) {
+    const gray = Float64Array.from(values, (_, i) => sumOf(scaled.map((colour) => colour.values[i])) / scaled.length);
+    const paper = median(gray.filter((_, i) => values[i] < CERTAIN_INK));
+    isInk = (i) => (invert === "yes" ? gray[i] < paper : gray[i] > paper);
   }
-  const dark = isDark ?? isDarker(gray, paper);
-  let amount = mapped(gray, (value) => {
-    const away = Math.max(dark ? paper - value : value - paper, 0);
-    return away < 3 * noise ? 0 : away;
-  });
-  if (largestOf(amount.values) < BLANK_CONTRAST) amount = picture(width, height);
-  return { amount, paper, dark };
+  const kept = mapped(found, (value, i) => (value > LEAST_INK && isInk(i) ? value : 0));
+  return largestOf(kept.values) > CERTAIN_INK ? kept : picture(found.width, found.height);
 }
 
-/** Whether a picture's levels are two groups, paper and ink (Otsu's criterion). */
-function hasTwoLevels(gray) {
-  const { values } = gray, count = values.length;
-  const middle = (percentile(values, 5) + percentile(values, 95)) / 2;
-  const high = values.filter((value) => value > middle), low = values.filter((value) => value <= middle);
-  if (!high.length || !low.length) return false;
-  const mean = sumOf(values) / count, share = high.length / count;
-  const variance = sumOf(Float64Array.from(values, (value) => (value - mean) ** 2)) / count;
-  const apart = sumOf(high) / high.length - sumOf(low) / low.length;
-  return share * (1 - share) * apart ** 2 > TWO_LEVELS * variance;
+/** The part of a picture around its ink, where that is small; null where it is not. */
+function fromNear({ colours }, found) {
+  const box = boundingBox(mapped(found, (value) => (value > CERTAIN_INK ? value : 0)));
+  const { width, height } = colours[0], longest = Math.max(width, height);
+  if (box === null || longest <= FINDER_MULTIPLE) return null;
+  const across = width / found.width, down = height / found.height;
+  const [left, top, right, bottom] = box.map((side, i) => side * (i % 2 ? down : across));
+  const longer = Math.max(right - left, bottom - top);
+  if (longer > SMALL_INK * longest) return null;
+  const margin = NEAR_MARGIN * longer + 2 * Math.max(across, down); // a box is as exact as a mask's pixel
+  const start = [left, top].map((side) => Math.max(0, Math.trunc(side - margin)));
+  const end = [Math.min(width, Math.trunc(right + margin) + 1), Math.min(height, Math.trunc(bottom + margin) + 1)];
+  return viewOf(colours.map((colour) => cropped(colour, ...start, ...end)));
 }
 
-/** The paper's level and its noise's deviation where ink is at the border in many places. */
-function paperBesideInk(gray, border, isDark) {
-  const { width, height, values } = gray;
-  const low = percentile(values, 5), high = percentile(values, 95), middle = (low + high) / 2;
-  const corners = [0, width - 1, (height - 1) * width, height * width - 1].map((i) => values[i]);
-  const isBright = isDark ?? sumOf(corners) / 4 > middle;
-  const onPaper = border.filter((value) => value > middle === isBright);
-  if (!onPaper.length) return [isBright ? high : low, 0];
-  // Ink's soft edges are all on one side of the paper's level, so the other side tells of it.
-  const paper = percentile(onPaper, isBright ? 75 : 25);
-  const beyond = onPaper.filter((value) => (isBright ? value >= paper : value <= paper));
-  return [paper, medianDistance(beyond, paper) / 0.48];
+/** A mask as ink, 0 to 255, with the width and height of its picture in proportion. */
+function atTrueRatio({ colours: [{ width, height }] }, found) {
+  const scale = Math.max(found.width, found.height) / Math.max(width, height);
+  const [columns, rows] = [width, height].map((side) => Math.max(1, roundHalfEven(side * scale)));
+  return mapped(resampled(found, columns, rows, triangle), (value) => 255 * value);
 }
+
+// ---------------------------------------------------------------- centring.py
 
 /** [left, top, right, bottom] of the ink, right and bottom exclusive, or null if there is none. */
 function boundingBox(amount) {
@@ -148,7 +171,7 @@ function centreDigit(amount) {
   const edges = [frame + left - across, frame + top - down, frame + right + across, frame + bottom + down];
   const digit = scale === 1
     ? cropped(framed, ...edges.map(Math.trunc))
-    : resampled(framed, width + 2 * FRINGE, height + 2 * FRINGE, edges);
+    : resampled(framed, width + 2 * FRINGE, height + 2 * FRINGE, hamming, edges);
   return putInMiddle(withFullStrength(digit));
 }
 
@@ -180,59 +203,4 @@ function putInMiddle(digit) {
     if (x >= 0 && x < SIDE && y >= 0 && y < SIDE) result[y * SIDE + x] = roundHalfEven(value);
   });
   return result;
-}
-
-/** By what whole number a picture of this size is reduced. */
-const reduction = (width, height, side = WORKING_SIDE) => Math.ceil(Math.max(width, height) / side);
-
-/** Each k×k pixels averaged, so that the longer side is at most `side`. */
-function reduced(colours, side = WORKING_SIDE) {
-  const factor = reduction(colours[0].width, colours[0].height, side);
-  return factor === 1 ? colours : colours.map((colour) => averaged(colour, factor));
-}
-
-/**
- * The means of each k×k pixels, the last ones perhaps of fewer.
- *
- * Rounded as Pillow does, which multiplies by 2²⁴ / count without its fraction.
- */
-function averaged(source, factor) {
-  const width = Math.ceil(source.width / factor), height = Math.ceil(source.height / factor);
-  const result = picture(width, height);
-  for (let y = 0; y < height; y++) {
-    const bottom = Math.min((y + 1) * factor, source.height);
-    for (let x = 0; x < width; x++) {
-      const right = Math.min((x + 1) * factor, source.width);
-      let sum = 0;
-      for (let v = y * factor; v < bottom; v++) {
-        for (let u = x * factor; u < right; u++) sum += source.values[v * source.width + u];
-      }
-      const count = (bottom - y * factor) * (right - x * factor);
-      result.values[y * width + x] = Math.floor(((sum + (count >> 1)) * Math.trunc(2 ** 24 / count)) / 2 ** 24);
-    }
-  }
-  return result;
-}
-
-/** The ink of a small digit on a large sheet, looked at again at a higher resolution. */
-function fromNear(colours, amount, dark) {
-  const whole = colours[0], factor = reduction(whole.width, whole.height), box = boundingBox(amount);
-  if (box === null || factor === 1) return amount;
-  const margin = Math.floor(Math.max(box[2] - box[0], box[3] - box[1]) / 2) + 2;
-  const left = Math.max(0, box[0] - margin), top = Math.max(0, box[1] - margin);
-  const right = Math.min(amount.width, box[2] + margin), bottom = Math.min(amount.height, box[3] + margin);
-  // The last pixels of a reduced picture may be of fewer.
-  const end = [Math.min(whole.width, right * factor), Math.min(whole.height, bottom * factor)];
-  const close = colours.map((colour) => cropped(colour, left * factor, top * factor, ...end));
-  if (Math.max(close[0].width, close[0].height) > 0.7 * Math.max(whole.width, whole.height)) return amount;
-  const small = reduced(close), { width, height } = small[0];
-  // Two pixels of the reduced picture around what was found there.
-  const found = dilated(maskOf(cropped(amount, left, top, right, bottom), (value) => value > 0), 5);
-  const within = mask(width, height);
-  for (let i = 0; i < width * height; i++) {
-    const x = i % width, y = (i - x) / width;
-    const row = Math.floor(((y + 0.5) * found.height) / height), column = Math.floor(((x + 0.5) * found.width) / width);
-    within.values[i] = found.values[row * found.width + column];
-  }
-  return inkIn(small, dark, within).amount;
 }

@@ -7,22 +7,49 @@
 
 /** The strips of the numbers in a picture, line by line and from left to right. */
 function numbersIn(pixels, invert = "auto") {
-  const amount = writingIn(reduced(upright(pixels), PAGE_SIDE), DARK_INK[invert]);
+  const amount = writingIn(reduced(upright(pixels), PAGE_SIDE), invert);
   const { labels, pieces } = components(amount);
   return findNumbers(pieces).map((number) => makeStrip(amount, labels, pieces, number));
 }
 
-/** How much each pixel of a picture is writing. */
-function writingIn(colours, dark) {
-  // Below that, there is no room for lines, frames and shadows.
-  const hasRoom = Math.min(colours[0].width, colours[0].height) >= SMALLEST;
-  if (hasRoom) return writing(findStrokes(colours, dark));
-  const gray = toGray(colours), found = findInk(gray, dark);
-  // The ink itself as it is: what takes the paper's grain away blurs it.
-  const near = dilated(above(found.amount, 0), 3);
-  return mapped(gray, (value, i) => {
-    const away = found.dark ? found.paper - value : value - found.paper;
-    return near.values[i] ? Math.max(away, 0) : 0;
+/** How much each pixel of a picture is writing, 0 to 255. */
+function writingIn(colours, invert) {
+  const { width, height } = colours[0], longer = Math.max(width, height);
+  let scale = Math.min(WRITING_SIDE / longer, Math.max(1, SHORTEST / Math.min(width, height))), writing;
+  // Again in more or fewer pixels where the writing is not as high as most that the finder learned.
+  for (let look = 0; look < LOOKS; look++) {
+    const seen = seenAt(colours, scale);
+    writing = inkOf(finder(seen)[1], seen, invert);
+    const high = usualHeight(components(writing).pieces) || BEST_HEIGHT;
+    const better = Math.min((scale * BEST_HEIGHT) / high, MOST_WRITING / longer, MOST_ZOOM);
+    if (better / scale > 0.5 && better / scale < 2) break;
+    scale = better;
+  }
+  return strength(colours, resampled(writing, width, height, triangle));
+}
+
+/** How far each pixel within a mask and around it is from paper to ink, 0 to 255. */
+function strength(colours, found) {
+  const { width, height, values } = found, total = sumOf(values);
+  if (!anyOf(values)) return found;
+  const near = dilated(above(found, 0)).values, reach = Math.floor(Math.max(width, height) / 8) + 1;
+  const bare = mapped(found, (_, i) => (near[i] ? 0 : 1)), pixels = (2 * reach + 1) ** 2;
+  const around = sumsAround(bare, reach).values, papers = Math.max(sumOf(bare.values), 1);
+  const away = colours.map((colour) => {
+    // The paper's colour beside the ink, which light and shadow change; that of all paper where there is
+    // none so near.
+    const beside = mapped(colour, (value, i) => value * bare.values[i]), usual = sumOf(beside.values) / papers;
+    const paper = sumsAround(beside, reach).values;
+    return mapped(
+      colour,
+      (value, i) => value - (paper[i] / pixels + FEW * usual) / (around[i] / pixels + FEW),
+    ).values;
+  });
+  const ink = away.map((levels) => sumOf(levels.map((level, i) => level * values[i])) / total);
+  const length = Math.max(sumOf(ink.map((level) => level ** 2)), 1e-6);
+  return mapped(found, (_, i) => {
+    const along = sumOf(ink.map((level, c) => level * away[c][i])) / length;
+    return near[i] ? 255 * clamped(along / STRONGEST, 0, 1) : 0;
   });
 }
 
@@ -32,13 +59,17 @@ function components(amount) {
   return piecesOf(above(amount, BOX_LEVEL * strong));
 }
 
+/** The height of pieces in which most ink is; 0 if there is none but the paper. */
+function usualHeight(pieces) {
+  const written = pieces.slice(1).filter(({ area }) => area > DUST);
+  return written.length ? median(Float32Array.from(written.flatMap(({ area, h }) => Array(area).fill(h)))) : 0;
+}
+
 /** Which pieces make up each number, in reading order. */
 function findNumbers(pieces) {
   const written = pieces.map((_, i) => i).filter((i) => i > 0 && pieces[i].area > DUST);
-  const most = Math.max(0, ...written.map((i) => pieces[i].area));
-  if (!written.length || most > MOST_INK * pieces[0].w * pieces[0].h) return [];
-  // The height in which most ink is.
-  const usual = median(Float32Array.from(written.flatMap((i) => Array(pieces[i].area).fill(pieces[i].h))));
+  if (!written.length) return [];
+  const usual = usualHeight(pieces);
   const isWhole = ({ h }) => SMALL * usual <= h && h <= TALL * usual;
   const lines = groupLines(pieces, written.filter((i) => isWhole(pieces[i])));
   const gaps = lines.map((line) => widestGap(pieces, line, usual));
@@ -133,9 +164,9 @@ function makeStrip(amount, labels, pieces, number) {
   // A fringe of two pixels of the strip, so that soft edges come along.
   const across = width / columns, down = height / rows;
   const frame = Math.ceil(2 * Math.max(across, down)) + 1;
-  const ink = inkOf(amount, labels, new Set(number), [left - frame, top - frame, width + 2 * frame, height + 2 * frame]);
+  const ink = inkOfPieces(amount, labels, new Set(number), [left - frame, top - frame, width + 2 * frame, height + 2 * frame]);
   const edges = [frame - 2 * across, frame - 2 * down, frame + width + 2 * across, frame + height + 2 * down];
-  let small = resampled(ink, columns + 4, rows + 4, edges);
+  let small = resampled(ink, columns + 4, rows + 4, hamming, edges);
   if (anyOf(small.values)) small = withFullStrength(small);
   const strip = { width: columns + 2 * MARGIN, height: STRIP_HEIGHT, values: new Uint8Array((columns + 2 * MARGIN) * STRIP_HEIGHT) };
   const first = Math.floor((STRIP_HEIGHT + 4 - small.height) / 2) - 2; // two rows may lie outside
@@ -147,7 +178,7 @@ function makeStrip(amount, labels, pieces, number) {
 }
 
 /** The ink of some pieces and of their soft edges in a box x, y, width, height; no ink outside the picture. */
-function inkOf(amount, labels, number, [left, top, width, height]) {
+function inkOfPieces(amount, labels, number, [left, top, width, height]) {
   const own = mask(width, height), result = picture(width, height);
   const inPicture = (rule) => {
     for (let y = Math.max(0, -top); y < Math.min(height, amount.height - top); y++) {
@@ -157,7 +188,7 @@ function inkOf(amount, labels, number, [left, top, width, height]) {
     }
   };
   inPicture((i, j) => { own.values[i] = number.has(labels[j]) ? 1 : 0; });
-  const near = dilated(own, 3);
+  const near = dilated(own);
   inPicture((i, j) => { if (near.values[i]) result.values[i] = amount.values[j]; });
   return result;
 }
