@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lenet5.data.finder_pictures import make_pictures, make_textures
 from lenet5.data.glyphs import Pool, open_pool, save_pool
+from lenet5.imaging.centring import centre_digit
 from lenet5.imaging.preprocess import find_ink, view_of
 from lenet5.networks.finder import PRETRAINED, FinderNetwork
 from lenet5.runtime.atomic_files import md5, read_file, write_file
@@ -27,6 +28,7 @@ from lenet5.runtime.worker_processes import begin, cores
 SIZES = ((96, 96), (96, 64), (64, 96), (96, 96), (128, 128), (96, 48), (96, 96), (64, 64), (96, 64))
 BATCH = 50
 TEXTURES = 14  # one of so many batches has no writing; prime to the number of sizes
+LEAST_OVERLAP = 0.5  # of what was found of a digit with all of its ink, both centred
 FIRST_SEED = 10**13  # the finder learned none of the pictures of the seeds from here on
 LARGEST_FILE = 1 << 30  # bytes
 WORKER: list = []  # of a worker process: its pool and its finder
@@ -35,7 +37,7 @@ WORKER: list = []  # of a worker process: its pool and its finder
 def found_digits(pool: Pool, count: int, seed: int, folder) -> tuple[torch.Tensor, torch.Tensor]:
     """N×28×28 uint8 images and N labels, -1 for non-digits, of the ink found in `count` pictures.
 
-    Pictures in which no ink is found are left out. A file in `folder` keeps the result for later
+    A digit of which hardly anything is found is none. A file in `folder` keeps the result for later
     calls with the same pool, count, seed and finder.
     """
     key = md5(b"".join(part.numpy().tobytes() for part in pool) + read_file(PRETRAINED, LARGEST_FILE))
@@ -71,12 +73,19 @@ def make_batch(number: int, first_seed: int) -> tuple[np.ndarray, np.ndarray]:
     pool, find = WORKER
     size, seed = SIZES[number % len(SIZES)], first_seed + number
     if number % TEXTURES:
-        pictures, _, labels = make_pictures(pool, BATCH, size, seed)
+        pictures, masks, labels = make_pictures(pool, BATCH, size, seed)
     else:
         pictures, labels = make_textures(BATCH, size, seed), torch.full((BATCH,), -1)
+        masks = torch.zeros(BATCH, 1, *size)
     pixels = (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
     digits = np.stack(
         [found.digit for found in find_ink([view_of(Image.fromarray(p)) for p in pixels], find)]
     )
-    is_there = digits.any(axis=(1, 2))
-    return digits[is_there], labels.numpy()[is_there]
+    truth = np.stack([centre_digit(255 * mask) for mask in masks[:, 0].numpy()])
+    return digits, np.where(overlap(digits, truth) < LEAST_OVERLAP, -1, labels.numpy())
+
+
+def overlap(digits: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The Dice coefficients of N×28×28 uint8 digits and others: N numbers from 0 to 1."""
+    both = np.minimum(digits, others).sum(axis=(1, 2), dtype=np.float64)
+    return 2 * both / np.maximum(digits.sum(axis=(1, 2)) + others.sum(axis=(1, 2), dtype=np.float64), 1)
