@@ -25,7 +25,7 @@ SILENT = {"setup", "imports"}  # all other cells print something or show a figur
 def project(workdir, monkeypatch, mnist):
     """The files that the notebook needs, in a folder of its own, without a network."""
     package = (ROOT / "lenet5").rglob("*.py")
-    for path in (*ROOT.glob("*.py"), *package, *(ROOT / "pretrained").glob("lenet5*.pth")):
+    for path in (*ROOT.glob("*.py"), *package, *(ROOT / "pretrained").glob("*.pth")):
         name = workdir / "project" / path.relative_to(ROOT)
         name.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, name)

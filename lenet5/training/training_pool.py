@@ -86,6 +86,8 @@ def pictures_of(
     count = DRY_IMAGES if settings.dry_run else settings.pictures or 0
     pool = load_pool(images, labels, settings.seed)
     found, theirs = found_digits(pool, count, settings.seed, settings.data_dir)
+    if not settings.non_digits:
+        found, theirs = found[theirs >= 0], theirs[theirs >= 0]
     return found, torch.where(theirs < 0, IGNORE_INDEX, theirs)
 
 
@@ -99,12 +101,13 @@ def added_images(
     fonts, seed = file_of(settings, "fonts"), settings.seed
     # Of what is drawn the pool has more than an epoch shows.
     drawn, share = max(1, POOL_FACTOR * len(images) // PER_DRAWN), 1 / POOL_FACTOR
-    if fonts is not None:
-        if classes != DIGITS:
+    for name in ("fonts", "pictures"):
+        if getattr(settings, name) and classes != DIGITS:
             raise UserError(
-                "--fonts has digits, and the classes to learn are not 0 to 9: "
+                f"--{name} has digits, and the classes to learn are not 0 to 9: "
                 "leave it out, or choose another --recipe"
             )
+    if fonts is not None:
         yield *load_font_digits(fonts), FONT_REPEATS
     if settings.few_pixels:
         generator = torch.Generator().manual_seed(seed)

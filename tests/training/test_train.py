@@ -16,6 +16,7 @@ import train
 from generate_test_digits import Drawing, default_face
 from lenet5.networks.weights import load_weights, save_weights, serialize
 from lenet5.reading.classifier import ImageClassifier
+from lenet5.runtime.errors import UserError
 from lenet5.training import distillation, epoch_end, levenberg_marquardt, progress, training_pool
 from lenet5.training.recipes import DRY_EPOCHS, Settings
 from lenet5.training.run_folder import COLUMNS
@@ -400,6 +401,13 @@ def test_a_dry_run_of_a_recipe_with_fonts_and_non_digits(workdir, capsys):
     shown = int(re.search(r"an epoch shows ([\d,]+) images", out)[1].replace(",", ""))
     assert 4600 + 200 < shown < 4600 + 320
     assert not os.path.exists("lenet5_model.pth")
+
+
+@pytest.mark.parametrize("added", [{"fonts": "fonts/digits.npz"}, {"pictures": 100}])
+def test_digits_are_not_added_to_other_classes(added):
+    settings, images = Settings(**added), torch.zeros(9, 28, 28, dtype=torch.uint8)
+    with pytest.raises(UserError, match="leave it out"):
+        list(training_pool.added_images(settings, images, torch.zeros(9), ["left", "right"], 1))
 
 
 def test_with_a_teacher_an_image_that_an_epoch_shows_twice_is_two_images():
