@@ -6,78 +6,16 @@ Glyphs come from the pool of `glyphs.py`. Backgrounds, lines, neighbours, light 
 drawn for a whole batch at a time.
 """
 
-import io
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
+from lenet5.data.camera import bilevel, camera
+from lenet5.data.dice import Dice, covered, over
 from lenet5.data.glyphs import Pool
 from lenet5.data.skeletons import BOX, FIELD
-
-
-class Dice:
-    """Random numbers for a batch, shaped to broadcast over N×H×W."""
-
-    def __init__(self, count: int, size: tuple[int, int], seed: int):
-        self.count, self.size = count, size
-        self.generator = torch.Generator().manual_seed(seed)
-        rows, columns = (torch.arange(side) + 0.5 for side in size)
-        self.longer = max(size)
-        # Pixels from the middle, in shares of the longer side.
-        self.y = ((rows - size[0] / 2) / self.longer)[:, None]
-        self.x = ((columns - size[1] / 2) / self.longer)[None]
-
-    def uniform(self, low: float, high: float) -> torch.Tensor:
-        return torch.rand(self.count, 1, 1, generator=self.generator) * (high - low) + low
-
-    def log_uniform(self, low: float, high: float) -> torch.Tensor:
-        return self.uniform(math.log(low), math.log(high)).exp()
-
-    def normal(self, deviation: float = 1.0) -> torch.Tensor:
-        return torch.randn(self.count, 1, 1, generator=self.generator) * deviation
-
-    def chance(self, share: float) -> torch.Tensor:
-        """1 in that share of the pictures, else 0."""
-        return (torch.rand(self.count, 1, 1, generator=self.generator) < share).float()
-
-    def colour(self) -> torch.Tensor:
-        """N×3×1×1: half of them gray."""
-        colour = torch.rand(self.count, 3, 1, 1, generator=self.generator)
-        gray = colour.mean(dim=1, keepdim=True) + 0.06 * torch.randn(
-            self.count, 3, 1, 1, generator=self.generator
-        )
-        return torch.where(self.chance(0.6)[..., None] > 0, gray, colour)
-
-    def noise(self, knots: int, channels: int = 1) -> torch.Tensor:
-        """N×H×W (or N×C×H×W) smooth noise, deviation about 1, with `knots` bumps a side."""
-        rows, columns = (max(2, round(knots * side / self.longer)) for side in self.size)
-        values = torch.randn(self.count, channels, rows, columns, generator=self.generator)
-        smooth = F.interpolate(values, self.size, mode="bicubic", align_corners=True)
-        return smooth[:, 0] if channels == 1 else smooth
-
-    def choose(self, places: torch.Tensor) -> torch.Tensor:
-        return places[torch.randint(len(places), (self.count,), generator=self.generator)]
-
-    def distance_to_line(self, angle: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
-        """N×H×W: signed distance in pixels to a line whose normal has the angle."""
-        return (self.x * angle.cos() + self.y * angle.sin() - offset) * self.longer
-
-    def distance_to_box(self, x, y, half_width, half_height, radius) -> torch.Tensor:
-        """N×H×W: signed distance in pixels to a box with round corners; below 0 inside."""
-        across = (self.x - x).abs() - half_width + radius
-        down = (self.y - y).abs() - half_height + radius
-        outside = (across.clamp(min=0).square() + down.clamp(min=0).square()).sqrt()
-        inside = torch.maximum(across, down).clamp(max=0)
-        return (outside + inside - radius) * self.longer
-
-
-def covered(distance: torch.Tensor) -> torch.Tensor:
-    """How much of a pixel is inside, from its signed distance in pixels."""
-    return (0.5 - distance).clamp(0, 1)
 
 
 class Hand(NamedTuple):
@@ -121,11 +59,6 @@ def write(pool: Pool, places: torch.Tensor, hand: Hand, x, y, dice: Dice) -> tor
     pixels = hand.size * dice.longer / BOX  # of the picture for one of the field
     thick = torch.where(pool.is_skeleton[places][:, None, None], hand.width, hand.weight)
     return (field + beyond) * pixels - thick
-
-
-def over(picture: torch.Tensor, amount: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
-    """An N×3×H×W picture with a colour laid over it by N×H×W amounts from 0 to 1."""
-    return picture.lerp(colour.expand_as(picture), amount[:, None])
 
 
 def make_pictures(
@@ -351,82 +284,3 @@ def draw_ink(picture, dice: Dice, field, digit, neighbours, ink) -> torch.Tensor
     outlined = dice.chance(0.06) * (digit.amax(dim=(1, 2), keepdim=True) > 0)
     inner = covered(field + dice.uniform(0.03, 0.09) * 40 * 0.5)
     return over(picture, inner * outlined, dice.colour())
-
-
-def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tensor:
-    """The picture in uneven light, with a shadow, out of focus, in few pixels, with noise and JPEG.
-
-    `size`, N×1×1, is the digit's, as a share of the longer side: no blur is so wide that it is lost.
-    """
-    light = 1 + dice.noise(2) * dice.uniform(0, 0.2) * dice.chance(0.6)
-    edge = dice.distance_to_line(dice.uniform(0, 2 * math.pi), dice.uniform(-0.4, 0.4))
-    shade = dice.uniform(0.1, 0.6) * dice.chance(0.2)
-    shadow = 1 - torch.sigmoid(edge / dice.log_uniform(0.5, 20)) * shade
-    picture = picture * (light * shadow)[:, None].clamp(0.1, 1.8)
-    spot = dice.distance_to_box(dice.uniform(-0.5, 0.5), dice.uniform(-0.5, 0.5), 0.01, 0.01, 0)
-    glare = torch.exp(-spot.square() / dice.log_uniform(30, 600)) * dice.chance(0.06)
-    picture = picture.lerp(torch.ones_like(picture), 0.9 * glare[:, None])
-    widest = (0.09 * size * dice.longer).clamp(0.4, 6)
-    sigma = torch.exp(dice.uniform(0, 1) * (widest / 0.3).log()) * 0.3 * dice.chance(0.7)
-    picture = blurred(picture, sigma)
-    # Half of the pictures have fewer pixels than the finder sees.
-    half, most = dice.count // 2, 3 * dice.count // 4
-    fewer = 1.2 + torch.rand(2, generator=dice.generator) * torch.tensor([1.2, 3.0])
-    parts = []
-    groups = slice(0, half), slice(half, most), slice(most, dice.count)
-    for rows, factor in zip(groups, (1.0, *fewer.tolist()), strict=True):
-        coarse = F.interpolate(
-            picture[rows], scale_factor=1 / factor, mode="area", recompute_scale_factor=True
-        )
-        # A camera's sharpening leaves halos.
-        amount = (dice.uniform(0, 2.5) * dice.chance(0.3))[rows, ..., None]
-        coarse = coarse + (coarse - blurred(coarse, dice.uniform(0.6, 2.0)[rows])) * amount
-        noise = torch.randn(coarse.shape, generator=dice.generator)
-        coarse = coarse + noise * (dice.uniform(0, 0.05) * dice.chance(0.5))[rows, ..., None]
-        # Thin ink on a sheet of many pixels is faint when the sheet is reduced.
-        squeeze = torch.where(dice.chance(0.07) > 0, dice.log_uniform(0.06, 0.5), 1.0)[rows, ..., None]
-        mean = coarse.mean(dim=(1, 2, 3), keepdim=True)
-        coarse = mean + (coarse - mean) * squeeze
-        coarse = as_jpeg(coarse.clamp(0, 1), dice.generator)
-        parts.append(F.interpolate(coarse, picture.shape[2:], mode="bilinear", align_corners=False))
-    return torch.cat(parts)
-
-
-def bilevel(picture: torch.Tensor, writing: torch.Tensor, dice: Dice) -> torch.Tensor:
-    """Some pictures as scanners of one bit give them, in few pixels or many."""
-    luma = picture.mean(dim=1)
-    amount = writing.sum(dim=(1, 2), keepdim=True)
-    ink = (luma * writing).sum(dim=(1, 2), keepdim=True) / amount.clamp(min=1)
-    paper = (luma * (1 - writing)).mean(dim=(1, 2), keepdim=True) / (1 - writing).mean(
-        dim=(1, 2), keepdim=True
-    ).clamp(min=0.01)
-    black = (luma > (ink + paper) / 2).float()
-    softer = F.avg_pool2d(black[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
-    black = torch.where(dice.chance(0.5) > 0, softer, black)
-    there = dice.chance(0.06) * (amount > 1) * ((ink - paper).abs() > 0.1)
-    return torch.where(there[..., None] > 0, black[:, None], picture)
-
-
-def blurred(picture: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Gaussian blur of N×3×H×W with a deviation of pixels for each, N×1×1."""
-    count, channels = picture.shape[:2]
-    reach = min(max(1, math.ceil(2.5 * float(sigma.max()))), min(picture.shape[2:]) - 1)
-    taps = torch.arange(-reach, reach + 1.0)
-    kernel = torch.exp(-0.5 * (taps / sigma.reshape(-1, 1).clamp(min=0.05)).square())
-    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
-    flat = F.pad(picture, (reach,) * 4, mode="replicate").flatten(0, 1)[None]
-    flat = F.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
-    flat = F.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
-    return flat.reshape(picture.shape)
-
-
-def as_jpeg(picture: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """8-bit pixels; a quarter of the pictures as JPEG leaves them."""
-    pixels = (picture * 255).round().byte()
-    qualities = torch.randint(-225, 90, (len(picture),), generator=generator).tolist()
-    for i, quality in enumerate(qualities):
-        if quality >= 15:
-            file = io.BytesIO()
-            Image.fromarray(pixels[i].permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
-            pixels[i] = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
-    return pixels.float() / 255

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lenet5.data.finder_pictures import blurred, make_pictures, make_textures
+from lenet5.data.camera import blurred
+from lenet5.data.finder_pictures import make_pictures, make_textures
 from lenet5.data.found_digits import found_digits
 from lenet5.data.glyphs import REACH, Pool, distances_to, signed_distances
 from lenet5.data.skeletons import BOX, FIELD, LIT, SKELETONS, curve, field, skeleton_fields
