@@ -3,7 +3,7 @@
     python fonts/render.py  # digits.npz, glyphs.npz and the list in README.md; three minutes
 
 Downloads the Debian packages in packages.txt (nothing is installed), draws the ten digits of
-every face as `generate_test_digits.py` does, and pre-processes them to 28×28 as any picture;
+every face as `generate_test_digits.py` does, and centres them in 28×28 as in MNIST;
 glyphs.npz has the same in more pixels, for the finder's made-up pictures.
 Every fourth package is held out: its families are for evaluation, and no training sees them.
 """
@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from generate_test_digits import OVERSAMPLING, draw_digit, draw_glyph
-from lenet5.data.finder_pictures import BOX, FIELD
 from lenet5.data.font_faces import MISSING, load_text_face
+from lenet5.data.skeletons import BOX, FIELD
 from lenet5.data.sources import debian_package
 from lenet5.imaging.centring import centre_digit
 from lenet5.runtime.atomic_files import write_file

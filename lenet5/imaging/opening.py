@@ -14,9 +14,8 @@ from PIL import Image, ImageOps
 
 from lenet5.runtime.errors import UserError, reason
 
-DRAFT_SIDE = (
-    1024  # pixels: a JPEG is decoded at a half, a quarter or an eighth while its sides keep so many
-)
+# Pixels: a JPEG is decoded at a half, a quarter or an eighth while its sides keep so many.
+DRAFT_SIDE = 1024
 MOST_PIXELS = 1 << 24  # of a picture; what has more is reduced before anything is done with it
 SAMPLED = 512  # pixels of a side, at which a picture with transparency is looked at
 TILE = 1024  # pixels of the reduced picture, the side of what is reduced at a time

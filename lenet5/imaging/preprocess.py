@@ -49,7 +49,7 @@ INVERT = ("auto", "yes", "no")  # yes: the ink is dark; no: it is bright
 class View(NamedTuple):
     """A picture for the finder."""
 
-    picture: np.ndarray  # H×W×3 uint8, at most WORKING_SIDE
+    picture: np.ndarray  # H×W×3 uint8, as `reduced` leaves it
     scaled: np.ndarray  # h×w×3 uint8, as the finder sees it
 
 
@@ -150,11 +150,13 @@ def view_of(image: Image.Image) -> View:
     image = image.convert("RGB")
     longer, shorter = max(image.size), min(image.size)
     scale = max(FINDER_SIDE / longer, min(1.0, LOWEST_STRIP / shorter, LONGEST_STRIP / longer))
-    width, height = (
-        max(1, round(side * scale / FINDER_MULTIPLE)) * FINDER_MULTIPLE for side in image.size
-    )
-    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
-    return View(np.asarray(image), np.asarray(scaled))
+    return View(np.asarray(image), seen_at(image, scale))
+
+
+def seen_at(image: Image.Image, scale: float) -> np.ndarray:
+    """An RGB picture so many times as large, h×w×3 uint8, its sides multiples of FINDER_MULTIPLE."""
+    size = [max(1, round(side * scale / FINDER_MULTIPLE)) * FINDER_MULTIPLE for side in image.size]
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def digits_of(attempts: list[Attempt], find: Finder, invert: str = "auto") -> list[Digit]:

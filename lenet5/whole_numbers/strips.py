@@ -15,7 +15,7 @@ from PIL import Image
 from lenet5.imaging.centring import BOX_LEVEL, with_full_strength
 from lenet5.imaging.mnist_format import DIGIT_SIDE, STRIP_HEIGHT
 from lenet5.imaging.opening import upright_picture
-from lenet5.imaging.preprocess import FINDER_MULTIPLE, LOOKS, Finder, attempt, ink_of, reduced
+from lenet5.imaging.preprocess import LOOKS, Finder, attempt, ink_of, reduced, seen_at
 
 WRITING_SIDE = 384  # pixels: the longer side of what the finder sees first
 SHORTEST = 48  # pixels of the shorter side of that, if the longer one allows it
@@ -26,7 +26,6 @@ MOST_WRITING = 1024  # pixels: the longer side of what the finder sees later
 MOST_ZOOM = 4.0
 PAGE_SIDE = 1024  # larger pictures are reduced to this side
 DUST = 5  # pixels: a component with no more is no writing
-
 TALL, SMALL = 3.0, 0.5  # of the usual height of the ink: a component outside is no digit by itself
 SPECK = 0.12  # of the usual height: a lower component belongs to no number
 NEAR = 0.3  # of the usual height: so near to a number, small pieces of ink belong to it
@@ -113,8 +112,7 @@ def writing_in(picture: np.ndarray, find: Finder, invert: str) -> np.ndarray:
     scale = min(WRITING_SIDE / max(height, width), max(1.0, SHORTEST / min(height, width)))
     image = Image.fromarray(picture)
     for _ in range(LOOKS):
-        size = [max(1, round(side * scale / FINDER_MULTIPLE)) * FINDER_MULTIPLE for side in image.size]
-        seen = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+        seen = seen_at(image, scale)
         writing = ink_of(find(seen.transpose(2, 0, 1)[None])[0, 1], seen, invert)
         high = usual_height(components(writing)[1]) or BEST_HEIGHT
         better = min(scale * BEST_HEIGHT / high, MOST_WRITING / max(height, width), MOST_ZOOM)
