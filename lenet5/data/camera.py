@@ -11,6 +11,8 @@ from PIL import Image
 
 from lenet5.data.dice import Dice
 
+FEWEST = 8  # pixels of a digit
+
 
 def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tensor:
     """The picture in uneven light, with a shadow, out of focus, in few pixels, with noise and JPEG.
@@ -35,8 +37,11 @@ def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tenso
     spans = torch.tensor([1.2, 3.0, 6.0])
     fewer = torch.tensor([1.2, 1.2, 5.0]) + torch.rand(3, generator=dice.generator) * spans
     parts = []
-    groups = [slice(start, end) for start, end in pairwise(ends) if end > start]
-    for rows, factor in zip(groups, (1.0, *fewer.tolist())[-len(groups) :], strict=True):
+    for (start, end), factor in zip(pairwise(ends), (1.0, *fewer.tolist()), strict=True):
+        rows = slice(start, end)
+        if start == end:
+            continue
+        factor = max(1.0, min(factor, float(size[rows].median()) * dice.longer / FEWEST))
         coarse = F.interpolate(
             picture[rows], scale_factor=1 / factor, mode="area", recompute_scale_factor=True
         )

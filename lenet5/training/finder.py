@@ -10,6 +10,7 @@ the run's folder and the averaged weights are saved; the same command resumes a 
 
 import io
 import multiprocessing
+import random
 import sys
 import time
 from collections import deque
@@ -30,8 +31,9 @@ with quiet_imports():
     from PIL import Image
 
     from lenet5.data.datasets import load_mnist
-    from lenet5.data.finder_pictures import is_strip, make_pictures
+    from lenet5.data.finder_pictures import make_pictures
     from lenet5.data.glyphs import Pool, load_pool, open_pool, save_pool
+    from lenet5.data.number_pictures import make_numbers
     from lenet5.networks.finder import Finder
     from lenet5.networks.weights import serialize
     from lenet5.training.checkpoint import read_checkpoint, write_checkpoint
@@ -49,9 +51,9 @@ SIZES = {
     (64, 64): 1,
     (128, 128): 1,
     (128, 96): 1,
-    (48, 160): 1,  # strips, for the second output
-    (32, 128): 1,
 }
+# The same for pictures of numbers, from which the second output alone learns.
+NUMBER_SIZES = {(32, 128): 1, (48, 160): 1, (48, 256): 1, (64, 192): 1}
 AHEAD = 12  # batches that are made before their turn
 EVERY = 250  # steps from one row of metrics.csv to the next
 HELD_OUT = 20  # batches, of seeds that are never learned
@@ -75,10 +77,14 @@ def begin_with_pool(folder: Path) -> None:
 
 
 def batch(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of a size that its seed chooses: N×3×H×W pictures and N×2×H×W masks, uint8."""
-    sizes = [size for size, often in SIZES.items() for _ in range(often)]
-    size = sizes[int(np.random.default_rng(seed).integers(len(sizes)))]
-    pictures, masks, _ = make_pictures(KNOWN_POOL[0], count, size, seed)
+    """A batch of a size that its seed chooses: N×3×H×W pictures and N×2×H×W masks, uint8.
+
+    Pictures of numbers have the second mask alone, N×1×H×W.
+    """
+    often = {**SIZES, **NUMBER_SIZES}
+    size = list(often)[random.Random(seed).choices(range(len(often)), [*often.values()])[0]]
+    make = make_numbers if size in NUMBER_SIZES else make_pictures
+    pictures, masks, _ = make(KNOWN_POOL[0], count, size, seed)
     return (pictures * 255).round().byte().numpy(), (masks * 255).round().byte().numpy()
 
 
@@ -102,16 +108,19 @@ def overlap(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 def loss_of(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the pixels and overlap of the masks (Milletari et al., "V-Net", 2016)."""
-    if is_strip((masks.shape[2], masks.shape[3])):
-        logits, masks = logits[:, 1:], masks[:, 1:]
+    logits = logits[:, -masks.shape[1] :]
     return 2 * F.binary_cross_entropy_with_logits(logits, masks) + 1 - overlap(logits, masks).mean()
 
 
 @torch.inference_mode()
 def evaluate(net: torch.nn.Module, held_out: list[Batch]) -> dict[str, float]:
     """The mean Dice coefficient of held-out pictures: of the digit and of all writing."""
-    found = torch.cat([overlap(net.eval()(pictures), masks) for pictures, masks in held_out])
-    return dict(zip(("digit", "writing"), found.mean(dim=0).tolist(), strict=True))
+    found: dict[int, list] = {1: [], 2: []}  # by the number of masks
+    for pictures, masks in held_out:
+        count = masks.shape[1]
+        found[count].append(overlap(net.eval()(pictures)[:, -count:], masks).mean(dim=0))
+    digit, writing = torch.stack(found[2]).mean(dim=0).tolist()
+    return {"digit": digit, "writing": writing, "numbers": torch.stack(found[1]).mean().item()}
 
 
 class State:
