@@ -9,6 +9,7 @@ from lenet5.data.finder_pictures import make_pictures, make_textures
 from lenet5.data.found_digits import found_digits
 from lenet5.data.glyphs import REACH, Pool, distances_to, signed_distances
 from lenet5.data.skeletons import BOX, FIELD, LIT, SKELETONS, curve, field, skeleton_fields
+from tests.data.conftest import small_pool
 
 
 def test_distance_to_a_stroke_is_that_of_geometry():
@@ -28,7 +29,7 @@ def test_a_curve_passes_through_its_control_points():
 def test_every_digit_has_skeletons_that_fit_their_box(digit):
     assert SKELETONS[digit]
     assert LIT[digit]
-    found = skeleton_fields(np.full(20, digit), seed=1)
+    found = skeleton_fields(20, seed=1)[digit::10]
     rows, columns = (found < 1).any(axis=2), (found < 1).any(axis=1)
     longer = np.maximum(rows.sum(axis=1), columns.sum(axis=1))
     assert (rows.any(axis=1)).all()
@@ -67,13 +68,10 @@ def test_blur_is_a_gaussian_of_each_picture():
 
 @pytest.fixture(scope="module")
 def pool() -> Pool:
-    labels = torch.arange(10).repeat(4)
-    fields = torch.from_numpy(skeleton_fields(labels.numpy(), seed=0)).half()
-    labels[-4:] = -1  # as if they were letters
-    return Pool(fields, labels, torch.ones(40, dtype=torch.bool))
+    return small_pool()
 
 
-@pytest.mark.parametrize("size", [(96, 96), (96, 48), (64, 96), (48, 160)])
+@pytest.mark.parametrize("size", [(96, 96), (96, 48), (64, 96)])
 def test_pictures_and_masks_are_reproducible_and_in_range(pool, size):
     pictures, masks, _ = make_pictures(pool, 16, size, seed=3)
     assert pictures.shape == (16, 3, *size)
@@ -99,12 +97,6 @@ def test_ink_differs_from_what_is_around_it(pool):
             differs.append(bool(apart.abs().max() > 0.02))
     assert len(differs) > 100
     assert np.mean(differs) > 0.85
-
-
-def test_strips_have_other_writing_beside_the_digit(pool):
-    _, masks, labels = make_pictures(pool, 40, (48, 160), seed=0)
-    shares = masks[:, 0].sum(dim=(1, 2)) / masks[:, 1].sum(dim=(1, 2)).clamp(min=1)
-    assert shares[labels >= 0].median() < 0.4
 
 
 def test_textures_are_reproducible_and_differ():
