@@ -9,7 +9,6 @@ the run's folder and the averaged weights are saved; the same command resumes a 
 """
 
 import io
-import multiprocessing
 import random
 import sys
 import time
@@ -22,7 +21,7 @@ from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError
 from lenet5.runtime.signals import quiet_imports
-from lenet5.runtime.worker_processes import begin, cores
+from lenet5.runtime.worker_processes import cores
 
 with quiet_imports():
     import numpy as np
@@ -32,8 +31,9 @@ with quiet_imports():
 
     from lenet5.data.datasets import load_mnist
     from lenet5.data.finder_pictures import make_pictures
-    from lenet5.data.glyphs import Pool, load_pool, open_pool, save_pool
+    from lenet5.data.glyphs import Pool, load_pool
     from lenet5.data.number_pictures import make_numbers
+    from lenet5.data.picture_workers import known_pool, picture_workers
     from lenet5.networks.finder import Finder
     from lenet5.networks.weights import serialize
     from lenet5.training.checkpoint import read_checkpoint, write_checkpoint
@@ -60,20 +60,12 @@ HELD_OUT = 20  # batches, of seeds that are never learned
 NOT_SETTINGS = ("run", "output", "figure")
 SMOOTH = 20.0  # pixels, so that the overlap of nothing with nothing is whole
 Batch = tuple[torch.Tensor, ...]  # N×3×H×W pictures and N×2×H×W masks, from 0 to 1
-KNOWN_POOL: list[Pool] = []  # of a worker
 
 
 def pool_of(arguments) -> Pool:
     """The glyphs that the pictures are made of."""
     mnist = load_mnist(arguments.data_dir)
     return load_pool(mnist.train_images, mnist.train_labels, arguments.seed)
-
-
-def begin_with_pool(folder: Path) -> None:
-    """Initialise a worker: it maps the pool."""
-    begin()
-    torch.set_num_threads(1)
-    KNOWN_POOL.append(open_pool(folder))
 
 
 def batch(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +76,7 @@ def batch(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     often = {**SIZES, **NUMBER_SIZES}
     size = list(often)[random.Random(seed).choices(range(len(often)), [*often.values()])[0]]
     make = make_numbers if size in NUMBER_SIZES else make_pictures
-    pictures, masks, _ = make(KNOWN_POOL[0], count, size, seed)
+    pictures, masks, _ = make(known_pool(), count, size, seed)
     return (pictures * 255).round().byte().numpy(), (masks * 255).round().byte().numpy()
 
 
@@ -199,10 +191,8 @@ def main(argv=None) -> int:
     state, folder = State(arguments), Path(arguments.run)
     make_folder(folder)
     state.load(folder / "checkpoint.pth", settings)
-    save_pool(pool_of(arguments), folder)
     first = arguments.seed * 10**8  # a run's batches have the seeds from here on
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, begin_with_pool, (folder,)) as executor:
+    with picture_workers(pool_of(arguments), 1) as executor:
         held_out = list(batches(executor, range(10**12, 10**12 + HELD_OUT), arguments.batch_size))
         seeds = range(first + state.step, first + arguments.steps)
         started, losses = time.perf_counter(), []

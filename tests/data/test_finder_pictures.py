@@ -116,6 +116,6 @@ def test_found_digits_are_kept_in_a_file(pool, tmp_path, monkeypatch):
     assert set(range(10)) < set(labels.tolist()) <= set(range(-1, 10))
     assert len(labels) > 50
     assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr("lenet5.data.found_digits.make_all", None)  # not called again
+    monkeypatch.setattr("lenet5.data.picture_workers.picture_workers", None)  # not called again
     for again, first in zip(found_digits(pool, 150, 0, tmp_path), (images, labels), strict=True):
         assert torch.equal(again, first)
