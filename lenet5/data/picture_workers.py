@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,9 +66,9 @@ def kept_in(
         with picture_workers(pool, cores()) as executor:
             made = executor.map(make, numbers, seeds, chunksize=4)
             parts = list(tqdm(made, "pictures", len(numbers), leave=False, disable=None))
-        arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        arrays: dict[str, Any] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        np.savez_compressed(buffer, **arrays)
         write_file(path, buffer.getvalue())
     with np.load(io.BytesIO(read_file(path, LARGEST_FILE))) as archive:
         return dict(archive)
