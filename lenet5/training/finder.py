@@ -11,15 +11,13 @@ the run's folder and the averaged weights are saved; the same command resumes a 
 import io
 import random
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
+from lenet5.runtime.atomic_files import check_writable, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
-from lenet5.runtime.errors import UserError
 from lenet5.runtime.signals import quiet_imports
 from lenet5.runtime.worker_processes import cores
 
@@ -36,11 +34,7 @@ with quiet_imports():
     from lenet5.data.picture_workers import known_pool, picture_workers
     from lenet5.networks.finder import Finder
     from lenet5.networks.weights import serialize
-    from lenet5.training.checkpoint import read_checkpoint, write_checkpoint
-    from lenet5.training.ema import EMA
-    from lenet5.training.optimizers import make_optimizer, set_rate
-    from lenet5.training.run_folder import csv_text
-    from lenet5.training.schedules import one_cycle
+    from lenet5.training.averaged_run import AveragedRun
 
 # Height and width of a batch's pictures, and how often: wide, narrow, small and large.
 SIZES = {
@@ -57,6 +51,8 @@ NUMBER_SIZES = {(32, 128): 1, (48, 160): 1, (48, 256): 1, (64, 192): 1}
 AHEAD = 12  # batches that are made before their turn
 EVERY = 250  # steps from one row of metrics.csv to the next
 HELD_OUT = 20  # batches, of seeds that are never learned
+DECAY = 0.998
+COLUMNS = ("step", "train_loss", "digit", "writing", "numbers", "seconds")
 NOT_SETTINGS = ("run", "output", "figure")
 SMOOTH = 20.0  # pixels, so that the overlap of nothing with nothing is whole
 Batch = tuple[torch.Tensor, ...]  # N×3×H×W pictures and N×2×H×W masks, from 0 to 1
@@ -115,43 +111,6 @@ def evaluate(net: torch.nn.Module, held_out: list[Batch]) -> dict[str, float]:
     return {"digit": digit, "writing": writing, "numbers": torch.stack(found[1]).mean().item()}
 
 
-class State:
-    """The network of a run, its optimiser, averaged weights and history."""
-
-    def __init__(self, arguments) -> None:
-        torch.manual_seed(arguments.seed)
-        self.net = Finder().to(memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(self.net, "adamw", arguments.lr)
-        self.average = EMA(self.net, 0.998)
-        self.step = 0
-        self.history: list[dict] = []
-
-    def as_dict(self, settings: dict) -> dict:
-        return {
-            "settings": settings,
-            "net": self.net.state_dict(),
-            "average": self.average.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "history": self.history,
-        }
-
-    def load(self, path: Path, settings: dict) -> None:
-        """Restore a checkpoint, if there is one. Raises UserError if it is of another run."""
-        found = {}
-
-        def restore(state: dict) -> None:
-            found["settings"] = state["settings"]
-            self.net.load_state_dict(state["net"])
-            self.average.net.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step = self.average.steps = int(state["step"])
-            self.history = list(state["history"])
-
-        if read_checkpoint(path, restore) and found["settings"] != settings:
-            raise UserError(f"{path} is of a run with other flags; give the same, or another --run")
-
-
 def save_figure(path: str, pool: Pool, seed: int) -> None:
     """Draw a hundred pictures, each above its mask: the digit white, other writing gray."""
     pictures, masks, _ = make_pictures(pool, 100, (96, 96), seed)
@@ -188,35 +147,20 @@ def main(argv=None) -> int:
     check_writable(arguments.output)
     torch.set_num_threads(max(1, cores() - 1))  # the worker has the other core
     settings = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS}
-    state, folder = State(arguments), Path(arguments.run)
-    make_folder(folder)
-    state.load(folder / "checkpoint.pth", settings)
+    torch.manual_seed(arguments.seed)
+    net = Finder().to(memory_format=torch.channels_last)
+    run = AveragedRun(net, settings, Path(arguments.run), decay=DECAY, columns=COLUMNS)
     first = arguments.seed * 10**8  # a run's batches have the seeds from here on
     with picture_workers(pool_of(arguments), 1) as executor:
         held_out = list(batches(executor, range(10**12, 10**12 + HELD_OUT), arguments.batch_size))
-        seeds = range(first + state.step, first + arguments.steps)
-        started, losses = time.perf_counter(), []
-        for pictures, masks in batches(executor, seeds, arguments.batch_size):
-            set_rate(state.optimizer, arguments.lr * one_cycle(state.step / arguments.steps, 0.05))
-            loss = loss_of(
-                state.net.train()(pictures.contiguous(memory_format=torch.channels_last)), masks
-            )
-            state.optimizer.zero_grad()
-            loss.backward()
-            state.optimizer.step()
-            state.average.add(state.net)
-            losses.append(loss.detach())
-            state.step += 1
-            if state.step % EVERY and state.step < arguments.steps:
-                continue
-            row = {"step": state.step, "train_loss": torch.stack(losses).mean().item()}
-            row |= evaluate(state.average.net, held_out) | {"seconds": time.perf_counter() - started}
-            state.history.append(row)
-            started, losses = time.perf_counter(), []
-            print("  ".join(f"{name} {value:.5g}" for name, value in row.items()), flush=True)
-            write_checkpoint(folder / "checkpoint.pth", state.as_dict(settings))
-            write_file(folder / "metrics.csv", csv_text(state.history, row.keys()).encode())
-            write_file(arguments.output, serialize(state.average.net.state_dict()))
+        done = run.average.steps
+        seeds = range(first + done, first + arguments.steps)
+        for step, (pictures, masks) in enumerate(batches(executor, seeds, arguments.batch_size), done):
+            inputs = pictures.contiguous(memory_format=torch.channels_last)
+            run.step(loss_of(net.train()(inputs), masks), step / arguments.steps)
+            if (step + 1) % EVERY == 0 or step + 1 == arguments.steps:
+                run.keep({"step": step + 1, **evaluate(run.average.net, held_out)})
+                write_file(arguments.output, serialize(run.average.net.state_dict()))
     return 0
 
 

@@ -31,7 +31,7 @@ SPECK = 0.12  # of the usual height: a lower component belongs to no number
 NEAR = 0.3  # of the usual height: so near to a number, small pieces of ink belong to it
 SAME_LINE = 0.4  # of the lower one of two boxes is as high as the other
 NEW_NUMBER = 1.5  # of the usual height: a wider gap is between two numbers
-SPACE = 0.5  # of the usual height: so is a gap as wide as a space in print,
+SPACE = 1.0  # of the usual height: so is a narrower one down to this,
 OTHERS = 2.5  # if it is so many times as wide as most gaps of its line
 MARGIN = 8  # pixels of paper at the ends of a strip
 HIGHEST = 30  # pixels of a strip that ink may take
@@ -83,11 +83,15 @@ def numbers_in(source, find: Finder, invert: str = "auto") -> list[Strip]:
     return numbers_on(open_page(source), find, invert)
 
 
-def numbers_on(page: Page, find: Finder, invert: str = "auto") -> list[Strip]:
-    """The numbers on a page, line by line and from left to right."""
+def numbers_on(page: Page, find: Finder, invert: str = "auto", one: bool = False) -> list[Strip]:
+    """The numbers on a page, line by line and from left to right.
+
+    If it holds `one`, that is all that stands in the line with most ink.
+    """
     amount = writing_in(page.picture, find, invert)
     labels, boxes = components(amount)
-    return [make_strip(amount, labels, boxes, number, page.scale) for number in find_numbers(boxes)]
+    numbers = find_numbers(boxes, one)
+    return [make_strip(amount, labels, boxes, number, page.scale) for number in numbers]
 
 
 def size_of(source, upright: Image.Image) -> tuple[int, int]:
@@ -165,7 +169,7 @@ def usual_height(boxes: np.ndarray) -> float:
     return float(np.median(np.repeat(written[:, 3], written[:, 4]))) if len(written) else 0.0
 
 
-def find_numbers(boxes: np.ndarray) -> list[list[int]]:
+def find_numbers(boxes: np.ndarray, one: bool = False) -> list[list[int]]:
     """Which of N×5 boxes, of which the first is the paper's, make up each number, in reading order."""
     written = [i for i in range(1, len(boxes)) if boxes[i, 4] > DUST]
     if not written:
@@ -181,6 +185,9 @@ def find_numbers(boxes: np.ndarray) -> list[list[int]]:
         away = [distance(boxes, line, i) for line in lines]
         if min(away) < NEAR * usual:
             lines[int(np.argmin(away))].append(i)
+    if one:
+        most = max(lines, key=lambda line: int(boxes[line, 4].sum()))
+        return [sorted(most, key=lambda i: boxes[i, 0])]
     numbers = []
     for line, gap in zip(lines, gaps, strict=True):
         numbers += split_line(boxes, sorted(line, key=lambda i: boxes[i, 0]), gap)
