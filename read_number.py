@@ -9,9 +9,8 @@
 
 With the shipped weights, on the ten digits that python generate_test_digits.py draws.
 The writing in a picture is found by a network (lenet5/networks/finder.py) and put into lines and numbers
-(lenet5/whole_numbers/strips.py); each number becomes a strip 32 pixels high, which a network
-that runs over the whole strip and one that reads its segments read together
-(strip_reader.py). Results go to stdout, all else to stderr; the exit status is 0 if
+(lenet5/whole_numbers/strips.py); each number becomes a strip 32 pixels high, over which a network
+runs (strip_reader.py). Results go to stdout, all else to stderr; the exit status is 0 if
 everything was read, 1 if some pictures could not be, 2 if nothing could start.
 """
 
@@ -37,9 +36,12 @@ def parse_arguments(argv):
 
     parser = pictures_parser("read_number.py", "whole numbers")
     add = parser.add_argument
-    weights = "of a network of numbers; several times for several (those in pretrained/)"
-    add("--weights", metavar="FILE", action="append", help=weights)
-    add("--digit-weights", metavar="FILE", help="of the network of digits (that in pretrained/)")
+    add("--weights", metavar="FILE", help="of the network of numbers (those in pretrained/)")
+    add("--one", action="store_true", help="each picture holds a single number, whatever its gaps")
+    ways = "the network, or cuts and a graph (%(default)s)"
+    add("--reader", choices=("network", "graph"), default="network", help=ways)
+    digits = "of the network of digits, which the graph reads (those in pretrained/)"
+    add("--digit-weights", metavar="FILE", help=digits)
     add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
     plot = "draw the first numbers: boxes, scores and the path through them"
     add_reading_flags(parser, plot, choices="readings", top_k=1)
@@ -58,6 +60,8 @@ def main(argv=None) -> int:
             check_writable(arguments.plot)
         reader = NumberReader(
             arguments.weights,
+            reader=arguments.reader,
+            one=arguments.one,
             digit_weights=arguments.digit_weights,
             device=arguments.device,
             arch=arguments.arch,

@@ -80,25 +80,6 @@ def states_of(digits: list[int]) -> list[int]:
     return states
 
 
-def probability_of(shares: np.ndarray, digits: list[int], adjacent: float = ADJACENT) -> float:
-    """The probability of a number in T×11 probabilities: the sum over all paths that spell it.
-
-    The forward algorithm of Graves et al., 2006, section 4.1, with `adjacent` as in `search`.
-    """
-    states = states_of(digits)
-    skips = np.zeros(len(states))
-    for i in range(3, len(states), 2):
-        skips[i] = adjacent * (states[i] != states[i - 2])
-    own = shares[:, states]
-    going = np.zeros(len(states))
-    going[:2] = own[0, :2]
-    for row in own[1:]:
-        before, skipped = np.zeros_like(going), np.zeros_like(going)
-        before[1:], skipped[2:] = going[:-1], going[:-2]
-        going = (going + before + skips * skipped) * row
-    return float(going[-2:].sum())
-
-
 def spelled_at(shares: np.ndarray, digits: list[int], probability: float) -> Spelling:
     """Locate the digits of a number in T×11 probabilities, on the likeliest path that spells it.
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from lenet5.networks.definition import LeNet5Conv
 from lenet5.networks.devices import pick_device
+from lenet5.networks.finder import FinderNetwork
 from lenet5.networks.weights import load_weights
 from lenet5.reading.classifier import PRETRAINED as DIGIT_WEIGHTS
 from lenet5.reading.classifier import ImageClassifier, only_prediction
@@ -15,13 +16,12 @@ from lenet5.reading.results import CsvWriter, JsonWriter, Result, TableWriter
 from lenet5.runtime.errors import UserError, one_line
 from lenet5.runtime.project_files import project_file
 from lenet5.whole_numbers.space_displacement import CLASSES, STRIDE
-from lenet5.whole_numbers.strip_reader import Reading, StripReader
+from lenet5.whole_numbers.strip_reader import GraphReader, NetworkReader, Reading
 from lenet5.whole_numbers.strips import Strip, numbers_on, prepare_pages
 
-# Two trainings, which together read better than either (benchmarks/number_accuracy.py).
-WEIGHTS = [project_file(f"pretrained/{name}.pth") for name in ("lenet5-numbers", "lenet5-numbers-2")]
+WEIGHTS = project_file("pretrained/lenet5-numbers.pth")
 UNNAMED = [str(i) for i in range(len(CLASSES))]  # of weights that do not say what they are of
-REJECT_BELOW = 0.3  # confidence; chosen on held-out digits and on letters of the fonts to be learned
+REJECT_BELOW = 0.5  # confidence, for weights without a limit of their own
 MOST_DRAWN = 8  # numbers in the figure of --plot
 
 
@@ -34,7 +34,7 @@ class NumberResult(Result):
     answer was refused (`reason` says why). `confidence` is that of the least sure number.
     `numbers` has for each its text, confidence, box [x, y, width, height] in pixels of
     the picture, and digits, each with digit, confidence and box; with `top_k` above one
-    also `top`, the likeliest readings, each with its share of all that were tried.
+    also `top`, the likeliest readings, each with its probability.
     """
 
     numbers: list[dict] | None = None
@@ -51,9 +51,10 @@ class NumberReader:
         reader.predict("postcode.png")               # "90210"
         reader.predict_batch(["a.png", "b.jpg"])     # two NumberResults
 
-    `weights`: one or more files with a network of numbers; `digit_weights`: the network of
-    single digits; default: those in pretrained/. `arch`: for weights without metadata.
-    `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many readings of each number to
+    `reader`: "network" (section VII of the paper) or "graph" (section V). `weights`: of the network
+    of numbers; `digit_weights`: of that of single digits, which the graph reads; default: those in
+    pretrained/. `arch`: for weights without metadata. `one`: whether a picture holds a single
+    number. `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many readings of each number to
     name. `reject`: whether to refuse unsure numbers.
 
     Raises UserError for unusable weights or devices.
@@ -61,31 +62,35 @@ class NumberReader:
 
     def __init__(
         self,
-        weights: str | os.PathLike | list | None = None,
+        weights: str | os.PathLike | None = None,
         *,
+        reader: str = "network",
         digit_weights: str | os.PathLike | None = None,
         device: str = "auto",
         arch: str | None = None,
+        one: bool = False,
         invert: str = "auto",
         top_k: int = 1,
         reject: bool = False,
     ):
-        self.digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device, invert=invert)
-        if self.digits.classes != list(range(10)):
-            raise UserError(f"{self.digits.weights} does not read the ten digits")
-        nets, limits, used = [], [], pick_device(device)
-        files = [weights] if isinstance(weights, str | os.PathLike) else weights or WEIGHTS
-        for file in files:
-            net, metadata = load_weights(os.fspath(file), arch)
-            if not isinstance(net, LeNet5Conv) or metadata["classes"] not in (CLASSES, UNNAMED):
-                raise UserError(
-                    f"{file} does not read whole numbers; "
-                    "python -m lenet5.whole_numbers.train makes weights that do"
-                )
-            nets.append((net.to(used).eval(), metadata["mean"], metadata["std"]))
-            limits.append(metadata.get("reject_below", REJECT_BELOW))
-        self.reader = StripReader(nets, self.digits.logits, used, top_k)
-        self.invert, self.reject, self.reject_below = invert, reject, max(limits)
+        self.one, self.invert, self.reject, self.reject_below = one, invert, reject, REJECT_BELOW
+        self.reader: NetworkReader | GraphReader
+        if reader == "graph":
+            digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device)
+            if digits.classes != list(range(10)):
+                raise UserError(f"{digits.weights} does not read the ten digits")
+            self.reader, self.find = GraphReader(digits.logits), digits.find
+            return
+        path, used = os.fspath(weights or WEIGHTS), pick_device(device)
+        net, metadata = load_weights(path, arch)
+        if not isinstance(net, LeNet5Conv) or metadata["classes"] not in (CLASSES, UNNAMED):
+            raise UserError(
+                f"{path} does not read whole numbers; "
+                "python -m lenet5.whole_numbers.train makes weights that do"
+            )
+        self.reader = NetworkReader(net.to(used).eval(), metadata, used, top_k)
+        self.reject_below = metadata.get("reject_below", REJECT_BELOW)
+        self.find = FinderNetwork(device=used)
 
     def predict(self, picture) -> str | None:
         """The numbers in one picture: a path, a PIL image or an array.
@@ -107,7 +112,7 @@ class NumberReader:
         if prepared is None:
             prepared = prepare_pages(pictures, self.invert)
         pages = [
-            [] if page is None else numbers_on(page, self.digits.find, self.invert)
+            [] if page is None else numbers_on(page, self.find, self.invert, self.one)
             for page, _ in prepared
         ]
         strips = [strip for found in pages for strip in found]

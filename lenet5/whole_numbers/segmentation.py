@@ -203,21 +203,6 @@ def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
     return [graph._replace(scores=own) for graph, own in zip(graphs, scores, strict=True)]
 
 
-def read_graph(graph: Graph) -> list[int]:
-    """The digits of the best path; none where there is no ink."""
-    path, _ = viterbi(graph.last, graph.ends, graph.scores.max(axis=1).tolist())
-    return graph.scores[path].argmax(axis=1).tolist()
-
-
-def path_of(graph: Graph, digits: list[int]) -> tuple[list[int], float]:
-    """The best path that spells these digits, and its score; ([], -inf) if none does."""
-    length = len(digits)
-    # Node n of the graph after so many digits is node n·(length + 1) + digits.
-    edges = [
-        (begin * (length + 1) + done, end * (length + 1) + done + 1)
-        for begin, end in graph.ends
-        for done in range(length)
-    ]
-    last = graph.last * (length + 1) + length
-    path, score = viterbi(last, edges, graph.scores[:, digits].ravel().tolist())
-    return [edge // length for edge in path], score
+def best_path_of(graph: Graph) -> list[int]:
+    """The edges of the best path; none where there is no ink."""
+    return viterbi(graph.last, graph.ends, graph.scores.max(axis=1).tolist())[0]

@@ -20,6 +20,7 @@ from lenet5.runtime.project_files import project_file
 from lenet5.runtime.signals import quiet_imports
 
 with quiet_imports():  # of PyTorch
+    import numpy as np
     import torch
 
     from lenet5.data.augmentation import warp
@@ -31,7 +32,7 @@ with quiet_imports():  # of PyTorch
     from lenet5.networks.weights import load_weights, save_weights
     from lenet5.training.averaged_run import AveragedRun
     from lenet5.whole_numbers import space_displacement as sdn
-    from lenet5.whole_numbers.decoding import best_path
+    from lenet5.whole_numbers.decoding import best_path, search
     from lenet5.whole_numbers.found_strips import Strips, found_strips
 
 DECAY = 0.999
@@ -39,6 +40,8 @@ DESCRIBED = ("epochs", "strings", "seed", "val_size")  # in the weights' metadat
 COLUMNS = ("epoch", "train_loss", "right", "seconds")
 # How far a strip is changed each time it is learned: slant, the logarithm of its height, pixels up
 # and down, and the logarithm of the exponent of its levels.
+RIGHT = 0.99  # of what is answered with --reject
+TEMPERATURES = [2 ** (i / 8) for i in range(-16, 17)]
 SLANT, HEIGHT, MOVED, GAMMA = 0.15, 0.12, 1.5, 0.4
 
 
@@ -89,15 +92,46 @@ def train_epoch(run: AveragedRun, strips: Strips, places: torch.Tensor, epoch: i
 
 
 @torch.inference_mode()
+def held_out_logits(net, strips: Strips, places: torch.Tensor) -> list[tuple]:
+    """Logits, widths and digits of the strips at these places, in batches."""
+    found = []
+    for part in batches(strips, places, 64, torch.Generator()):
+        pictures, widths, digits = strips.batch(part)
+        found.append((logits_of(net.eval(), pictures), widths, digits))
+    return found
+
+
 def share_right(net, strips: Strips, places: torch.Tensor) -> float:
     """The share of the strips at these places of which best-path decoding gives all digits."""
     right = 0
-    for part in batches(strips, places, 64, torch.Generator()):
-        pictures, _, digits = strips.batch(part)
-        texts = ["".join(str(digit) for digit in row if digit >= 0) for row in digits.tolist()]
-        found = best_path(logits_of(net, pictures))
-        right += sum(a == b for a, b in zip(found, texts, strict=True))
+    for logits, _, digits in held_out_logits(net, strips, places):
+        right += sum(a == b for a, b in zip(best_path(logits), map(text_of, digits), strict=True))
     return right / len(places)
+
+
+def text_of(digits: torch.Tensor) -> str:
+    return "".join(str(digit) for digit in digits.tolist() if digit >= 0)
+
+
+def calibration(found: list[tuple]) -> dict[str, float]:
+    """The temperature with the least loss on held-out strips, and a limit for --reject.
+
+    Of the answers to them that are at least so sure, `RIGHT` are right.
+    """
+    losses = {t: sum(float(sdn.ctc_loss(x / t, w, d)) for x, w, d in found) for t in TEMPERATURES}
+    temperature = min(losses, key=losses.__getitem__)
+    sure, right = [], []
+    for logits, widths, digits in found:
+        shares = (logits.double() / temperature).softmax(dim=2).numpy()
+        for row, width, truth in zip(shares, widths.tolist(), digits, strict=True):
+            answer, probability = search(row[: width // sdn.STRIDE + 2])[0]
+            if answer:
+                sure.append(probability)
+                right.append("".join(map(str, answer)) == text_of(truth))
+    order = np.argsort(sure)[::-1]
+    rights = np.cumsum(np.array(right)[order]) / np.arange(1, len(order) + 1)
+    last = np.flatnonzero(rights >= RIGHT).max(initial=0)
+    return {"temperature": temperature, "reject_below": float(np.array(sure)[order][last])}
 
 
 def parse_arguments(argv):
@@ -142,6 +176,7 @@ def main(argv=None) -> int:
     average = run.average.net.eval()
     description = {name: settings[name] for name in DESCRIBED}
     description["val_accuracy"] = run.history[-1]["right"]
+    description |= calibration(held_out_logits(average, strips, held_out))
     inputs = to_input(mnist.test_images, net.mean, net.std)
     description["test_accuracy"] = evaluate(average, inputs, mnist.test_labels).accuracy
     save_weights(output, average, classes=sdn.CLASSES, **description)
