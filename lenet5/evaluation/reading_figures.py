@@ -36,7 +36,8 @@ def numbers(
     """Each number's strip with its digits' boxes, above the windows' probabilities and the best path.
 
     `found`: for each number its H×W strip, T×classes probabilities, boxes (x, y, width,
-    height), digits, and the window of each digit. Windows are `stride` pixels apart.
+    height), digits, and the window of each digit. Windows are `stride` pixels apart. Without
+    probabilities (0×classes) the path is drawn alone.
     """
     rows = len(found)
     figure = figures.new_figure(figures.WIDTH, 0.5 + 2.4 * rows)
@@ -50,7 +51,9 @@ def numbers(
         # A window's column is as wide as the stride, so it stands below its place in the strip.
         across = (-stride / 2, stride * (len(probabilities) - 0.5))
         style = {"cmap": "Blues", "vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
-        scores.imshow(probabilities.T, extent=(*across, len(classes) - 0.5, -0.5), **style)
+        if len(probabilities):
+            scores.imshow(probabilities.T, extent=(*across, len(classes) - 0.5, -0.5), **style)
+        scores.set_ylim(len(classes) - 0.5, -0.5)
         places = [stride * window for window in windows]
         scores.plot(places, digits, color=figures.ORANGE, marker="o", fillstyle="none")
         scores.set_yticks(range(len(classes)), [figures.short(name, 8) for name in classes], fontsize=6)

@@ -72,14 +72,6 @@ def search(
     return sorted(found, key=lambda item: -item[1])
 
 
-def states_of(digits: list[int]) -> list[int]:
-    """The classes of a path that spells these digits: between, digit, between …"""
-    states = [BLANK]
-    for digit in digits:
-        states += [digit, BLANK]
-    return states
-
-
 def spelled_at(shares: np.ndarray, digits: list[int], probability: float) -> Spelling:
     """Locate the digits of a number in T×11 probabilities, on the likeliest path that spells it.
 
@@ -104,8 +96,10 @@ def align(shares: np.ndarray, digits: list[int]) -> list[int]:
     Viterbi over the states "between", digit, "between", digit ... (Graves et al., 2006,
     section 4.1, with the largest in place of the sum).
     """
-    states, windows = states_of(digits), len(shares)
-    count = len(states)
+    states = [BLANK]
+    for digit in digits:
+        states += [digit, BLANK]
+    count, windows = len(states), len(shares)
     # Node 1 + t·count + s is state s in window t. A state follows itself, the one before,
     # or, after another digit, the one before "between".
     steps = [(s, s - back) for s in range(count) for back in (0, 1, 2) if back <= s]
@@ -117,7 +111,7 @@ def align(shares: np.ndarray, digits: list[int]) -> list[int]:
     edges += [(last - 1, last), (last - 2, last)]
     logs = np.log(np.maximum(shares[:, states], 1e-30))
     later = logs[1:, [s for s, _ in steps]].ravel().tolist()
-    path, _ = viterbi(last, edges, [*logs[0, :2].tolist(), *later, 0.0, 0.0])
+    path = viterbi(last, edges, [*logs[0, :2].tolist(), *later, 0.0, 0.0])
     found: list[list[int]] = [[] for _ in digits]
     for t, edge in enumerate(path[:-1]):
         state = (edges[edge][1] - 1) % count

@@ -24,7 +24,7 @@ LIGHT = 0.75  # of the ink in the heaviest columns beside it: a column with less
 MOST_PIECES = 4  # of a segment
 WIDEST = 1.7  # of a digit's 20 pixels: a wider segment is no digit
 LOW = 0.55  # of the strip's height of ink: a lower segment is hardly a whole digit
-# Chosen on held-out training images: python benchmarks/number_accuracy.py --choose
+# Chosen on held-out training images.
 DOUBT, DOUBT_WIDTH, LOW_COST = 3.0, 0.5, 2.0  # nats
 
 Box = tuple[int, int, int, int]  # x, y, width, height in the strip
@@ -177,32 +177,26 @@ def digit_scores(boxes: list[Box], logits: torch.Tensor) -> np.ndarray:
     return (logits.log_softmax(dim=1) + sure[:, None]).numpy() - LOW_COST * low[:, None]
 
 
-def score_all(boxes: list[list[Box]], pictures: list[list[np.ndarray]], classify) -> list[np.ndarray]:
-    """`digit_scores` of the segments of many strips, given strip by strip, N×10 nats for each.
+def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
+    """The graph of each of the H×W uint8 strips.
 
     `classify` gives calibrated logits, N×10, of N×28×28 uint8 pictures.
     """
-    together = [picture for own in pictures for picture in own]
-    logits = classify(torch.from_numpy(np.stack(together))) if together else torch.zeros(0, 10)
-    logits = torch.as_tensor(logits)
-    parts = logits.split([len(own) for own in pictures])
-    return [digit_scores(own, part) for own, part in zip(boxes, parts, strict=True)]
-
-
-def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
-    """The graph of each of the H×W uint8 strips; `classify` as in `score_all`."""
-    graphs, pictures = [], []
-    for strip in strips:
-        found = pieces(strip)
-        ends, boxes = segments(found.boxes)
-        graphs.append(Graph(len(found.boxes), ends, boxes, np.zeros((0, 10))))
-        pictures.append(
-            [picture_of(strip, found, box, *end) for box, end in zip(boxes, ends, strict=True)]
-        )
-    scores = score_all([graph.boxes for graph in graphs], pictures, classify)
-    return [graph._replace(scores=own) for graph, own in zip(graphs, scores, strict=True)]
+    cut = [pieces(strip) for strip in strips]
+    edges = [segments(found.boxes) for found in cut]
+    pictures = [
+        picture_of(strip, found, box, *end)
+        for strip, found, own in zip(strips, cut, edges, strict=True)
+        for end, box in zip(*own, strict=True)
+    ]
+    logits = classify(torch.from_numpy(np.stack(pictures))) if pictures else torch.zeros(0, 10)
+    parts = torch.as_tensor(logits).split([len(ends) for ends, _ in edges])
+    return [
+        Graph(len(found.boxes), ends, boxes, digit_scores(boxes, own))
+        for found, (ends, boxes), own in zip(cut, edges, parts, strict=True)
+    ]
 
 
 def best_path_of(graph: Graph) -> list[int]:
     """The edges of the best path; none where there is no ink."""
-    return viterbi(graph.last, graph.ends, graph.scores.max(axis=1).tolist())[0]
+    return viterbi(graph.last, graph.ends, graph.scores.max(axis=1).tolist())

@@ -260,7 +260,7 @@ def digit_height(labels: np.ndarray, boxes: np.ndarray, number: list[int]) -> fl
 def make_strip(
     amount: np.ndarray, labels: np.ndarray, boxes: np.ndarray, number: list[int], scale: tuple
 ) -> Strip:
-    """A number's components at `synthetic_numbers.py`'s digit height, in the middle of 32 rows.
+    """A number's components at the height of MNIST's digits, in the middle of 32 rows.
 
     `scale`: pixels of the picture for one of `amount`, across and down.
     """

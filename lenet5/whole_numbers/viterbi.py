@@ -5,14 +5,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 
-def viterbi(
-    last: int, edges: Sequence[tuple[int, int]], scores: Iterable[float]
-) -> tuple[list[int], float]:
-    """The edges (by index) of the path with the largest sum from node 0 to node `last`, and that sum.
+def viterbi(last: int, edges: Sequence[tuple[int, int]], scores: Iterable[float]) -> list[int]:
+    """The edges (by index) of the path with the largest sum from node 0 to node `last`.
 
     Edges are in topological order: each comes after those that lead to its first node. Of
     sums that rounding made equal, the one whose last term was added to more wins, then the
-    earlier edge. ([], -inf) if there is no path.
+    earlier edge. [] if there is no path.
     """
     best, came_by = [-np.inf] * (last + 1), [-1] * (last + 1)
     best[0], before = 0.0, list(best)
@@ -23,4 +21,4 @@ def viterbi(
     while node > 0 and came_by[node] >= 0:
         path.append(came_by[node])
         node = edges[came_by[node]][0]
-    return path[::-1], best[last]
+    return path[::-1]

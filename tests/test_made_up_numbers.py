@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from lenet5.imaging.centring import bounding_box
-from lenet5.imaging.mnist_format import STRIP_HEIGHT
-from lenet5.whole_numbers.synthetic_numbers import (
+from benchmarks.made_up_numbers import (
     CLOSEST,
     FARTHEST,
     MOST_DIGITS,
-    NO_DIGIT,
     PLAIN,
-    TRAINING,
     ink_boxes,
     make_strings,
     random_spacing,
 )
+from lenet5.imaging.centring import bounding_box
+from lenet5.imaging.mnist_format import STRIP_HEIGHT
 
 CLEAN = PLAIN._replace(noise=0.0)
 UPRIGHT = CLEAN._replace(size=0.0, slant=0.0, slope=0.0, base_line=0.0, middle=0.0)
@@ -47,7 +45,7 @@ def test_shapes_and_lengths(digits):
 
 
 def test_the_same_seed_gives_the_same_numbers(digits):
-    a, b, c = (make_strings(*digits, 20, seed, style=TRAINING) for seed in (3, 3, 4))
+    a, b, c = (make_strings(*digits, 20, seed) for seed in (3, 3, 4))
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     assert a.texts() != c.texts()
 
@@ -132,18 +130,6 @@ def test_random_spacing_spans_what_is_asked_for():
     drawn = random_spacing(np.random.default_rng(0), 10_000)
     assert (drawn.min(), drawn.max()) == (CLOSEST, FARTHEST) == (-4, 20)
     assert (drawn <= 4).mean() > 0.5
-
-
-def test_what_is_no_digit_has_no_label(digits):
-    cross = torch.zeros(1, 28, 28, dtype=torch.uint8)
-    cross[0, 4:24, 13:15] = cross[0, 13:15, 4:24] = 255
-    strings = make_strings(*digits, 600, 7, lengths=(5, 5), strange=cross)
-    lengths = np.array([len(text) for text in strings.texts()])
-    assert 25 < (lengths == 0).sum() < 75  # 600 / 12 = 50 ± 3.7 deviations of 6.8
-    assert 4 < ((lengths > 0) & (lengths < 5)).sum() < 45  # most of 600 / 25 = 24
-    # The cross is there all the same, and has a box.
-    assert (strings.boxes[:, :5, 2] > 0).all()
-    assert (strings.labels[:, 5:] == NO_DIGIT).all()
 
 
 def test_ink_boxes_are_those_of_the_pre_processing(digits):
