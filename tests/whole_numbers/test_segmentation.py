@@ -1,4 +1,4 @@
-"""Over-segmentation: cuts, the graph, and its best way beside all ways."""
+"""Over-segmentation: cuts, the graph, and its best path beside all paths."""
 
 import itertools
 
@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.made_up_numbers import PLAIN, make_strings
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.whole_numbers.segmentation import (
     Graph,
+    best_path_of,
     cut_columns,
     digit_scores,
     graphs_of,
-    path_of,
     picture_of,
     pieces,
     pieces_at,
-    read_graph,
 )
-from lenet5.whole_numbers.synthetic_numbers import PLAIN, make_strings
 from lenet5.whole_numbers.viterbi import viterbi
 from tests.conftest import PRETRAINED
 
@@ -79,33 +78,44 @@ def test_viterbi_finds_the_best_of_all_paths(seed):
     edges = [(a, b) for a in range(4) for b in range(a + 1, 5) if rng.random() < 0.8 or b == a + 1]
     scores = rng.normal(size=len(edges))
     best = max(all_ways(4, edges), key=lambda way: scores[way].sum())
-    assert viterbi(4, edges, scores) == (best, pytest.approx(scores[best].sum()))
-    assert viterbi(2, [(0, 1)], [0.0]) == ([], -np.inf)
+    assert viterbi(4, edges, scores) == best
+    assert viterbi(2, [(0, 1)], [0.0]) == []
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_path_of_a_number_is_the_best_of_those_that_spell_it(seed):
+def test_best_path_of_a_graph_is_that_of_the_best_digits(seed):
     rng = np.random.default_rng(seed)
     ends = [(a, b) for a in range(4) for b in range(a + 1, 5)]
     scores = -rng.exponential(size=(len(ends), 10))
-    graph = Graph(4, ends, [(0, 0, 1, 1)] * len(ends), scores)
-    for digits in ([3], [3, 1], [0, 5, 5], [1, 2, 3, 4]):
-        ways = [way for way in all_ways(4, ends) if len(way) == len(digits)]
-        wanted = max(ways, key=lambda way: scores[way, digits].sum())
-        assert path_of(graph, digits) == (wanted, pytest.approx(scores[wanted, digits].sum()))
-    assert path_of(graph, [1] * 5) == ([], -np.inf)
-    best = read_graph(graph)
     wanted = max(all_ways(4, ends), key=lambda way: scores[way].max(axis=1).sum())
-    assert best == scores[wanted].argmax(axis=1).tolist()
+    assert best_path_of(Graph(4, ends, [(0, 0, 1, 1)] * len(ends), scores)) == wanted
+
+
+def test_graphs_have_the_scores_of_their_own_segments():
+    """Two strips and an empty one together, by a classifier that tells how wide a digit is."""
+
+    def classify(pictures):
+        return 10.0 * torch.nn.functional.one_hot((pictures[:, 14] > 0).sum(dim=1) // 3, 10)
+
+    strips = [two_bars(6), two_bars(12), np.zeros((32, 40), np.uint8)]
+    together = graphs_of(strips, classify)
+    for strip, graph in zip(strips, together, strict=True):
+        (alone,) = graphs_of([strip], classify)
+        assert graph[:3] == alone[:3]
+        np.testing.assert_array_equal(graph.scores, alone.scores)
+        assert len(graph.scores) == len(graph.ends) == len(graph.boxes)
+    assert [graph.last for graph in together] == [2, 2, 0]
+    assert best_path_of(together[2]) == []
 
 
 def test_separated_digits_are_read(apart, classify):
     strips, made = apart
-    *graphs, empty = graphs_of([*strips, np.zeros((32, 40), np.uint8)], classify)
-    found = ["".join(map(str, read_graph(graph))) for graph in graphs]
+    found = [
+        "".join(map(str, graph.scores[best_path_of(graph)].argmax(axis=1)))
+        for graph in graphs_of(strips, classify)
+    ]
     right = sum(a == b for a, b in zip(found, made.texts(), strict=True))
     assert right >= 18  # of 20; those digits were learned
-    assert read_graph(empty) == []
 
 
 def test_what_is_no_digit_and_what_is_low_score_less():

@@ -36,9 +36,10 @@ LINES = boxes_from(
     [
         # Two lines; the second has a gap of 60, three times the height.
         (LINES, [[4, 5], [2, 3], [1]]),
-        # As in print: digits 4 apart and a gap of 14, with a height of 20; then all of them 18 apart.
-        (boxes_from(*((x, 5, 10, 20) for x in (0, 14, 28, 52, 66))), [[1, 2, 3], [4, 5]]),
-        (boxes_from(*((28 * i, 5, 10, 20) for i in range(5))), [[1, 2, 3, 4, 5]]),
+        # As in print: digits 4 apart and a gap of 22, with a height of 20; a gap of 18; all 22 apart.
+        (boxes_from(*((x, 5, 10, 20) for x in (0, 14, 28, 60, 74))), [[1, 2, 3], [4, 5]]),
+        (boxes_from(*((x, 5, 10, 20) for x in (0, 14, 28, 56, 70))), [[1, 2, 3, 4, 5]]),
+        (boxes_from(*((32 * i, 5, 10, 20) for i in range(5))), [[1, 2, 3, 4, 5]]),
         # A rising line: each box 6 pixels higher than the last; the first and the last share no row.
         (boxes_from(*((20 * i, 60 - 6 * i, 10, 20) for i in range(6))), [[1, 2, 3, 4, 5, 6]]),
         # Digits 4 apart; the third is in two pieces of 9 rows each, without which the gap is 22.
@@ -54,6 +55,26 @@ LINES = boxes_from(
 def test_boxes_are_grouped_into_numbers_in_reading_order(boxes, numbers):
     found = find_numbers(boxes)
     assert [sorted(number) for number in found] == [sorted(number) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "number"),
+    [
+        # The second of two lines, whose gap of 60 would be between two numbers.
+        (LINES, [2, 3, 1]),
+        # The line with most ink, not the one with more boxes.
+        (boxes_from((0, 5, 10, 20), (14, 5, 10, 20), (0, 50, 40, 22)), [3]),
+        # With its small piece, and without what is far from it.
+        (boxes_from((10, 10, 12, 20), (24, 12, 5, 6), (60, 10, 6, 6)), [1, 2]),
+        (boxes_from((0, 5, 10, 20), (200, 8, 10, 20)), [1, 2]),
+    ],
+)
+def test_one_number_is_all_of_the_line_with_most_ink(boxes, number):
+    assert find_numbers(boxes, one=True) == [number]
+
+
+def test_one_number_on_a_blank_page_is_none():
+    assert find_numbers(boxes_from(), one=True) == []
 
 
 def test_lines_go_from_top_to_bottom_and_each_from_left_to_right():
