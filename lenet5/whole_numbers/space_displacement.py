@@ -63,6 +63,11 @@ def row_of_answers(net: LeNet5Conv, inputs: torch.Tensor) -> torch.Tensor:
     return net.output(x)
 
 
+def window_count(width):
+    """How many windows have their middle on a strip so many pixels wide, or just beside its end."""
+    return width // STRIDE + 1
+
+
 def ctc_loss(logits: torch.Tensor, widths: torch.Tensor, digits: torch.Tensor) -> torch.Tensor:
     """The CTC loss of N×T×11 logits of strips, per digit.
 
@@ -71,7 +76,7 @@ def ctc_loss(logits: torch.Tensor, widths: torch.Tensor, digits: torch.Tensor) -
     """
     is_digit = digits >= 0
     lengths = is_digit.sum(dim=1)
-    windows = (widths // STRIDE + 1).clamp(max=logits.shape[1])
+    windows = window_count(widths)
     scores = logits.log_softmax(dim=2).transpose(0, 1)
     loss = F.ctc_loss(
         scores, digits[is_digit], windows, lengths, blank=BLANK, reduction="sum", zero_infinity=True

@@ -10,7 +10,7 @@ import torch
 
 from lenet5.whole_numbers.decoding import search, spelled_at
 from lenet5.whole_numbers.segmentation import Box, best_path_of, graphs_of, pieces_at
-from lenet5.whole_numbers.space_displacement import STRIDE, row_of_answers, strip_input
+from lenet5.whole_numbers.space_displacement import STRIDE, row_of_answers, strip_input, window_count
 
 AT_ONCE = 32  # strips in one run of the network
 
@@ -61,7 +61,7 @@ class NetworkReader:
             inputs = strip_input(torch.from_numpy(pictures).to(self.device), mean, std)
             rows = (row_of_answers(self.net, inputs).double() / temperature).softmax(dim=2).cpu().numpy()
             for i, own in zip(some, rows, strict=True):
-                found[i] = own[: strips[i].shape[1] // STRIDE + 2]
+                found[i] = own[: window_count(strips[i].shape[1])]
         return found
 
     def decoded(self, strip: np.ndarray, shares: np.ndarray) -> Reading:

@@ -124,7 +124,7 @@ def calibration(found: list[tuple]) -> dict[str, float]:
     for logits, widths, digits in found:
         shares = (logits.double() / temperature).softmax(dim=2).numpy()
         for row, width, truth in zip(shares, widths.tolist(), digits, strict=True):
-            answer, probability = search(row[: width // sdn.STRIDE + 2])[0]
+            answer, probability = search(row[: sdn.window_count(width)])[0]
             if answer:
                 sure.append(probability)
                 right.append("".join(map(str, answer)) == text_of(truth))

@@ -220,7 +220,7 @@ function rowOfAnswers(network, input) {
 
 /** The probabilities of the classes in each window of a strip. */
 function sharesOf(network, strip) {
-  const row = rowOfAnswers(network, stripInput(strip, network)).slice(0, Math.floor(strip.width / STRIDE) + 2);
+  const row = rowOfAnswers(network, stripInput(strip, network)).slice(0, Math.floor(strip.width / STRIDE) + 1);
   return row.map((answer) => {
     const logits = answer.map((value) => value / network.temperature), total = logSum(logits);
     return logits.map((value) => Math.exp(value - total));
