@@ -134,10 +134,11 @@ def test_pictures_in_memory_are_bytes_of_28_by_28(lenet5, path):
     assert (classifier.probabilities(backwards) == classifier.probabilities(read_only)).all()
 
 
-def test_numbers_of_several_digits_with_exported_digits(lenet5):
+def test_the_graph_of_a_number_with_exported_digits(lenet5):
     picture = DIGITS / "digit_3.png"
     own, other = (
-        NumberReader(digit_weights=path).predict_batch([picture])[0] for path in (None, lenet5)
+        NumberReader(reader="graph", digit_weights=path).predict_batch([picture])[0]
+        for path in (None, lenet5)
     )
     assert own.prediction == other.prediction == "3"
     assert other.confidence == pytest.approx(own.confidence, abs=1e-5)

@@ -12,12 +12,8 @@ from PIL import Image
 import read_number
 from lenet5.imaging.opening import PictureError
 from lenet5.networks.weights import load_weights, save_weights
-from lenet5.whole_numbers import number_reader, strip_reader
+from lenet5.whole_numbers import number_reader
 from lenet5.whole_numbers.number_reader import NumberReader, label_of
-from lenet5.whole_numbers.space_displacement import STRIDE
-from lenet5.whole_numbers.strip_reader import StripReader
-from lenet5.whole_numbers.strips import numbers_in
-from lenet5.whole_numbers.synthetic_numbers import PLAIN, make_strings
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
 from tests.whole_numbers.test_strips import FONT, PAGE, draw, true_boxes
 
@@ -72,18 +68,6 @@ def test_paths_images_and_arrays_are_read_alike(reader, pictures):
     with pytest.raises(PictureError, match=r"torn\.png"):
         reader.predict(pictures / "torn.png")
     assert reader.predict(pictures / "blank.png") is None
-
-
-def test_the_reader_does_not_depend_on_the_batch(reader, mnist):
-    made = make_strings(mnist.train_images[:500], mnist.train_labels[:500], 12, 0, style=PLAIN)
-    strips = made.strips()
-    together = reader.reader.read(strips)
-    alone = [reader.reader.read([strip])[0] for strip in strips]
-    assert [reading.text for reading in together] == [reading.text for reading in alone]
-    for a, b in zip(together, alone, strict=True):
-        assert a.confidence == pytest.approx(b.confidence, abs=1e-3)
-        assert a.boxes == b.boxes
-        assert len(a.digits) == len(a.boxes) == len(a.confidences) == len(a.windows)
 
 
 def test_json_has_what_the_contract_says(pictures, capsys):
@@ -148,7 +132,7 @@ def test_an_output_file_of_digits_is_not_continued_with_numbers(pictures, capsys
 
 
 def test_reject_takes_back_what_is_unsure(pictures, tmp_path, capsys):
-    net, metadata = load_weights(number_reader.WEIGHTS[0])
+    net, metadata = load_weights(number_reader.WEIGHTS)
     save_weights(tmp_path / "strict.pth", net, **{**metadata, "reject_below": 1.5})  # nothing is so sure
     strict = ["--weights", tmp_path / "strict.pth"]
 
@@ -164,23 +148,30 @@ def test_reject_takes_back_what_is_unsure(pictures, tmp_path, capsys):
     assert row(*strict)["prediction"] == row("--reject")["prediction"] == "1984"
 
 
-def test_several_networks_give_their_mean(pictures, capsys, find):
-    first, second = number_reader.WEIGHTS
-    strips = [strip.picture for strip in numbers_in(draw(), find)]
-    both, one, other = (
-        NumberReader(weights, device="cpu").reader.shares(strips)
-        for weights in ([first, second], first, [second])
-    )
-    for mean, a, b in zip(both, one, other, strict=True):
-        np.testing.assert_allclose(mean, (a + b) / 2, atol=1e-6)
-        np.testing.assert_allclose(mean.sum(axis=1), 1, atol=1e-6)
+def test_the_graph_reads_pictures_too(pictures, capsys):
+    status, out, _ = run(capsys, pictures, "--reader", "graph", "--format", "json", "--top-k", 3)
+    assert status == 1  # torn.png
+    rows = {row["path"].split("/")[-1]: row for row in objects(out)}
+    assert rows["number_1984.png"]["prediction"] == "1984"
+    number = rows["number_1984.png"]["numbers"][0]
+    assert number.keys() == {"text", "confidence", "box", "digits"}  # one path alone, no others
+    confidences = [digit["confidence"] for digit in number["digits"]]
+    assert number["confidence"] == pytest.approx(np.prod(confidences), abs=1e-5)
+    assert rows["blank.png"]["numbers"] == []
+    with_other_weights = NumberReader(reader="graph", digit_weights=PRETRAINED, device="cpu")
+    assert with_other_weights.predict(pictures / "number_1984.png") == "1984"
 
-    def confidence(*flags) -> float:
-        _, out, _ = run(capsys, pictures / "page.png", "--format", "json", *flags)
-        return objects(out)[0]["confidence"]
 
-    assert confidence("--weights", first, "--weights", second) == confidence()
-    assert confidence("--weights", first) != confidence()
+def test_one_number_has_any_gaps(workdir, capsys):
+    """Four digits on a line, two of them far from the others."""
+    draw(((30, 20, "19"), (330, 20, "84")), (460, 100)).save("number_1984.png")
+
+    def read(*flags) -> list[str]:
+        _, out, _ = run(capsys, "number_1984.png", "--format", "json", *flags)
+        return [number["text"] for number in objects(out)[0]["numbers"]]
+
+    assert read() == ["19", "84"]
+    assert read("--one") == read("--one", "--reader", "graph") == ["1984"]
 
 
 def test_top_k_names_the_likeliest_readings(pictures, capsys):
@@ -188,7 +179,7 @@ def test_top_k_names_the_likeliest_readings(pictures, capsys):
     (row,) = objects(out)
     for number in row["numbers"]:
         assert 1 <= len(number["top"]) <= 3
-        assert number["top"][0][0] == number["text"]
+        assert number["top"][0] == [number["text"], number["confidence"]]
         shares = [share for _, share in number["top"]]
         assert shares == sorted(shares, reverse=True)
         assert 0 < sum(shares) <= 1 + 1e-9
@@ -196,7 +187,7 @@ def test_top_k_names_the_likeliest_readings(pictures, capsys):
 
 
 def test_weights_that_lost_their_metadata_are_read_all_the_same(pictures, capsys):
-    bare = dict(torch.load(number_reader.WEIGHTS[0], weights_only=True))
+    bare = dict(torch.load(number_reader.WEIGHTS, weights_only=True))
     torch.save(bare, "bare.pth")
     _, out, err = run(capsys, pictures / "number_1984.png", "--weights", "bare.pth")
     assert "1984 ✓" in out
@@ -208,8 +199,10 @@ def test_weights_that_lost_their_metadata_are_read_all_the_same(pictures, capsys
     assert_one_error_line(err, "bare.pth", "lenet5-tanh")
 
 
-def test_a_figure_is_drawn(pictures, capsys):
-    status, _, err = run(capsys, pictures / "page.png", "--plot", "numbers.png")
+@pytest.mark.parametrize("kind", ["network", "graph"])
+def test_a_figure_is_drawn(pictures, capsys, kind):
+    flags = ["--reader", kind, "--plot", "numbers.png"]
+    status, _, err = run(capsys, pictures / "page.png", *flags)
     assert status == 0
     assert "drawn: numbers.png" in err
     with Image.open("numbers.png") as figure:
@@ -230,7 +223,11 @@ def test_without_paths_the_ten_digits_are_read(workdir, capsys):
     [
         (["--weights", "none.pth"], ["none.pth"]),
         (["--weights", PRETRAINED], ["lenet5.pth", "does not read whole numbers"]),
-        (["--digit-weights", number_reader.WEIGHTS[0]], ["does not read the ten digits"]),
+        (
+            ["--reader", "graph", "--digit-weights", number_reader.WEIGHTS],
+            ["lenet5-numbers.pth", "does not read the ten digits"],
+        ),
+        (["--reader", "graph", "--digit-weights", "none.pth"], ["none.pth"]),
         (["--plot", "no/folder.png"], ["no/folder.png"]),
         (["--output", "no/folder"], ["no/folder"]),
     ],
@@ -244,45 +241,3 @@ def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
 def test_the_label_is_in_the_name():
     names = ("a/number_90210.png", "number_007_b.png", "digit_7_font.png", "digit_77.png", "7/scan.png")
     assert [label_of(name) for name in names] == ["90210", "007", "7", None, None]
-
-
-def unsure(window: int):
-    """Answers of a network that says 8 in one window, 3 with e^-4 of that, "between" elsewhere."""
-
-    def row_of_answers(net, inputs):
-        answers = torch.full((len(inputs), (inputs.shape[3] - 32) // STRIDE + 1, 11), -20.0)
-        answers[:, :, 10] = 20.0
-        answers[:, window, [8, 3, 10]] = torch.tensor([4.0, 0.0, -20.0])
-        return answers
-
-    return row_of_answers
-
-
-@pytest.mark.parametrize(("sure", "answer"), [(20.0, "3"), (3.0, "8")])
-def test_where_the_readers_differ_the_best_product_wins(mnist, monkeypatch, sure, answer):
-    image = mnist.train_images[mnist.train_labels == 3][:1]
-    style = PLAIN._replace(noise=0.0)
-    made = make_strings(image, torch.tensor([3]), 1, 0, lengths=(1, 1), style=style)
-    x, _, width, _ = made.boxes[0, 0].tolist()
-
-    def logits(pictures):
-        """Of the network of single digits: 3 is e^sure times as likely as 8."""
-        found = torch.zeros(len(pictures), 10)
-        found[:, 3] = sure
-        return found
-
-    monkeypatch.setattr(strip_reader, "row_of_answers", unsure(round((x + width / 2) / STRIDE)))
-    reader = StripReader([(None, 0.0, 1.0)], logits, choices=2)
-    (reading,) = reader.read(made.strips())
-    assert reading.text == answer  # e^4 to 1 for 8, e^sure to 1 for 3
-    assert reading.confidence < 0.3
-    assert reading.boxes == [tuple(made.boxes[0, 0].tolist())]
-    (alone,) = StripReader([(None, 0.0, 1.0)], logits).read(made.strips())
-    assert (alone.text, alone.choices) == (answer, ())  # in doubt, but nobody asked for more
-    (first, share), (second, rest) = reading.choices
-    assert {first, second} == {"3", "8"}
-    assert first == answer
-    # e^4 for 8, e^sure for 3, which is not counted beyond FLOOR.
-    odds = strip_reader.WEIGHT * min(sure, -strip_reader.FLOOR) - 4.0
-    assert share / rest == pytest.approx(np.exp(abs(odds)), rel=0.1)
-    assert share + rest == pytest.approx(1.0, abs=0.01)
