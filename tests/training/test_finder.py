@@ -4,11 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lenet5.data import glyphs
 from lenet5.networks.finder import Finder, FinderNetwork
 from lenet5.runtime.errors import UserError
-from lenet5.training import finder
+from lenet5.training import averaged_run, finder
 from tests.conftest import ROOT
+from tests.data.conftest import small_pool
 
 SHORT = ["--data-dir", str(ROOT / "data"), "--steps", "4", "--batch-size", "4"]
 
@@ -16,12 +16,7 @@ SHORT = ["--data-dir", str(ROOT / "data"), "--steps", "4", "--batch-size", "4"]
 @pytest.fixture(autouse=True)
 def small(workdir, monkeypatch):
     """A small pool, and a row after every second step."""
-    monkeypatch.setattr(glyphs, "MNIST_GLYPHS", 20)
-    monkeypatch.setattr(glyphs, "SKELETON_HANDS", 2)
-    monkeypatch.setattr(glyphs, "SIGN_HANDS", 1)
-    digits, labels = glyphs.load_font_digits(glyphs.FONTS)
-    monkeypatch.setattr(glyphs, "load_font_digits", lambda path: (digits[:20], labels[:20]))
-    monkeypatch.setattr(glyphs, "load_letters", lambda path: digits[:5])
+    monkeypatch.setattr(finder, "load_pool", lambda *arguments: small_pool())
     monkeypatch.setattr(finder, "EVERY", 2)
     monkeypatch.setattr(finder, "HELD_OUT", 8)
 
@@ -52,14 +47,14 @@ def test_the_network_has_at_most_60000_parameters_and_any_size():
 
 def test_an_interrupted_run_gives_the_same_weights(workdir, monkeypatch):
     assert finder.main([*SHORT, "--run", "a", "--output", "a.pth"]) == 0
-    write = finder.write_checkpoint
+    write = averaged_run.write_checkpoint
 
     def write_and_fail(path, state):
         write(path, state)
         raise UserError("the disk is full")
 
     with monkeypatch.context() as context:
-        context.setattr(finder, "write_checkpoint", write_and_fail)
+        context.setattr(averaged_run, "write_checkpoint", write_and_fail)
         assert finder.main([*SHORT, "--run", "b", "--output", "b.pth"]) == 2
     assert finder.main([*SHORT, "--run", "b", "--output", "b.pth"]) == 0
     assert (workdir / "a.pth").read_bytes() == (workdir / "b.pth").read_bytes()
