@@ -38,10 +38,10 @@ with quiet_imports():  # of PyTorch
 DECAY = 0.999
 DESCRIBED = ("epochs", "strings", "seed", "val_size")  # in the weights' metadata
 COLUMNS = ("epoch", "train_loss", "right", "seconds")
-# How far a strip is changed each time it is learned: slant, the logarithm of its height, pixels up
-# and down, and the logarithm of the exponent of its levels.
 RIGHT = 0.99  # of what is answered with --reject
 TEMPERATURES = [2 ** (i / 8) for i in range(-16, 17)]
+# How far a strip is changed each time it is learned: slant, the logarithm of its height, pixels up
+# and down, and the logarithm of the exponent of its levels.
 SLANT, HEIGHT, MOVED, GAMMA = 0.15, 0.12, 1.5, 0.4
 
 
@@ -116,7 +116,7 @@ def text_of(digits: torch.Tensor) -> str:
 def calibration(found: list[tuple]) -> dict[str, float]:
     """The temperature with the least loss on held-out strips, and a limit for --reject.
 
-    Of the answers to them that are at least so sure, `RIGHT` are right.
+    Of the answers to them that are at least so sure, `RIGHT` are right; 1 if there are none.
     """
     losses = {t: sum(float(sdn.ctc_loss(x / t, w, d)) for x, w, d in found) for t in TEMPERATURES}
     temperature = min(losses, key=losses.__getitem__)
@@ -130,8 +130,9 @@ def calibration(found: list[tuple]) -> dict[str, float]:
                 right.append("".join(map(str, answer)) == text_of(truth))
     order = np.argsort(sure)[::-1]
     rights = np.cumsum(np.array(right)[order]) / np.arange(1, len(order) + 1)
-    last = np.flatnonzero(rights >= RIGHT).max(initial=0)
-    return {"temperature": temperature, "reject_below": float(np.array(sure)[order][last])}
+    enough = np.flatnonzero(rights >= RIGHT)
+    limit = sure[order[enough[-1]]] if len(enough) else 1.0
+    return {"temperature": temperature, "reject_below": limit}
 
 
 def parse_arguments(argv):
@@ -167,9 +168,12 @@ def main(argv=None) -> int:
     mnist = load_mnist(settings["data_dir"])
     pool = load_pool(mnist.train_images, mnist.train_labels, settings["seed"])
     strips = found_strips(pool, settings["strings"], settings["seed"], settings["data_dir"])
-    learned, held_out = torch.arange(len(strips.ends)).split(
-        [len(strips.ends) - settings["val_size"], settings["val_size"]]
-    )
+    count = len(strips.ends) - settings["val_size"]
+    if count < 1:
+        raise UserError(
+            f"--val-size {settings['val_size']} holds out all of the {len(strips.ends)} strips"
+        )
+    learned, held_out = torch.arange(len(strips.ends)).tensor_split([count])
     for epoch in range(len(run.history) + 1, settings["epochs"] + 1):
         train_epoch(run, strips, learned, epoch)
         run.keep({"epoch": epoch, "right": share_right(run.average.net.eval(), strips, held_out)})

@@ -1,59 +1,154 @@
-"""lenet5.whole_numbers.train: a short run, its history, and how it goes on."""
+"""lenet5.whole_numbers.train: a short run, how strips are varied, calibration by hand."""
 
 import csv
+import math
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
+from lenet5.data.number_pictures import MOST_CHARACTERS
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.weights import load_weights
 from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers import train
-from lenet5.whole_numbers.space_displacement import CLASSES
-from lenet5.whole_numbers.synthetic_numbers import NO_DIGIT, make_strings
-from lenet5.whole_numbers.train import Pools, batches
+from lenet5.whole_numbers.found_strips import Strips
+from lenet5.whole_numbers.space_displacement import BLANK, CLASSES
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
 
-FLAGS = ["--data-dir", str(ROOT / "data"), "--strings", "1000", "--windows-epochs", "1", "--epochs", "1"]
+SHORT = ["--strings", "100", "--val-size", "20", "--epochs", "2", "--batch-size", "16"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with MNIST, in which the strips of all runs are kept."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "MNIST").symlink_to(ROOT / "data" / "MNIST")
+    return folder
 
 
 @pytest.fixture
-def short(workdir, monkeypatch):
-    """Epochs of 60 numbers, and ten of each kind to validate with."""
-    whole = Pools.chunk
-    monkeypatch.setattr(Pools, "chunk", lambda pools, seed, count: whole(pools, seed, 60))
-    monkeypatch.setattr(train, "VALIDATION_STRINGS", 10)
-    monkeypatch.setattr(train, "SCRIBBLES", 20)
+def flags(data, no_workers, workdir, monkeypatch, pool):
+    """Those of a run of a few seconds."""
+    monkeypatch.setattr(train, "load_pool", lambda *arguments: pool)
+    return ["--data-dir", str(data), *SHORT]
 
 
-def test_batches_are_numbers_about_as_long_as_each_other(mnist):
-    strings = make_strings(mnist.train_images[:100], mnist.train_labels[:100], 50, 0)
-    found = list(batches(strings, 8, torch.Generator().manual_seed(0)))
-    assert sorted(text for batch in found for text in batch.texts()) == sorted(strings.texts())
-    spans = sorted((int(batch.widths.min()), int(batch.widths.max())) for batch in found)
-    assert all(high <= low for (_, high), (low, _) in pairwise(spans))
-    for batch in found:
-        assert batch.pictures.shape[2] == batch.widths.max()
+@pytest.fixture
+def still(monkeypatch):
+    for name in ("SLANT", "HEIGHT", "MOVED", "GAMMA"):
+        monkeypatch.setattr(train, name, 0.0)
 
 
-def test_held_out_digits_are_not_learned(mnist, monkeypatch):
-    monkeypatch.setattr(train, "SCRIBBLES", 20)
-    pools = Pools(str(ROOT / "data"), 5000)
-    learned = {image.numpy().tobytes() for image in pools.images[:55_000]}
-    held = {image.numpy().tobytes() for image in pools.held_out[0]}
-    assert len(pools.held_out[0]) == 5000
-    assert not learned & held
-    tested = {image.numpy().tobytes() for image in mnist.test_images}
-    assert not tested & learned
-    made = pools.chunk(0, 50)
-    assert (made.labels[made.labels != NO_DIGIT] <= 9).all()
+def random_strips(count: int, height: int = 32, width: int = 60) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, height, width), generator=generator).byte()
 
 
-@pytest.mark.slow
-def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(short, monkeypatch, capsys):
-    assert train.main([*FLAGS, "--run", "whole", "--output", "whole.pth"]) == 0
+# ---------------------------------------------------------------- what is learned
+
+
+def test_batches_are_strips_about_as_wide_as_each_other():
+    widths = torch.randperm(50, generator=torch.Generator().manual_seed(0)) + 20
+    strips = Strips(
+        torch.zeros(32, int(widths.sum())), widths.cumsum(0), torch.zeros(50, MOST_CHARACTERS)
+    )
+    places = torch.arange(5, 50)
+    found = train.batches(strips, places, 8, torch.Generator().manual_seed(0))
+    assert sorted(torch.cat(found).tolist()) == places.tolist()
+    assert [len(part) for part in found].count(8) == 5
+    spans = [(int(widths[part].min()), int(widths[part].max())) for part in found]
+    assert spans != sorted(spans)  # in random order
+    assert all(high < low for (_, high), (low, _) in pairwise(sorted(spans)))
+
+
+def test_strips_without_variation_stay_as_they_are(still):
+    strips = random_strips(4)
+    assert torch.equal(train.varied(strips, torch.Generator()), strips)
+
+
+def test_levels_are_varied_within_bounds(still, monkeypatch):
+    monkeypatch.setattr(train, "GAMMA", 0.4)
+    strips = torch.full((500, 1, 3), 0).byte()
+    strips[:, 0] = torch.tensor([0, 64, 255])
+    found = train.varied(strips, torch.Generator().manual_seed(0))[:, 0].float()
+    assert not found[:, 0].any()
+    assert (found[:, 2] == 255).all()
+    low, high = (255 * (64 / 255) ** math.exp(side * 0.4) for side in (1, -1))
+    assert low - 1 <= found[:, 1].min() < low + 3
+    assert high - 3 < found[:, 1].max() <= high + 1
+
+
+def rows_and_columns(name: str, most: float, monkeypatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of a square of 12×12 in 300 strips varied in one way: the mean row and column of each row's ink,
+    and how many rows have some."""
+    monkeypatch.setattr(train, name, most)
+    strips = torch.zeros(300, 32, 60, dtype=torch.uint8)
+    strips[:, 10:22, 24:36] = 255
+    found = train.varied(strips, torch.Generator().manual_seed(0)).float() / 255
+    columns = (found * torch.arange(60)).sum(dim=2) / found.sum(dim=2)  # of each row's ink
+    return found.sum(dim=2), columns
+
+
+def test_strips_are_moved_and_made_higher_within_bounds(still, monkeypatch):
+    amounts, columns = rows_and_columns("MOVED", 1.5, monkeypatch)
+    middles = (amounts * torch.arange(32)).sum(dim=1) / amounts.sum(dim=1) - 15.5
+    assert 1.3 < middles.abs().max() < 1.55
+    assert columns[:, 15].sub(29.5).abs().max() < 0.05  # not sideways
+    monkeypatch.setattr(train, "MOVED", 0.0)
+    amounts, _ = rows_and_columns("HEIGHT", 0.12, monkeypatch)
+    heights = amounts.sum(dim=1) / 12
+    assert 12 * math.exp(-0.12) - 0.2 < heights.min() < 12 * math.exp(-0.1)
+    assert 12 * math.exp(0.1) < heights.max() < 12 * math.exp(0.12) + 0.2
+
+
+def test_strips_are_slanted_within_bounds(still, monkeypatch):
+    _, columns = rows_and_columns("SLANT", 0.15, monkeypatch)
+    slants = (columns[:, 20] - columns[:, 11]) / 9  # pixels a row
+    assert 0.13 < slants.abs().max() < 0.155
+    assert (slants > 0).any()
+    assert (slants < 0).any()
+
+
+# ---------------------------------------------------------------- what is kept with the weights
+
+
+def one_window(text: str, answer: int, odds: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits of a strip of one window, its width and its digits: `answer` and 5, e^odds to 1."""
+    logits = torch.full((1, 1, 11), -1000.0)
+    logits[0, 0, [5, answer]] = torch.tensor([0.0, odds])
+    digits = torch.full((1, MOST_CHARACTERS), -1)
+    digits[0, : len(text)] = torch.tensor([int(c) for c in text])
+    return logits, torch.tensor([1]), digits
+
+
+def test_temperature_gives_the_probability_that_is_true():
+    """Four answers with odds of 9 to 1, of which three are right: the odds are 3 to 1, √9."""
+    found = [one_window(text, 7, math.log(9)) for text in ("7", "7", "5", "7")]
+    assert train.calibration(found)["temperature"] == 2.0
+
+
+def test_the_limit_leaves_nearly_only_right_answers(monkeypatch):
+    monkeypatch.setattr(train, "TEMPERATURES", [1.0])
+    found = [
+        one_window("7", 7, math.log(2)),  # 2 of 3, right
+        one_window("7", 7, math.log(9)),  # 9 of 10, right
+        one_window("5", 7, math.log(4)),  # 4 of 5, wrong
+        one_window("", BLANK, math.log(99)),  # no answer
+        one_window("7", 7, math.log(5)),  # 5 of 6, right
+    ]
+    assert train.calibration(found)["reject_below"] == pytest.approx(5 / 6)
+    monkeypatch.setattr(train, "RIGHT", 0.75)
+    assert train.calibration(found)["reject_below"] == pytest.approx(2 / 3)
+    assert train.calibration(found[3:4])["reject_below"] == 1.0
+
+
+# ---------------------------------------------------------------- a run
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(flags, monkeypatch, capsys):
+    assert train.main([*flags, "--run", "whole", "--output", "whole.pth"]) == 0
     epoch, calls = train.train_epoch, []
 
     def stop_in_the_second(*arguments):
@@ -62,38 +157,49 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(short, monkeypat
             raise UserError("stopped")
         return epoch(*arguments)
 
+    parts = [*flags, "--run", "parts", "--output", "parts.pth"]
     monkeypatch.setattr(train, "train_epoch", stop_in_the_second)
-    flags = [*FLAGS, "--run", "parts", "--output", "parts.pth"]
-    assert train.main(flags) == 2
+    assert train.main(parts) == 2
     assert not Path("parts.pth").exists()
     monkeypatch.setattr(train, "train_epoch", epoch)
-    assert train.main(flags) == 0
-    whole, parts = (load_weights(name)[0].state_dict() for name in ("whole.pth", "parts.pth"))
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert train.main(parts) == 0
+    assert Path("whole.pth").read_bytes() == Path("parts.pth").read_bytes()
     with open("parts/metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("apart", "touching"))
+    assert all(0 <= float(row["right"]) <= 1 for row in rows)
     _, metadata = load_weights("whole.pth")
-    assert metadata["arch"] == "lenet5-conv"
-    assert metadata["classes"] == CLASSES
-    assert metadata["test_accuracy"] > 0.9  # of single digits, as it began
-    # Other flags do not belong to this run; a damaged checkpoint is named.
+    assert (metadata["arch"], metadata["classes"]) == ("lenet5-conv", CLASSES)
+    assert metadata["val_accuracy"] == float(rows[-1]["right"])
+    assert metadata["temperature"] in train.TEMPERATURES
+    assert 0 < metadata["reject_below"] <= 1
+    assert 0 <= metadata["test_accuracy"] <= 1
+    # The finished run again, then with other flags.
+    Path("parts.pth").unlink()
+    assert train.main(parts) == 0
+    assert Path("whole.pth").read_bytes() == Path("parts.pth").read_bytes()
     capsys.readouterr()
-    assert train.main([*flags, "--lr", "0.1"]) == 2
+    assert train.main([*parts, "--lr", "0.1"]) == 2
     assert_one_error_line(capsys.readouterr().err, "checkpoint.pth", "other flags")
-    Path("parts/checkpoint.pth").write_bytes(b"no checkpoint")
-    assert train.main(flags) == 2
-    assert_one_error_line(capsys.readouterr().err, "checkpoint.pth", "damaged")
 
 
-def test_it_begins_as_the_network_of_single_digits(short, mnist):
-    training = train.Training(vars(train.parse_arguments(["--init-from", str(PRETRAINED)])))
+def test_more_held_out_strips_than_there_are(flags, capsys):
+    assert train.main([*flags, "--val-size", "1000"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "--val-size 1000")
+
+
+def test_it_begins_as_the_network_of_single_digits(mnist):
     net, metadata = load_weights(PRETRAINED)
+    first = train.first_network(PRETRAINED).eval()
     inputs = to_input(mnist.train_images[:50], metadata["mean"], metadata["std"])
     with torch.inference_mode():
-        same = training.net.eval()(inputs)[:, :10].argmax(1) == net.eval()(inputs).argmax(1)
-    assert same.all()
+        torch.testing.assert_close(first(inputs)[:, :10], net.eval()(inputs), rtol=1e-4, atol=1e-3)
+
+
+def test_it_goes_on_from_a_network_of_numbers():
+    path = PRETRAINED.with_name("lenet5-numbers.pth")
+    first, net = train.first_network(path), load_weights(path)[0]
+    assert all(map(torch.equal, first.state_dict().values(), net.state_dict().values()))
 
 
 @pytest.mark.parametrize(
