@@ -63,7 +63,7 @@ BAD = """train --epochs 0|train --dataset nowhere|train --resume nowhere|train -
 train --init he --init-from pretrained/lenet5.pth|train --recipe 1998 --label-smoothing 0.1
 inference nowhere.png|inference torn.png test_digits|inference test_digits --weights torn.png
 inference test_digits --output torn.png|inference test_digits --format json --output missing/x.json
-read_number torn.png|read_number torn.png test_digits|read_number --digit-weights torn.png test_digits
+read_number torn.png|read_number torn.png test_digits|read_number --weights torn.png test_digits
 export|export --npz missing/x.npz|export --weights torn.png --npz x.npz|export --prune x.pth --keep 2
 generate_test_digits --size 0|generate_test_digits --fonts nowhere.ttf|train_numbers --strings 1"""
 
@@ -132,7 +132,7 @@ def training(tree: Tree, flags: str, start=()) -> dict:
 
 
 def numbers(tree: Tree) -> dict:
-    tree.run("train_numbers", "--windows-epochs 1 --epochs 1 --strings 1000 --output out.pth", None)
+    tree.run("train_numbers", "--epochs 1 --strings 200 --val-size 50 --output out.pth", None)
     return tree.trained()
 
 

@@ -1,7 +1,6 @@
-"""How whole numbers are read: by the network over the strip, by the graph of segments, by both.
+"""How whole numbers are read: by the network over the strip, and by the graph of segments.
 
-    python benchmarks/number_accuracy.py            # numbers of MNIST's test digits
-    python benchmarks/number_accuracy.py --choose   # the same of held-out training digits
+    python benchmarks/number_accuracy.py            # numbers of MNIST's test digits, by both
     python benchmarks/number_accuracy.py --windows  # one run over the strip beside window by window
     python benchmarks/number_accuracy.py --speed    # pictures a second
     python benchmarks/number_accuracy.py --strange  # blank, noise, letters: what is read in them
@@ -9,9 +8,8 @@
     python benchmarks/number_accuracy.py --pages    # sheets with several numbers on several lines
     python benchmarks/number_accuracy.py --table    # print what was measured
 
-The numbers are made by `synthetic_numbers.py`, with slant, size, base line and noise. Training
-images alone were learned from and chosen by. A number counts as right if all its digits are, in
-order and without others.
+The numbers are made by `made_up_numbers.py`, with slant, size, base line and noise. A number counts
+as right if all its digits are, in order and without others.
 """
 
 import argparse
@@ -22,24 +20,21 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from statistics import mean
-from unittest import mock
 
 import cv2
 import numpy as np
 import torch
-from common import ROOT, held_out, load, median_and_range, save, spread
+from common import ROOT, load, median_and_range, save, spread
+from made_up_numbers import PLAIN, make_strings
 from photographs import lighting
 
 from lenet5.data.datasets import load_mnist
 from lenet5.data.fonts import FONTS, load_font_digits, load_letters
-from lenet5.whole_numbers import strip_reader
-from lenet5.whole_numbers.decoding import best_path, search
 from lenet5.whole_numbers.number_reader import NumberReader
-from lenet5.whole_numbers.segmentation import graphs_of, read_graph
 from lenet5.whole_numbers.space_displacement import STRIDE, WINDOW, row_of_answers, strip_input
 from lenet5.whole_numbers.strips import numbers_in
-from lenet5.whole_numbers.synthetic_numbers import PLAIN, make_strings
 
+READERS = ("network", "graph")
 LENGTHS, SPACINGS, SEEDS = (1, 3, 5, 10), (20, 5, 0, -2, -4), (0, 1, 2)
 STRINGS = 200  # of each length and spacing, for each seed
 TURNS = 5
@@ -52,69 +47,33 @@ def share(found: list[str], truth: list[str]) -> float:
     return mean(a == b for a, b in zip(found, truth, strict=True))
 
 
-def read_each_way(reader: NumberReader, pictures: list[np.ndarray]) -> dict[str, list[str]]:
-    """The numbers that each way of reading finds in each picture, from the same strips."""
-    strips = [
-        [strip.picture for strip in numbers_in(picture, reader.digits.find)] for picture in pictures
-    ]
+def read_each_way(readers: dict[str, NumberReader], pictures: list[np.ndarray]) -> dict[str, list[str]]:
+    """The numbers that each reader finds in each picture, from the same strips."""
+    find = readers["network"].find
+    strips = [[strip.picture for strip in numbers_in(picture, find)] for picture in pictures]
     flat = [strip for found in strips for strip in found]
-    rows = reader.reader.shares(flat)
-    logs = [torch.from_numpy(row).clamp(min=1e-30).log()[None] for row in rows]
-    ways = {
-        "best path": [best_path(row)[0] for row in logs],
-        "prefix search": ["".join(map(str, search(row)[0][0])) for row in rows],
-        "graph": ["".join(map(str, read_graph(g))) for g in graphs_of(flat, reader.digits.logits)],
-        "both": [reading.text for reading in reader.reader.read(flat)],
-    }
     found = {}
-    for name, texts in ways.items():
-        rest = iter(texts)
-        found[name] = [" ".join(filter(None, (next(rest) for _ in own))) for own in strips]
+    for name, reader in readers.items():
+        texts = iter([reading.text for reading in reader.reader.read(flat)])
+        found[name] = [" ".join(filter(None, (next(texts) for _ in own))) for own in strips]
     return found
 
 
-def accuracy(reader: NumberReader, images, labels):
-    """Rows of length, spacing, seed and each way's share of numbers right."""
+def accuracy(readers: dict[str, NumberReader], images, labels):
+    """Rows of length, spacing, seed and each reader's share of numbers right."""
     for length in LENGTHS:
         for spacing, seed in itertools.product(SPACINGS if length > 1 else (0,), SEEDS):
             made = make_strings(
                 images, labels, STRINGS, 1000 + seed, lengths=(length, length), spacing=spacing
             )
-            found = read_each_way(reader, made.strips())
+            found = read_each_way(readers, made.strips())
             row = {name: share(texts, made.texts()) for name, texts in found.items()}
             yield {"length": length, "spacing": spacing, "seed": seed, "strings": STRINGS, **row}
 
 
-# Constants of strip_reader.py with other values than they have there.
-SETTINGS = (
-    {"WEIGHT": 0.7, "PER_DIGIT": 0.5},  # as they are
-    {"WEIGHT": 1.0, "PER_DIGIT": 0.0},
-    {"WEIGHT": 1.0},
-    {"WEIGHT": 0.5},
-    {"PER_DIGIT": 0.0},
-    {"PER_DIGIT": 1.0},
-    {"CANDIDATES": 10},
-    {"FLOOR": -5.0},
-    {"AGREED": -0.3},
-)
-
-
-def choose(reader: NumberReader, images, labels) -> None:
-    """The share of numbers of five held-out digits right by both readers together, by spacing."""
-    print("".join(f"{spacing:8}" for spacing in SPACINGS))
-    for setting in SETTINGS:
-        shares = []
-        with mock.patch.multiple(strip_reader, **setting):
-            for spacing in SPACINGS:
-                made = make_strings(images, labels, 2 * STRINGS, 1, lengths=(5, 5), spacing=spacing)
-                readings = reader.reader.read(made.strips())
-                shares.append(share([reading.text for reading in readings], made.texts()))
-        print("".join(f"{100 * value:6.2f} %" for value in shares), setting, flush=True)
-
-
 def measure_windows(reader: NumberReader, images, labels) -> dict:
     """One run over strips of five digits beside a run over each of their windows."""
-    net = reader.reader.nets[0][0]
+    net = reader.reader.net
     strings = make_strings(images, labels, 50, 0, lengths=(5, 5), spacing=5)
     inputs = strip_input(strings.pictures, net.mean, net.std)
     windows = inputs.unfold(3, WINDOW, STRIDE).transpose(2, 3).transpose(1, 2)
@@ -263,26 +222,21 @@ def measure_pages(reader: NumberReader, images, labels) -> dict:
     return rows
 
 
-WAYS = ("best path", "prefix search", "graph", "both")
-
-
 def print_table(rows: list[dict]) -> None:
-    """The mean of the seeds for each length and spacing, as the README has it."""
-    print("| length | spacing | networks, likeliest row | networks, prefix search | graph | both |")
-    print("|---|---|---|---|---|---|")
-    for length in LENGTHS:
-        for spacing in SPACINGS:
-            own = [row for row in rows if (row["length"], row["spacing"]) == (length, spacing)]
-            if own:
-                shown = " | ".join(f"{100 * mean(row[way] for row in own):.2f} %" for way in WAYS)
-                print(f"| {length} | {'' if length == 1 else spacing} | {shown} |")
+    """The mean of the seeds for each length and spacing, as docs/whole-numbers.md has it."""
+    print(f"| length | spacing | {' | '.join(READERS)} |")
+    print("|---|---|---|---|")
+    for length, spacing in dict.fromkeys((row["length"], row["spacing"]) for row in rows):
+        own = [row for row in rows if (row["length"], row["spacing"]) == (length, spacing)]
+        shown = " | ".join(f"{100 * mean(row[name] for row in own):.2f} %" for name in READERS)
+        print(f"| {length} | {'' if length == 1 else spacing} | {shown} |")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for flag in ("choose", "windows", "speed", "strange", "fonts", "pages", "table"):
+    for flag in ("windows", "speed", "strange", "fonts", "pages", "table"):
         parser.add_argument(f"--{flag}", action="store_true")
-    parser.add_argument("--weights", action="append", help="a network of numbers, or several (all)")
+    parser.add_argument("--weights", help="another network of numbers, whose figures are not kept")
     arguments = parser.parse_args()
     results = load("whole_numbers")
     if arguments.table:
@@ -292,10 +246,8 @@ def main() -> int:
     reader = NumberReader(arguments.weights, device="cpu", reject=True)
     mnist = load_mnist(ROOT / "data")
     test = mnist.test_images, mnist.test_labels
-    if arguments.choose:
-        choose(reader, *held_out())
-    elif arguments.windows:
-        results["windows"] = measure_windows(reader, *held_out())
+    if arguments.windows:
+        results["windows"] = measure_windows(reader, *test)
     elif arguments.speed:
         results["speed"] = measure_speed()
     elif arguments.strange:
@@ -306,10 +258,11 @@ def main() -> int:
     elif arguments.pages:
         results["pages"] = measure_pages(reader, *test)
     else:
-        name = "rows of one network" if arguments.weights else "rows"
-        results[name] = list(accuracy(reader, *test))
-        print_table(results[name])
-    save("whole_numbers", results)
+        graph = NumberReader(reader="graph", device="cpu")
+        results["rows"] = list(accuracy({"network": reader, "graph": graph}, *test))
+        print_table(results["rows"])
+    if not arguments.weights:
+        save("whole_numbers", results)
     return 0
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from common import ROOT, load, save
+from made_up_numbers import make_strings
 from PIL import Image
 
 from lenet5.data.datasets import load_mnist
@@ -26,8 +27,7 @@ from lenet5.export import html_page
 from lenet5.networks.weights import load_weights
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.whole_numbers.decoding import search
-from lenet5.whole_numbers.strip_reader import StripReader
-from lenet5.whole_numbers.synthetic_numbers import make_strings
+from lenet5.whole_numbers.strip_reader import NetworkReader
 from tests.browser import READ_ALL, READ_STRIP, STROKES, as_pixels, chromium, draw, settled, strokes_of
 
 ROUNDS = 5
@@ -64,7 +64,7 @@ def agreement(tab, weights: Path) -> dict:
 def number_agreement(tab) -> dict:
     """The page's numbers beside those of Python's network and search, on the same strips."""
     net, metadata = load_weights(html_page.NUMBERS)
-    reader = StripReader([(net.eval(), metadata["mean"], metadata["std"])], classify=None, moved=(0,))
+    reader = NetworkReader(net.eval(), metadata)
     mnist = load_mnist(ROOT / "data")
     made = make_strings(mnist.test_images, mnist.test_labels, NUMBERS, 0, lengths=(1, 6))
     same, away = 0, 0.0
