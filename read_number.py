@@ -2,15 +2,15 @@
 
     $ python read_number.py
     picture                  sure      least sure digit  read
-    test_digits/digit_0.png   99.99 %  0 (100.00 %)      0 ✓
-    test_digits/digit_1.png   99.99 %  1 (100.00 %)      1 ✓
-    ...
+    TODO-FIGURE
     10 read, 10 of 10 right (100.00 %)
 
 With the shipped weights, on the ten digits that python generate_test_digits.py draws.
-The writing in a picture is found by a network (lenet5/networks/finder.py) and put into lines and numbers
-(lenet5/whole_numbers/strips.py); each number becomes a strip 32 pixels high, over which a network
-runs (strip_reader.py). Results go to stdout, all else to stderr; the exit status is 0 if
+The finder (lenet5/networks/finder.py) marks the writing in a picture, which is put into lines and
+numbers (lenet5/whole_numbers/strips.py). Each number becomes a strip 32 pixels high. The space
+displacement network runs over it once and its windows are decoded as CTC (strip_reader.py,
+decoding.py), or, with --reader graph, the strip is cut and the best path through a graph of segments
+is the number (segmentation.py). Results go to stdout, all else to stderr; the exit status is 0 if
 everything was read, 1 if some pictures could not be, 2 if nothing could start.
 """
 
@@ -36,11 +36,11 @@ def parse_arguments(argv):
 
     parser = pictures_parser("read_number.py", "whole numbers")
     add = parser.add_argument
-    add("--weights", metavar="FILE", help="of the network of numbers (those in pretrained/)")
+    add("--weights", metavar="FILE", help="of the network of numbers (that in pretrained/)")
     add("--one", action="store_true", help="each picture holds a single number, whatever its gaps")
-    ways = "the network, or cuts and a graph (%(default)s)"
+    ways = "the network over the strip, or the graph of segments (%(default)s)"
     add("--reader", choices=("network", "graph"), default="network", help=ways)
-    digits = "of the network of digits, which the graph reads (those in pretrained/)"
+    digits = "of the network of digits, with which the graph reads (that in pretrained/)"
     add("--digit-weights", metavar="FILE", help=digits)
     add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
     plot = "draw the first numbers: boxes, scores and the path through them"
