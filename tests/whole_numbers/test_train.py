@@ -15,22 +15,21 @@ from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers import train
 from lenet5.whole_numbers.found_strips import Strips
 from lenet5.whole_numbers.space_displacement import BLANK, CLASSES
-from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
+from tests.conftest import PRETRAINED, ROOT, assert_one_error_line, first_of
 
 SHORT = ["--strings", "100", "--val-size", "20", "--epochs", "2", "--batch-size", "16"]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with MNIST, in which the strips of all runs are kept."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "MNIST").symlink_to(ROOT / "data" / "MNIST")
-    return folder
+    """A folder in which the strips of all runs are kept."""
+    return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture
-def flags(data, no_workers, workdir, monkeypatch, pool):
+def flags(data, no_workers, workdir, monkeypatch, pool, mnist):
     """Those of a run of a few seconds."""
+    monkeypatch.setattr(train, "load_mnist", lambda folder: first_of(mnist, 100, 100))
     monkeypatch.setattr(train, "load_pool", lambda *arguments: pool)
     return ["--data-dir", str(data), *SHORT]
 
