@@ -2,6 +2,7 @@
 
 import io
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lenet5.data.dice import Dice
+
+FEWEST = 8  # pixels of a digit
 
 
 def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tensor:
@@ -26,13 +29,19 @@ def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tenso
     picture = picture.lerp(torch.ones_like(picture), 0.9 * glare[:, None])
     widest = (0.09 * size * dice.longer).clamp(0.4, 6)
     sigma = torch.exp(dice.uniform(0, 1) * (widest / 0.3).log()) * 0.3 * dice.chance(0.7)
+    # As out of focus as a small print in a telephone's photograph.
+    sigma = torch.where(dice.chance(0.2) > 0, widest * dice.uniform(0.6, 1.1), sigma)
     picture = blurred(picture, sigma)
     # Half of the pictures have fewer pixels than the finder sees.
-    half, most = dice.count // 2, 3 * dice.count // 4
-    fewer = 1.2 + torch.rand(2, generator=dice.generator) * torch.tensor([1.2, 3.0])
+    ends = [0, dice.count // 2, 3 * dice.count // 4, dice.count - dice.tiny, dice.count]
+    spans = torch.tensor([1.2, 3.0, 6.0])
+    fewer = torch.tensor([1.2, 1.2, 5.0]) + torch.rand(3, generator=dice.generator) * spans
     parts = []
-    groups = slice(0, half), slice(half, most), slice(most, dice.count)
-    for rows, factor in zip(groups, (1.0, *fewer.tolist()), strict=True):
+    for (start, end), factor in zip(pairwise(ends), (1.0, *fewer.tolist()), strict=True):
+        rows = slice(start, end)
+        if start == end:
+            continue
+        factor = max(1.0, min(factor, float(size[rows].median()) * dice.longer / FEWEST))
         coarse = F.interpolate(
             picture[rows], scale_factor=1 / factor, mode="area", recompute_scale_factor=True
         )

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 class Dice:
     """Random numbers for a batch, shaped to broadcast over N×H×W."""
 
-    def __init__(self, count: int, size: tuple[int, int], seed: int):
+    def __init__(self, count: int, size: tuple[int, int], seed: int, tiny: int = 0):
         self.count, self.size = count, size
         self.generator = torch.Generator().manual_seed(seed)
         rows, columns = (torch.arange(side) + 0.5 for side in size)
         self.longer = max(size)
+        self.tiny = tiny  # so many of the last pictures have hardly any pixels
         # Pixels from the middle, in shares of the longer side.
         self.y = ((rows - size[0] / 2) / self.longer)[:, None]
         self.x = ((columns - size[1] / 2) / self.longer)[None]

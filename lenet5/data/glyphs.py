@@ -15,37 +15,54 @@ import torch
 import torch.nn.functional as F
 
 from lenet5.data.fonts import load_font_digits, load_letters
-from lenet5.data.skeletons import BOX, FIELD, skeleton_fields
+from lenet5.data.skeletons import BOX, FIELD, SIGNS, sign_fields, skeleton_fields
 from lenet5.runtime.project_files import project_file
 
 FONTS = project_file("fonts/glyphs.npz")
-MNIST_GLYPHS, SKELETONS = 12_000, 9_000  # in the pool
+MNIST_GLYPHS = 12_000  # in the pool
+SKELETON_HANDS, SIGN_HANDS = 900, 40  # that write all ten digits, all signs
 REACH = 10  # pixels of a field: distances are exact up to here
+FIRST_SIGN = -2  # the label of the first of the SIGNS; the others have lower ones
 CHUNK = 2000  # glyphs whose fields are made together
 
 
 class Pool(NamedTuple):
-    """Glyphs to draw: digits in the first places, then letters and scribbles."""
+    """Glyphs to draw: digits in the first places, then letters, scribbles and signs."""
 
     fields: torch.Tensor  # N×FIELD×FIELD float16, signed distances in pixels, below 0 inside
-    labels: torch.Tensor  # N: 0 to 9, -1 for what is no digit
+    labels: torch.Tensor  # N: 0 to 9, -1 for what is no digit, FIRST_SIGN and below for the SIGNS
     is_skeleton: torch.Tensor  # N: a line without width, whose field is never below 0
+    widths: torch.Tensor  # N: of the ink, as a share of the longer side of its box
 
     def digits(self) -> torch.Tensor:
         return (self.labels >= 0).nonzero()[:, 0]
 
+    def hands(self) -> torch.Tensor:
+        """The places of the 0 of all ten digits of one font or hand, which stand in order."""
+        tens = self.labels.unfold(0, 10, 1)
+        return (tens == torch.arange(10)).all(dim=1).nonzero()[:, 0]
 
-def make_pool(mnist, glyphs, letters, skeletons: int, seed: int) -> Pool:
+
+def make_pool(mnist, glyphs, letters, hands: int, seed: int) -> Pool:
     """The pool of MNIST's digits, of glyphs in fonts with labels, of letters, and of skeletons.
 
-    `mnist` and `glyphs` are (N×H×W uint8, N labels), `letters` N×H×W uint8.
+    `mnist` and `glyphs` are (N×H×W uint8, N labels), `letters` N×H×W uint8; `hands` draw skeletons.
     """
-    labels = np.random.default_rng(seed).integers(10, size=skeletons)
-    lines = torch.from_numpy(skeleton_fields(labels, seed)).half()
-    parts = [signed_distances(mnist[0]), signed_distances(glyphs[0]), lines, signed_distances(letters)]
-    names = [mnist[1], glyphs[1], torch.from_numpy(labels), torch.full((len(letters),), -1)]
-    drawn = [torch.full((len(part),), i == 2) for i, part in enumerate(parts)]
-    return Pool(torch.cat(parts), torch.cat(names), torch.cat(drawn))
+    lines = torch.from_numpy(skeleton_fields(hands, seed)).half()
+    signs = torch.from_numpy(sign_fields(SIGN_HANDS, seed)).half()
+    parts = [signed_distances(images) for images in (mnist[0], glyphs[0], letters)]
+    names = [
+        mnist[1],
+        glyphs[1],
+        torch.arange(10).repeat(hands),
+        torch.full((len(letters),), -1),
+        (FIRST_SIGN - torch.arange(len(SIGNS))).repeat(SIGN_HANDS),
+    ]
+    ordered = [*parts[:2], lines, parts[2], signs]
+    drawn = [torch.full((len(part),), i in (2, 4)) for i, part in enumerate(ordered)]
+    fields = torch.cat(ordered)
+    left, right = span((fields < 0.7).any(dim=1))  # a line without width is so wide
+    return Pool(fields, torch.cat(names), torch.cat(drawn), (right - left).clamp(min=1) / BOX)
 
 
 def signed_distances(images: torch.Tensor) -> torch.Tensor:
@@ -100,7 +117,7 @@ def distances_to(mask: torch.Tensor) -> torch.Tensor:
 def load_pool(images: torch.Tensor, labels: torch.Tensor, seed: int) -> Pool:
     """The pool of the first of N×28×28 uint8 MNIST images with N labels, and of all else there is."""
     digits = images[:MNIST_GLYPHS], labels[:MNIST_GLYPHS]
-    return make_pool(digits, load_font_digits(FONTS), load_letters(FONTS), SKELETONS, seed)
+    return make_pool(digits, load_font_digits(FONTS), load_letters(FONTS), SKELETON_HANDS, seed)
 
 
 def save_pool(pool: Pool, folder: Path) -> None:

@@ -1,10 +1,10 @@
 """Digits as pens, stencils and displays draw them: skeletons with random control points.
 
-    >>> fields = skeleton_fields(labels, seed=0)  # N×64×64 distances to the strokes
+    >>> fields = skeleton_fields(10, seed=0)  # 100×64×64 distances to the strokes
 
 MNIST's writers are American. The skeletons add the world's other ways to write a digit: a 1
 with a flag and a base, a 7 with a bar, open and closed 4, a curled 9, a 0 with a slash, a 2
-with a loop, and the seven segments of displays.
+with a loop, and the seven segments of displays. There are also the signs that stand in numbers.
 """
 
 import numpy as np
@@ -102,21 +102,69 @@ SEGMENTS = ["|20 80", "|91 94", "|95 98", "|29 89", "|05 08", "|01 04", "|25 85"
 LIT = ["012345", "12", "01346", "01236", "1256", "02356", "023456", "012", "0123456", "012356"]
 
 
-def skeleton_fields(labels: np.ndarray, seed: int) -> np.ndarray:
-    """N×FIELD×FIELD float32: each pixel's distance in pixels to the strokes of a random digit."""
+# What stands in and beside numbers and is no digit: the side and the middle of its box, in heights
+# of a digit from the digit's middle downwards, and its strokes.
+SIGNS = {
+    ".": (0.05, 0.47, ["|44 55"]),
+    ",": (0.25, 0.54, ["52 54 36"]),
+    "'": (0.2, -0.45, ["|50 47"]),
+    ":": (0.45, 0.15, ["|40 41", "|48 49"]),
+    "-": (0.5, 0.0, ["03 43 93"]),
+    "~": (1.3, 0.1, ["06 23 54 75 93"]),
+    "=": (0.45, 0.0, ["|03 93", "|06 96"]),
+    "+": (0.5, 0.0, ["|05 95", "|50 59"]),
+    "/": (1.2, 0.0, ["|70 29"]),
+    "(": (1.25, 0.0, ["60 43 46 69"]),
+    ")": (1.25, 0.0, ["40 63 66 49"]),
+    "#": (0.8, 0.0, ["|30 29", "|70 69", "|03 93", "|06 96"]),
+    "*": (0.4, -0.1, ["|50 59", "|12 87", "|82 17"]),
+    "%": (0.9, 0.0, ["|80 19", "20 01 23 42 20", "79 58 76 97 79"]),
+    "$": (1.2, 0.0, ["82 51 22 44 65 87 58 17", "|50 59"]),
+    "€": (0.9, 0.0, ["91 61 33 36 68 98", "|04 74", "|06 66"]),
+    "£": (0.9, 0.0, ["82 60 42 45 37 19", "|19 89", "|15 75"]),
+}
+
+
+def skeleton_fields(hands: int, seed: int) -> np.ndarray:
+    """N×FIELD×FIELD float32: each pixel's distance in pixels to the strokes of a digit.
+
+    Every hand writes the ten digits, in order.
+    """
     rng = np.random.default_rng(seed)
-    return np.stack([field(strokes(int(label), rng)) for label in labels])
+    fields = []
+    for _ in range(hands):
+        on_display, own = rng.random() < DISPLAYS, random_writer(rng)
+        for digit in range(10):
+            if on_display:
+                fields.append(field(strokes([SEGMENTS[int(i)] for i in LIT[digit]], own, 0.0, rng)))
+                continue
+            way = SKELETONS[digit][rng.integers(len(SKELETONS[digit]))]
+            fields.append(field(strokes(way, own, JITTER, rng)))
+    return np.stack(fields)
 
 
-def strokes(digit: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """The strokes of a digit in pixels of its field, K×2 points each, in a writer's hand."""
-    if rng.random() < DISPLAYS:
-        chosen, jitter = [SEGMENTS[int(place)] for place in LIT[digit]], 0.0
-    else:
-        chosen, jitter = SKELETONS[digit][rng.integers(len(SKELETONS[digit]))], JITTER
-    wide, slant, turn = rng.uniform(0.45, 1.0), rng.normal(0, 0.15), rng.normal(0, 0.06)
+def sign_fields(hands: int, seed: int) -> np.ndarray:
+    """N×FIELD×FIELD float32, as `skeleton_fields`, of the `SIGNS`: all of each hand, in order."""
+    rng = np.random.default_rng(seed)
     found = []
-    for stroke in chosen:
+    for _ in range(hands):
+        own = random_writer(rng)
+        found += [field(strokes(way, own, JITTER, rng)) for _, _, way in SIGNS.values()]
+    return np.stack(found)
+
+
+def random_writer(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Width, slant and turn of a writer's digits."""
+    return rng.uniform(0.45, 1.0), rng.normal(0, 0.15), rng.normal(0, 0.06)
+
+
+def strokes(
+    way: list[str], writer: tuple[float, float, float], jitter: float, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """The strokes of a digit or sign in pixels of its field, K×2 points each."""
+    wide, slant, turn = writer
+    found = []
+    for stroke in way:
         points = (
             np.array([[int(place[0]), int(place[1])] for place in stroke.lstrip("|").split()]) / 9 - 0.5
         )

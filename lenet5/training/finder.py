@@ -9,7 +9,7 @@ the run's folder and the averaged weights are saved; the same command resumes a 
 """
 
 import io
-import multiprocessing
+import random
 import sys
 import time
 from collections import deque
@@ -21,7 +21,7 @@ from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError
 from lenet5.runtime.signals import quiet_imports
-from lenet5.runtime.worker_processes import begin, cores
+from lenet5.runtime.worker_processes import cores
 
 with quiet_imports():
     import numpy as np
@@ -30,8 +30,10 @@ with quiet_imports():
     from PIL import Image
 
     from lenet5.data.datasets import load_mnist
-    from lenet5.data.finder_pictures import is_strip, make_pictures
-    from lenet5.data.glyphs import Pool, load_pool, open_pool, save_pool
+    from lenet5.data.finder_pictures import make_pictures
+    from lenet5.data.glyphs import Pool, load_pool
+    from lenet5.data.number_pictures import make_numbers
+    from lenet5.data.picture_workers import known_pool, picture_workers
     from lenet5.networks.finder import Finder
     from lenet5.networks.weights import serialize
     from lenet5.training.checkpoint import read_checkpoint, write_checkpoint
@@ -49,16 +51,15 @@ SIZES = {
     (64, 64): 1,
     (128, 128): 1,
     (128, 96): 1,
-    (48, 160): 1,  # strips, for the second output
-    (32, 128): 1,
 }
+# The same for pictures of numbers, from which the second output alone learns.
+NUMBER_SIZES = {(32, 128): 1, (48, 160): 1, (48, 256): 1, (64, 192): 1}
 AHEAD = 12  # batches that are made before their turn
 EVERY = 250  # steps from one row of metrics.csv to the next
 HELD_OUT = 20  # batches, of seeds that are never learned
 NOT_SETTINGS = ("run", "output", "figure")
 SMOOTH = 20.0  # pixels, so that the overlap of nothing with nothing is whole
 Batch = tuple[torch.Tensor, ...]  # N×3×H×W pictures and N×2×H×W masks, from 0 to 1
-KNOWN_POOL: list[Pool] = []  # of a worker
 
 
 def pool_of(arguments) -> Pool:
@@ -67,18 +68,15 @@ def pool_of(arguments) -> Pool:
     return load_pool(mnist.train_images, mnist.train_labels, arguments.seed)
 
 
-def begin_with_pool(folder: Path) -> None:
-    """Initialise a worker: it maps the pool."""
-    begin()
-    torch.set_num_threads(1)
-    KNOWN_POOL.append(open_pool(folder))
-
-
 def batch(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of a size that its seed chooses: N×3×H×W pictures and N×2×H×W masks, uint8."""
-    sizes = [size for size, often in SIZES.items() for _ in range(often)]
-    size = sizes[int(np.random.default_rng(seed).integers(len(sizes)))]
-    pictures, masks, _ = make_pictures(KNOWN_POOL[0], count, size, seed)
+    """A batch of a size that its seed chooses: N×3×H×W pictures and N×2×H×W masks, uint8.
+
+    Pictures of numbers have the second mask alone, N×1×H×W.
+    """
+    often = {**SIZES, **NUMBER_SIZES}
+    size = list(often)[random.Random(seed).choices(range(len(often)), [*often.values()])[0]]
+    make = make_numbers if size in NUMBER_SIZES else make_pictures
+    pictures, masks, _ = make(known_pool(), count, size, seed)
     return (pictures * 255).round().byte().numpy(), (masks * 255).round().byte().numpy()
 
 
@@ -102,16 +100,19 @@ def overlap(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 def loss_of(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the pixels and overlap of the masks (Milletari et al., "V-Net", 2016)."""
-    if is_strip((masks.shape[2], masks.shape[3])):
-        logits, masks = logits[:, 1:], masks[:, 1:]
+    logits = logits[:, -masks.shape[1] :]
     return 2 * F.binary_cross_entropy_with_logits(logits, masks) + 1 - overlap(logits, masks).mean()
 
 
 @torch.inference_mode()
 def evaluate(net: torch.nn.Module, held_out: list[Batch]) -> dict[str, float]:
     """The mean Dice coefficient of held-out pictures: of the digit and of all writing."""
-    found = torch.cat([overlap(net.eval()(pictures), masks) for pictures, masks in held_out])
-    return dict(zip(("digit", "writing"), found.mean(dim=0).tolist(), strict=True))
+    found: dict[int, list] = {1: [], 2: []}  # by the number of masks
+    for pictures, masks in held_out:
+        count = masks.shape[1]
+        found[count].append(overlap(net.eval()(pictures)[:, -count:], masks).mean(dim=0))
+    digit, writing = torch.stack(found[2]).mean(dim=0).tolist()
+    return {"digit": digit, "writing": writing, "numbers": torch.stack(found[1]).mean().item()}
 
 
 class State:
@@ -167,7 +168,7 @@ def parse_arguments(argv):
     parser = ArgumentParser(prog="-m lenet5.training.finder", description="Train the finder of ink.")
     add = parser.add_argument
     add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (%(default)s)")
-    add("--steps", type=number(int, 1, 10_000_000), default=14_000, help="(%(default)s)")
+    add("--steps", type=number(int, 1, 10_000_000), default=18_000, help="(%(default)s)")
     add("--batch-size", type=number(int, 4, 10_000), default=32, help="(%(default)s)")
     add("--lr", type=number(float, 1e-9, 10), default=5e-3, help="peak learning rate (%(default)s)")
     add("--seed", type=number(int, 0, 1000), default=0, help="(%(default)s)")
@@ -190,10 +191,8 @@ def main(argv=None) -> int:
     state, folder = State(arguments), Path(arguments.run)
     make_folder(folder)
     state.load(folder / "checkpoint.pth", settings)
-    save_pool(pool_of(arguments), folder)
     first = arguments.seed * 10**8  # a run's batches have the seeds from here on
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, begin_with_pool, (folder,)) as executor:
+    with picture_workers(pool_of(arguments), 1) as executor:
         held_out = list(batches(executor, range(10**12, 10**12 + HELD_OUT), arguments.batch_size))
         seeds = range(first + state.step, first + arguments.steps)
         started, losses = time.perf_counter(), []

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from generate_test_digits import default_face, draw_digit
-from lenet5.data.skeletons import strokes
+from lenet5.data.skeletons import JITTER, SKELETONS, random_writer, strokes
 from lenet5.reading.classifier import ImageClassifier
 from tests.conftest import PRETRAINED, ROOT
 
@@ -43,7 +43,9 @@ def lines(paths, side: int, width: int) -> Image.Image:
 
 def handwritten(digit: int, rng, side: int = SIDE, width: int = 9) -> Image.Image:
     """The ink of a random skeleton of a digit, 0.63 of the sheet."""
-    return lines([path / 64 for path in strokes(digit, rng)], side, width)
+    way = SKELETONS[digit][rng.integers(len(SKELETONS[digit]))]
+    paths = strokes(way, random_writer(rng), JITTER, rng)
+    return lines([path / 64 for path in paths], side, width)
 
 
 def on_sheet(ink: Image.Image, colour=BLACK, paper=(255, 255, 255)) -> Image.Image:
