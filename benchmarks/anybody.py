@@ -3,6 +3,7 @@
     pip install -r benchmarks/requirements.txt  # scikit-learn, for its 8×8 digits
     python benchmarks/anybody.py          # two minutes
     python benchmarks/anybody.py --table  # print what was measured
+    python benchmarks/anybody.py --table --write  # and put it into docs/shipped-weights.md
     python benchmarks/anybody.py --weights FILE ...  # of other weights, and keep nothing
 
 Four sets have labels; no training saw a picture, a font family or a writer of them: MNIST's
@@ -17,7 +18,7 @@ import sys
 
 import numpy as np
 import torch
-from common import ROOT, held_out, make_parser, measure_anew
+from common import ROOT, held_out, make_parser, markdown, measure_anew, percent, write_between
 from PIL import Image
 
 from lenet5.data.datasets import load_dataset, load_mnist
@@ -164,9 +165,48 @@ def print_table(rows: list[dict]) -> None:
         print(f"  {name:32} {count:4}{shares}")
 
 
+PAGE = "docs/shipped-weights.md"
+
+
+def write_tables(rows: list[dict]) -> None:
+    """Put the figures into the page about the shipped weights."""
+    names, heads = list(rows[0]["read"]), [f"`{row['weights']}.pth`" for row in rows]
+
+    def accuracy(found: dict) -> str:
+        worst = int(np.argmin(found["by_digit"]))
+        return f"{percent(found['accuracy'], 2)} (worst: {worst}, {percent(found['by_digit'][worst])})"
+
+    read = [[name, *(accuracy(row["read"][name]) for row in rows)] for name in names]
+    write_between("accuracy", markdown(["accuracy on", *heads], read), PAGE)
+    of_fonts = [row["read"]["fonts, unseen families"]["by_digit"] for row in rows]
+    digits = [
+        [head, *(f"{100 * share:.1f}" for share in own)]
+        for head, own in zip(heads, of_fonts, strict=True)
+    ]
+    write_between("fonts by digit", markdown(["", *map(str, range(10))], digits), PAGE)
+    accepted = [
+        [name, *(percent(row["accepted"][name]["share"]) for row in rows)]
+        for name in rows[0]["accepted"]
+    ]
+    write_between("rejection", markdown(["answered with `--reject`", *heads], accepted), PAGE)
+    calibrated = [
+        [
+            name,
+            percent(own["calibration_error_before"], 2),
+            percent(own["calibration_error"], 2),
+            f"{own['coverage_area']:.4f}",
+            percent(own["answered"]),
+        ]
+        for name, own in rows[-1]["read"].items()
+    ]
+    columns = ["ECE before", "ECE after", "area", "answered with `--reject`"]
+    write_between("calibration", markdown([heads[-1], *columns], calibrated), PAGE)
+
+
 def main() -> int:
     parser = make_parser(__doc__)
     parser.add_argument("--weights", nargs="+", metavar="FILE")
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
 
     def measure_all(weights: dict) -> list[dict]:
@@ -178,6 +218,8 @@ def main() -> int:
     else:
         rows = measure_anew("anybody", lambda: measure_all(WEIGHTS), options.table)
     print_table(rows)
+    if options.write:
+        write_tables(rows)
     return 0
 
 

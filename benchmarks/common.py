@@ -143,6 +143,26 @@ def two_at_a_time(name: str, results: dict, measure, wanted: list[tuple], at_onc
             raise
 
 
+def write_between(name: str, text: str, page: str) -> None:
+    """Put a text into a page of docs/ or the README, between the two marks with this name."""
+    path = ROOT / page
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = path.read_text().partition(begin)
+    if end not in rest:
+        raise SystemExit(f"{page} has no place for {name!r}: {begin} and {end}")
+    write_file(path, f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}".encode())
+
+
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    """A table of texts."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
 # ---------------------------------------------------------------- training runs
 
 

@@ -2,20 +2,20 @@
 
     python benchmarks/photographs.py          # five minutes on a core
     python benchmarks/photographs.py --table  # print what was measured
+    python benchmarks/photographs.py --table --write  # and put it into docs/shipped-weights.md
 
 The digits are held-out training images of MNIST (those that chose the epoch of
 the shipped weights; no test image), enlarged and written with a pen on a sheet
 of paper that has each trouble by the chances of a table.
 """
 
-import argparse
 import io
 import sys
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from common import ROOT, held_out, load, save
+from common import ROOT, held_out, make_parser, markdown, measure_anew, percent, write_between
 from PIL import Image
 
 from lenet5.reading.classifier import ImageClassifier
@@ -234,18 +234,45 @@ def measure(trouble: str, classifier: ImageClassifier, digits: np.ndarray, label
     }
 
 
+def write_table(rows: list[dict]) -> None:
+    """Put the figures into the page about the shipped weights."""
+    heads = [
+        "disturbance",
+        "pictures",
+        "right",
+        "worst digit",
+        "answered with `--reject`",
+        "of these right",
+    ]
+    lines = []
+    for row in rows:
+        worst = int(np.argmin(row["by_digit"]))
+        lines.append(
+            [
+                row["trouble"],
+                str(row["pictures"]),
+                percent(row["right"] / row["pictures"]),
+                f"{worst}: {percent(row['by_digit'][worst])}",
+                percent(row["answered"] / row["pictures"]),
+                percent(row["right_of_answered"] / max(row["answered"], 1)),
+            ]
+        )
+    write_between("photographs", markdown(heads, lines), "docs/shipped-weights.md")
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--table", action="store_true")
-    arguments = parser.parse_args()
-    results = load("photographs")
-    if not arguments.table:
+    parser = make_parser(__doc__)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+
+    def measure_all() -> list[dict]:
         images, labels = (part.numpy() for part in held_out())
         digits = images / np.float32(255)
         classifier = ImageClassifier(ROOT / "pretrained" / "lenet5.pth", reject=True)
-        results["rows"] = [measure(trouble, classifier, digits, labels) for trouble in TROUBLES]
-        save("photographs", results)
-    for row in results["rows"]:
+        return [measure(trouble, classifier, digits, labels) for trouble in TROUBLES]
+
+    rows = measure_anew("photographs", measure_all, options.table)
+    for row in rows:
         share = 100 * row["right"] / row["pictures"]
         worst = int(np.argmin(row["by_digit"]))
         print(
@@ -253,6 +280,8 @@ def main() -> int:
             f"  worst: {worst}, {100 * row['by_digit'][worst]:.1f} %"
             f"  with --reject {row['right_of_answered']} of {row['answered']}"
         )
+    if options.write:
+        write_table(rows)
     return 0
 
 

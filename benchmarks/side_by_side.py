@@ -29,14 +29,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from statistics import mean, median, stdev
 from typing import NamedTuple
 
-from common import ROOT, children_of, load, machine, median_and_range, memory_of, save
+from common import ROOT, children_of, load, machine, median_and_range, memory_of, save, write_between
 
 from lenet5.data.datasets import load_mnist
-from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, say
 from lenet5.training.recipes import RECIPES
@@ -46,7 +44,6 @@ THREADS = 2
 TARGETS = (0.985, 0.99, 0.993)  # of the test images
 EPOCHS = 10  # at most
 ROUNDS, GROWTH_ROUNDS, COPIES = 5, 3, (1, 2, 4, 8)
-BEGIN, END = "<!-- side by side: begin -->", "<!-- side by side: end -->"
 SAMPLE_SECONDS = 1.0  # between two samples of a contestant's memory
 LONGEST = 3600  # seconds of one contestant's run
 
@@ -446,16 +443,6 @@ def conditions(results: dict) -> str:
     )
 
 
-def write_between(text: str, path: Path) -> None:
-    """Put a text between the comments that mark its place in a file. Raises UserError without them."""
-    page = path.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{path} has no place for the table; put {BEGIN} and {END} into it")
-    write_file(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
-
-
 # ---------------------------------------------------------------- the command line
 
 
@@ -518,7 +505,7 @@ def main(argv=None) -> int:
         failed = measure(wanted, results, pythons, options.minutes)
     print(report(results))
     if options.write:
-        write_between(report(results), ROOT / "docs" / "results.md")
+        write_between("side by side", report(results), "docs/results.md")
     return 1 if failed else 0
 
 

@@ -101,15 +101,15 @@ def test_the_report_goes_between_its_marks_in_the_docs_and_nowhere_else(tmp_path
     assert all(words in text for words in ("136 GFLOP", "Z80", "Start-up", "copies"))
     page = tmp_path / "results.md"
     page.write_bytes((ROOT / "docs" / "results.md").read_bytes())
-    before, _, rest = page.read_text(encoding="utf-8").partition(side_by_side.BEGIN)
-    after = rest.partition(side_by_side.END)[2]
+    begin, end = "<!-- side by side: begin -->", "<!-- side by side: end -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
     for _ in range(2):
-        side_by_side.write_between(text, page)
-        marked = f"{side_by_side.BEGIN}\n{text}\n{side_by_side.END}"
-        assert page.read_text(encoding="utf-8") == f"{before}{marked}{after}"
+        side_by_side.write_between("side by side", text, str(page))
+        assert page.read_text(encoding="utf-8") == f"{before}{begin}\n{text}\n{end}{after}"
     page.write_text("no marks")
-    with pytest.raises(UserError, match="has no place"):
-        side_by_side.write_between(text, page)
+    with pytest.raises(SystemExit, match="has no place"):
+        side_by_side.write_between("side by side", text, str(page))
 
 
 def test_it_resumes_and_says_who_failed(monkeypatch, capsys):

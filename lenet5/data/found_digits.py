@@ -11,12 +11,14 @@ from lenet5.data.finder_pictures import make_pictures, make_textures
 from lenet5.data.glyphs import Pool
 from lenet5.data.picture_workers import BATCH, kept_in, known_finder, known_pool
 from lenet5.imaging.centring import centre_digit
+from lenet5.imaging.mnist_format import SIDE
 from lenet5.imaging.preprocess import find_ink, view_of
 
 # Height and width of the pictures of one batch after the other.
 SIZES = ((96, 96), (96, 64), (64, 96), (96, 96), (128, 128), (96, 48), (96, 96), (64, 64), (96, 64))
 TEXTURES = 14  # one of so many batches has no writing; prime to the number of sizes
-LEAST_OVERLAP = 0.5  # of what was found of a digit with all of its ink, both centred
+LEAST_OVERLAP = 0.5  # of what was found of a digit with all of its ink, both centred and coarse
+COARSE = 4  # pixels a side of a coarse one: the stroke's width and a shift hardly count
 
 
 def found_digits(pool: Pool, count: int, seed: int, folder) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,6 +47,11 @@ def make_batch(number: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def overlap(digits: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The Dice coefficients of N×28×28 uint8 digits and others: N numbers from 0 to 1."""
-    both = np.minimum(digits, others).sum(axis=(1, 2), dtype=np.float64)
-    return 2 * both / np.maximum(digits.sum(axis=(1, 2)) + others.sum(axis=(1, 2), dtype=np.float64), 1)
+    """The Dice coefficients of N×28×28 uint8 digits and others, both coarse: N numbers from 0 to 1."""
+    side = SIDE // COARSE
+    one, other = (
+        part.reshape(-1, side, COARSE, side, COARSE).sum(axis=(2, 4), dtype=np.float64)
+        for part in (digits, others)
+    )
+    both = np.minimum(one, other).sum(axis=(1, 2))
+    return 2 * both / np.maximum((one + other).sum(axis=(1, 2)), 1)

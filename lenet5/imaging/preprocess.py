@@ -27,7 +27,8 @@ from lenet5.imaging.centring import bounding_box, centre_digit
 from lenet5.imaging.opening import PictureError, upright_picture
 
 PLAIN_SIDE = 32  # pixels: a picture that needs no finder is no larger
-PLAIN_RIM = 0.9  # of its rim has one level
+PLAIN_RIM = 0.9  # of its rim has one level,
+TINY_SIDE, TINY_RIM = 16, 0.5  # or less in so few pixels, where a stroke takes much of the rim
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 WORKING_SIDE = 384  # pixels: a larger picture is reduced to this before it is looked at
 FINDER_SIDE = 96  # pixels, the longer side of what the finder sees
@@ -121,7 +122,7 @@ def plain_ink(image: Image.Image, invert: str) -> np.ndarray | None:
         return None
     rim = np.concatenate([gray[0], gray[-1], gray[1:-1, 0], gray[1:-1, -1]])
     paper = np.median(rim)
-    if (rim == paper).mean() < PLAIN_RIM:
+    if (rim == paper).mean() < (TINY_RIM if max(image.size) <= TINY_SIDE else PLAIN_RIM):
         return None
     levels = gray.astype(np.float32) - np.float32(paper)
     lowest, highest = levels.min(), levels.max()

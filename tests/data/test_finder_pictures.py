@@ -6,7 +6,7 @@ import torch
 
 from lenet5.data.camera import blurred
 from lenet5.data.finder_pictures import make_pictures, make_textures
-from lenet5.data.found_digits import found_digits
+from lenet5.data.found_digits import found_digits, overlap
 from lenet5.data.glyphs import REACH, Pool, distances_to, signed_distances
 from lenet5.data.skeletons import BOX, FIELD, LIT, SKELETONS, curve, field, skeleton_fields
 from tests.data.conftest import small_pool
@@ -106,6 +106,16 @@ def test_textures_are_reproducible_and_differ():
     assert textures.max() <= 1
     assert torch.equal(textures, make_textures(8, (64, 96), seed=1))
     assert textures.std(dim=(1, 2, 3)).max() > 0.05
+
+
+def test_overlap_of_coarse_digits_by_hand():
+    digits = np.zeros((3, 28, 28), np.uint8)
+    digits[0, 4:8, 4:8] = 100
+    digits[1, 4:8, 8:12] = 100
+    digits[2, 5, 4:8] = 200  # a shift inside of the same coarse pixel does not count
+    others = np.repeat(digits[:1], 3, axis=0)
+    np.testing.assert_allclose(overlap(digits, others), [1, 0, 2 * 800 / (1600 + 800)])
+    assert overlap(np.zeros((1, 28, 28), np.uint8), digits[:1]) == 0
 
 
 def test_found_digits_are_kept_in_a_file(pool, tmp_path, monkeypatch):

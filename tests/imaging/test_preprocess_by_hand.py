@@ -174,6 +174,17 @@ def test_what_is_not_plain():
     assert plain_ink(picture(levels), "auto") is None
 
 
+@pytest.mark.parametrize(("side", "is_plain"), [(8, True), (16, True), (17, False)])
+def test_in_few_pixels_much_of_the_rim_may_be_ink(side, is_plain):
+    """A stroke takes much of the rim of a tiny picture."""
+    levels = np.zeros((side, side), np.uint8)
+    levels[:, 2:5] = levels[0] = 200
+    ink = plain_ink(picture(levels), "auto")
+    assert (ink is not None) == is_plain
+    if is_plain:
+        np.testing.assert_array_equal(ink, levels)
+
+
 # ---------------------------------------------------------------- views, masks and looks
 
 

@@ -61,7 +61,8 @@ function plainInk(colours, invert) {
   if (colours.length > 1 || Math.max(width, height) > PLAIN_SIDE) return null;
   const isRim = (x, y) => x === 0 || y === 0 || x === width - 1 || y === height - 1;
   const rim = values.filter((_, i) => isRim(i % width, Math.floor(i / width))), paper = median(rim);
-  if (rim.filter((value) => value === paper).length < PLAIN_RIM * rim.length) return null;
+  const needed = Math.max(width, height) <= TINY_SIDE ? TINY_RIM : PLAIN_RIM;
+  if (rim.filter((value) => value === paper).length < needed * rim.length) return null;
   const highest = largestOf(values) - paper, lowest = smallestOf(values) - paper;
   if (lowest < 0 && highest > 0) return null;
   const isBlank = Math.max(highest, -lowest) < BLANK_CONTRAST || invert === (lowest < 0 ? "no" : "yes");
