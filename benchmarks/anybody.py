@@ -30,6 +30,7 @@ from lenet5.imaging.preprocess import all_mnist_like
 from lenet5.networks.finder import FinderNetwork
 from lenet5.reading.classifier import ImageClassifier
 
+PAGE = "docs/shipped-weights.md"
 WEIGHTS = {name: ROOT / "pretrained" / f"{name}.pth" for name in ("lenet5-plain", "lenet5")}
 SEED, MADE_UP = 1_000_000, 2000  # a seed that no training has, and how many pictures
 
@@ -163,9 +164,6 @@ def print_table(rows: list[dict]) -> None:
     for name, (_, count) in rows[0]["by_family"].items():
         shares = "".join(f"  {100 * row['by_family'][name][0]:6.1f} %" for row in rows)
         print(f"  {name:32} {count:4}{shares}")
-
-
-PAGE = "docs/shipped-weights.md"
 
 
 def write_tables(rows: list[dict]) -> None:

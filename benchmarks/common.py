@@ -20,6 +20,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 sys.path.insert(0, str(ROOT))  # the scripts are modules of no package
 
 from lenet5.runtime.atomic_files import md5, write_file
+from lenet5.runtime.errors import UserError
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
@@ -144,12 +145,15 @@ def two_at_a_time(name: str, results: dict, measure, wanted: list[tuple], at_onc
 
 
 def write_between(name: str, text: str, page: str) -> None:
-    """Put a text into a page of docs/ or the README, between the two marks with this name."""
+    """Put a text into a page of docs/ or the README, between the two marks with this name.
+
+    Raises UserError without them.
+    """
     path = ROOT / page
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, _, rest = path.read_text().partition(begin)
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
     if end not in rest:
-        raise SystemExit(f"{page} has no place for {name!r}: {begin} and {end}")
+        raise UserError(f"{page} has no place for {name!r}: {begin} and {end}")
     write_file(path, f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}".encode())
 
 

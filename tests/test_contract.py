@@ -192,7 +192,9 @@ def test_a_disk_that_gets_full_while_pictures_are_read(workdir):
         ("generate_test_digits.py", [], 1),  # words that find no room after the work is done
     ],
 )
-def test_a_disk_that_is_full_from_the_start(workdir, script, flags, status):
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # a buffer is written once more at exit
+def test_a_disk_that_is_full_from_the_start(workdir, monkeypatch, script, flags, status, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     command = [sys.executable, str(ROOT / script), *flags]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)

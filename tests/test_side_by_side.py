@@ -108,7 +108,7 @@ def test_the_report_goes_between_its_marks_in_the_docs_and_nowhere_else(tmp_path
         side_by_side.write_between("side by side", text, str(page))
         assert page.read_text(encoding="utf-8") == f"{before}{begin}\n{text}\n{end}{after}"
     page.write_text("no marks")
-    with pytest.raises(SystemExit, match="has no place"):
+    with pytest.raises(UserError, match="has no place"):
         side_by_side.write_between("side by side", text, str(page))
 
 

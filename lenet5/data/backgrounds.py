@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from lenet5.data.dice import Dice, covered, over
+from lenet5.data.dice import Dice, covered, distance_to_nearest, over
 
 
 def two_colours(dice: Dice) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,7 +35,7 @@ def background(dice: Dice, paper: torch.Tensor, ink: torch.Tensor) -> torch.Tens
         angle = dice.normal(0.05) + k * math.pi / 2
         angle = torch.where(dice.chance(0.2) > 0, dice.uniform(0, math.pi), angle)
         along = dice.distance_to_line(angle, dice.uniform(0, 1)) + dice.noise(3) * dice.chance(0.2)
-        off = (along / period - (along / period).round()).abs() * period
+        off = distance_to_nearest(along, period)
         lines = covered(off - dice.uniform(0.2, 0.9).minimum(0.25 * period))
         amount = lines * dice.uniform(0.1, 0.7) * dice.chance(0.12)
         picture = over(picture, amount, dice.colour())
@@ -49,7 +49,7 @@ def draw_squares(picture: torch.Tensor, dice: Dice, ink: torch.Tensor) -> torch.
     strength, angle = dice.uniform(0.3, 1) * dice.chance(0.1), dice.normal(0.06)
     for turn in (0, math.pi / 2):
         along = dice.distance_to_line(angle + turn, dice.uniform(0, 1))
-        off = (along / period - (along / period).round()).abs() * period
+        off = distance_to_nearest(along, period)
         picture = over(picture, covered(off - half.minimum(0.15 * period)) * strength, colour)
     return picture
 
@@ -65,7 +65,7 @@ def draw_security_print(
     for turn in (0, dice.uniform(0.8, 1.6)):
         along = dice.distance_to_line(angle + turn, dice.uniform(0, 1))
         along = along + bend * dice.uniform(0, 3) * dice.chance(0.5)
-        off = (along / period - (along / period).round()).abs() * period
+        off = distance_to_nearest(along, period)
         waves.append(covered(off - dice.uniform(0.1, 0.35) * period))
     one, two = waves
     amount = torch.where(dotted > 0, one * two, torch.where(crossed > 0, torch.maximum(one, two), one))

@@ -38,9 +38,9 @@ def camera(picture: torch.Tensor, dice: Dice, size: torch.Tensor) -> torch.Tenso
     fewer = torch.tensor([1.2, 1.2, 5.0]) + torch.rand(3, generator=dice.generator) * spans
     parts = []
     for (start, end), factor in zip(pairwise(ends), (1.0, *fewer.tolist()), strict=True):
-        rows = slice(start, end)
         if start == end:
             continue
+        rows = slice(start, end)
         factor = max(1.0, min(factor, float(size[rows].median()) * dice.longer / FEWEST))
         coarse = F.interpolate(
             picture[rows], scale_factor=1 / factor, mode="area", recompute_scale_factor=True

@@ -68,6 +68,11 @@ def covered(distance: torch.Tensor) -> torch.Tensor:
     return (0.5 - distance).clamp(0, 1)
 
 
+def distance_to_nearest(along: torch.Tensor, period: torch.Tensor) -> torch.Tensor:
+    """The distance to the nearest multiple of the period, all in pixels."""
+    return (along / period - (along / period).round()).abs() * period
+
+
 def over(picture: torch.Tensor, amount: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
     """An N×3×H×W picture with a colour laid over it by N×H×W amounts from 0 to 1."""
     return picture.lerp(colour.expand_as(picture), amount[:, None])

@@ -63,6 +63,12 @@ def write(pool: Pool, places: torch.Tensor, hand: Hand, x, y, dice: Dice) -> tor
     return (field + beyond) * pixels - thick
 
 
+def mask_of(field: torch.Tensor, pool: Pool, places: torch.Tensor, hand: Hand) -> torch.Tensor:
+    """N×H×W masks of what `write` gave; that of a thin line is a pixel wide, however faint it is."""
+    thin = (0.6 - hand.width).clamp(min=0) * pool.is_skeleton[places][:, None, None]
+    return covered(field - thin)
+
+
 def make_pictures(
     pool: Pool, count: int, size: tuple[int, int], seed: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -79,10 +85,8 @@ def make_pictures(
     there = dice.chance(0.96)  # the others are blank
     field = write(pool, places, hand, x, y, dice)
     neighbours = write_neighbours(pool, hand, x, y, dice)
-    # A thin line's mask is a pixel wide, however faint it is.
-    thin = (0.6 - hand.width).clamp(min=0) * pool.is_skeleton[places][:, None, None]
     digit = covered(field) * there
-    target = covered(field - thin) * there
+    target = mask_of(field, pool, places, hand) * there
     writing = torch.maximum(target, covered(neighbours))
     target = target * (1 - covered(neighbours))
     paper, ink = two_colours(dice)

@@ -16,7 +16,7 @@ import torch
 from lenet5.data.backgrounds import background, draw_security_print, two_colours
 from lenet5.data.camera import bilevel, camera
 from lenet5.data.dice import Dice, covered, over
-from lenet5.data.finder_pictures import Hand, draw_ink, write, write_neighbours
+from lenet5.data.finder_pictures import Hand, draw_ink, mask_of, write, write_neighbours
 from lenet5.data.glyphs import FIRST_SIGN, Pool
 from lenet5.data.skeletons import SIGNS
 
@@ -96,29 +96,28 @@ def make_numbers(
     slots = Slots(*map(np.array, zip(*[lay_out(glyphs, rng) for _ in range(count)], strict=True)))
     hand, x, y = random_place(slots, glyphs, dice, rng)
     fields = torch.full((count, *size), 99.0)
-    thin = torch.zeros(count, *size)
+    masks = torch.zeros(count, *size)
+    chosen = torch.from_numpy(slots.glyphs.astype(np.int64))
     for i in range(int(np.flatnonzero(slots.used.any(axis=0)).max()) + 1):
-        places = torch.from_numpy(slots.glyphs[:, i].astype(np.int64))
+        places = chosen[:, i]
         own = hand._replace(
             size=hand.size * column(slots.size, i), shear=hand.shear + column(slots.lean, i)
         )
         field = write(pool, places, own, x[:, i, None, None], y[:, i, None, None], dice)
         used = column(slots.used, i) > 0
         fields = torch.minimum(fields, torch.where(used, field, 99.0))
-        # A thin line's mask is a pixel wide, however faint it is.
-        bolder = (0.6 - hand.width).clamp(min=0) * pool.is_skeleton[places][:, None, None]
-        thin = torch.maximum(thin, torch.where(used, covered(field - bolder), 0.0))
+        masks = torch.maximum(masks, torch.where(used, mask_of(field, pool, places, hand), 0.0))
     ink_there = covered(fields)
     some = torch.from_numpy(rng.integers(0, 3, count))[:, None]
     across, down = (torch.take_along_dim(where, some, 1)[..., None] for where in (x, y))
     others = covered(write_neighbours(pool, hand, across, down, dice, ABOVE_AND_BELOW))
-    writing = torch.maximum(torch.maximum(thin, ink_there), others)
+    writing = torch.maximum(torch.maximum(masks, ink_there), others)
     paper, ink = two_colours(dice)
     picture = draw_security_print(background(dice, paper, ink), dice, ink, 0.25)
     picture = draw_form(picture, dice, slots, hand, x, y, ink)
     picture = draw_ink(picture, dice, fields, ink_there, others, ink)
     picture = camera(picture, dice, hand.size)
-    labels = np.where(slots.used > 0, pool.labels.numpy()[slots.glyphs.astype(np.int64)], -1)
+    labels = np.where(slots.used > 0, pool.labels[chosen].numpy(), -1)
     numbers = ["".join(str(digit) for digit in row if digit >= 0) for row in labels.tolist()]
     return bilevel(picture, writing, dice), writing[:, None], numbers
 

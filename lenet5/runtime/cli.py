@@ -64,13 +64,21 @@ def command_line(main):
             say(stopped)
             return stopped.status
         except BrokenPipeError:
-            # Nobody reads on: give the interpreter a stdout that it can flush at exit.
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            leave_stdout()  # nobody reads on
             return 1
         except (UserError, OSError, MemoryError) as error:
             shown = user_error(error)
             say(f"error: {shown}")
+            leave_stdout()
             return shown.status
 
     return guarded
+
+
+def leave_stdout() -> None:
+    """Discard what cannot be written, so that the interpreter's flush at exit does not fail again."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -44,7 +44,7 @@ def test_masks_are_those_of_pytorch(finders, size, levels):
     for own, exported in finders:
         expected, found = own(pictures), exported(pictures)
         assert (found.shape, found.dtype) == ((size[0], 2, *size[1:]), np.float32)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
 
 
 def test_the_masks_of_noise_differ_from_each_other(finders):

@@ -93,7 +93,7 @@ def test_the_same_is_refused_for_the_same_reason(tmp_path, pretrained, mnist, ch
     assert [result.prediction for result in found] == [result.prediction for result in expected]
     assert [result.reason for result in found] == [result.reason for result in expected]
     assert found[0].reason is not None  # the blank one, and nearly all noise
-    assert sum(result.reason is not None for result in found) > 28
+    assert sum(result.reason is not None for result in found) >= 30
 
 
 def test_eight_bits_are_read_too(tmp_path, pretrained, mnist):
