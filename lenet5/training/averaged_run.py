@@ -13,9 +13,6 @@ from lenet5.training.checkpoint import check_like, optimizer_state, read_checkpo
 from lenet5.training.ema import EMA
 from lenet5.training.optimizers import make_optimizer, set_rate
 from lenet5.training.run_folder import csv_text
-from lenet5.training.schedules import one_cycle
-
-WARM_UP = 0.05  # share of the steps
 
 
 class AveragedRun:
@@ -73,9 +70,9 @@ class AveragedRun:
             "history": self.history,
         }
 
-    def step(self, loss: torch.Tensor, progress: float) -> None:
-        """Learn from a loss; `progress` is the share of all steps that came before."""
-        set_rate(self.optimizer, self.settings["lr"] * one_cycle(progress, WARM_UP))
+    def step(self, loss: torch.Tensor, rate: float) -> None:
+        """Learn from a loss at this share of the peak learning rate."""
+        set_rate(self.optimizer, self.settings["lr"] * rate)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), self.longest_gradient)

@@ -14,11 +14,13 @@ class TrainingPool:
 
     `repeats` has, for consecutive parts of the pool, the number of images and how often an
     epoch shows each: 2 is twice, 0.1 a random tenth of the part. Default: all of them once.
+    The images from `final_strokes` on have the strokes of many pens already, and keep them.
     """
 
     inputs: torch.Tensor | Inputs
     labels: torch.Tensor
     repeats: list[tuple[int, float]] = field(default_factory=list)
+    final_strokes: int | None = None
 
     def __post_init__(self):
         self.repeats = self.repeats or [(len(self.inputs), 1)]
@@ -96,7 +98,10 @@ class EpochPlan:
             drawn = tuple(None if part is None else part[self.order] for part in soft_targets)
         elif augmentation is not None:
             count = len(self.order)
-            drawn = (*random_distortions(count, augmentation, side, generator, device), None)
+            warps, strokes = random_distortions(count, augmentation, side, generator, device)
+            if strokes is not None and pool.final_strokes is not None:
+                strokes[self.order >= pool.final_strokes] = 0
+            drawn = (warps, strokes, None)
         self.warps, self.strokes, self.targets = drawn
 
     def tensors(self) -> tuple:

@@ -68,6 +68,7 @@ class Data:
         if settings.pictures:
             found, theirs = distributed.broadcast(lambda: pictures_of(settings, pictures, labels))
             held_out = (torch.arange(len(theirs)) % FOUND_VAL == 0) & (size > 0)
+            self.pool.final_strokes = len(self.pool.labels)
             self.pool.add(*self.part(found[~held_out], theirs[~held_out]), FOUND_SHARE)
             digits = held_out & (theirs != IGNORE_INDEX)
             inputs, truth = self.part(found[digits], theirs[digits])

@@ -31,11 +31,13 @@ with quiet_imports():  # of PyTorch
     from lenet5.networks.definition import LeNet5, LeNet5Conv
     from lenet5.networks.weights import load_weights, save_weights
     from lenet5.training.averaged_run import AveragedRun
+    from lenet5.training.schedules import one_cycle
     from lenet5.whole_numbers import space_displacement as sdn
     from lenet5.whole_numbers.decoding import best_path, search
     from lenet5.whole_numbers.found_strips import Strips, found_strips
 
 DECAY = 0.999
+WARM_UP = 0.05  # of the steps
 DESCRIBED = ("epochs", "strings", "seed", "val_size")  # in the weights' metadata
 COLUMNS = ("epoch", "train_loss", "right", "seconds")
 RIGHT = 0.99  # of what is answered with --reject
@@ -88,7 +90,7 @@ def train_epoch(run: AveragedRun, strips: Strips, places: torch.Tensor, epoch: i
         pictures, widths, digits = strips.batch(part)
         logits = logits_of(run.net.train(), varied(pictures, generator))
         loss = sdn.ctc_loss(logits, widths, digits)
-        run.step(loss, (epoch - 1 + i / len(parts)) / settings["epochs"])
+        run.step(loss, one_cycle((epoch - 1 + i / len(parts)) / settings["epochs"], WARM_UP))
 
 
 @torch.inference_mode()

@@ -120,6 +120,17 @@ def test_an_epoch_shows_each_part_as_often_as_asked():
     assert first[:10].max() > 10
 
 
+def test_images_with_final_strokes_are_moved_and_keep_their_strokes():
+    inputs, labels = torch.rand(8, 1, 28, 28), torch.arange(8)
+    pool = TrainingPool(inputs, labels, final_strokes=3)
+    plan = EpochPlan(pool, AUGMENTATIONS["pens"], torch.Generator().manual_seed(0))
+    moved = warp(inputs[plan.order], plan.warps)
+    same = (plan.batch(slice(8)) - moved).abs().amax(dim=(1, 2, 3)) < 1e-6
+    assert same[plan.order >= 3].all()
+    assert not same[plan.order < 3].any()
+    assert not torch.allclose(moved, inputs[plan.order])
+
+
 @pytest.mark.parametrize("augment", ["elastic", "pens"])
 def test_a_teacher_answers_for_the_very_picture_that_is_learned(augment):
     torch.manual_seed(0)

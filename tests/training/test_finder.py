@@ -36,7 +36,19 @@ def test_numbers_teach_the_second_output_alone():
     masks = torch.rand(2, 1, 32, 128).round()
     logits = torch.randn(2, 2, 32, 128)
     other = torch.stack([torch.randn(2, 32, 128), logits[:, 1]], dim=1)
-    assert finder.loss_of(logits, masks) == finder.loss_of(other, masks)
+    assert finder.loss_of(logits, masks, 0.5) == finder.loss_of(other, masks, 0.5)
+
+
+def test_the_second_cycle_learns_from_cross_entropy_alone():
+    masks = torch.rand(2, 2, 64, 64).round()
+    logits = torch.randn(2, 2, 64, 64)
+    entropy = -torch.where(masks > 0, logits.sigmoid(), 1 - logits.sigmoid()).log().mean()
+    torch.testing.assert_close(finder.loss_of(logits, masks, 0.8), 2 * entropy)
+    torch.testing.assert_close(
+        finder.loss_of(logits, masks, 0.79), 2 * entropy + 1 - finder.overlap(logits, masks).mean()
+    )
+    assert finder.rate_at(0.04) == finder.rate_at(0.81) / finder.SECOND_LR == 1
+    assert max(finder.rate_at(0.8 - 1e-9), finder.rate_at(1)) < 1e-4
 
 
 def test_the_network_has_at_most_60000_parameters_and_any_size():
