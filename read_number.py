@@ -38,9 +38,9 @@ def parse_arguments(argv):
     add = parser.add_argument
     add("--weights", metavar="FILE", help="of the network of numbers (that in pretrained/)")
     add("--one", action="store_true", help="each picture holds a single number, whatever its gaps")
-    ways = "the network over the strip, or the graph of segments (%(default)s)"
-    add("--reader", choices=("network", "graph"), default="network", help=ways)
-    digits = "of the network of digits, with which the graph reads (that in pretrained/)"
+    ways = "the network over the strip, or, as with --digit-weights, the graph of segments (network)"
+    add("--reader", choices=("network", "graph"), help=ways)
+    digits = "of a network of digits, with which the graph reads (that in pretrained/)"
     add("--digit-weights", metavar="FILE", help=digits)
     add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
     plot = "draw the first numbers: boxes, scores and the path through them"

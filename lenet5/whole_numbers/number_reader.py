@@ -51,11 +51,12 @@ class NumberReader:
         reader.predict("postcode.png")               # "90210"
         reader.predict_batch(["a.png", "b.jpg"])     # two NumberResults
 
-    `reader`: "network" (section VII of the paper) or "graph" (section V). `weights`: of the network
-    of numbers; `digit_weights`: of that of single digits, which the graph reads; default: those in
-    pretrained/. `arch`: for weights without metadata. `one`: whether a picture holds a single
-    number. `invert`: "auto", "yes" (dark ink) or "no". `top_k`: how many readings of each number to
-    name. `reject`: whether to refuse unsure numbers.
+    `reader`: "network" (section VII of the paper; the default) or "graph" (section V; the default
+    with `digit_weights`). `weights`: of the network of numbers; `digit_weights`: of one of single
+    digits, with which the graph reads; default: those in pretrained/. `arch`: for weights without
+    metadata. `one`: whether a picture holds a single number. `invert`: "auto", "yes" (dark ink) or
+    "no". `top_k`: how many readings of each number to name. `reject`: whether to refuse unsure
+    numbers.
 
     Raises UserError for unusable weights or devices.
     """
@@ -64,7 +65,7 @@ class NumberReader:
         self,
         weights: str | os.PathLike | None = None,
         *,
-        reader: str = "network",
+        reader: str | None = None,
         digit_weights: str | os.PathLike | None = None,
         device: str = "auto",
         arch: str | None = None,
@@ -75,6 +76,13 @@ class NumberReader:
     ):
         self.one, self.invert, self.reject, self.reject_below = one, invert, reject, REJECT_BELOW
         self.reader: NetworkReader | GraphReader
+        reader = reader or ("network" if digit_weights is None else "graph")
+        unused = digit_weights if reader == "network" else weights
+        if unused is not None:
+            flag = {"network": "--weights", "graph": "--digit-weights"}[reader]
+            raise UserError(
+                f"the {reader} does not read with {unused}: give {flag}, or another --reader"
+            )
         if reader == "graph":
             digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device)
             if digits.classes != list(range(10)):

@@ -158,7 +158,7 @@ def test_the_graph_reads_pictures_too(pictures, capsys):
     confidences = [digit["confidence"] for digit in number["digits"]]
     assert number["confidence"] == pytest.approx(np.prod(confidences), abs=1e-5)
     assert rows["blank.png"]["numbers"] == []
-    with_other_weights = NumberReader(reader="graph", digit_weights=PRETRAINED, device="cpu")
+    with_other_weights = NumberReader(digit_weights=PRETRAINED, device="cpu")
     assert with_other_weights.predict(pictures / "number_1984.png") == "1984"
 
 
@@ -228,6 +228,8 @@ def test_without_paths_the_ten_digits_are_read(workdir, capsys):
             ["lenet5-numbers.pth", "does not read the ten digits"],
         ),
         (["--reader", "graph", "--digit-weights", "none.pth"], ["none.pth"]),
+        (["--reader", "network", "--digit-weights", PRETRAINED], ["lenet5.pth", "give --weights"]),
+        (["--reader", "graph", "--weights", number_reader.WEIGHTS], ["give --digit-weights"]),
         (["--plot", "no/folder.png"], ["no/folder.png"]),
         (["--output", "no/folder"], ["no/folder"]),
     ],
