@@ -68,14 +68,14 @@ def make_strings(
     seed: int,
     *,
     lengths: tuple[int, int] = (1, MOST_DIGITS),
-    spacing: int | None = None,
+    spacing: int | tuple[int, int] | None = None,
     style: Style = PLAIN,
 ) -> Strings:
     """`count` numbers of N×28×28 uint8 images of digits and their N labels.
 
-    `lengths`: the fewest and the most digits. `spacing`: pixels between digits, random from
-    -4 to 20 if None; half of the narrower of two digits stays free. The same arguments give
-    the same numbers.
+    `lengths`: the fewest and the most digits. `spacing`: pixels between digits; or the least and
+    the most of every gap by itself; a random one for each number, from -4 to 20, if None. Half of
+    the narrower of two digits stays free. The same arguments give the same numbers.
     """
     rng = np.random.default_rng(seed)
     sizes = rng.integers(lengths[0], lengths[1] + 1, count)
@@ -84,7 +84,10 @@ def make_strings(
     chosen = torch.from_numpy(rng.integers(0, len(images), total))
     drawn = written(images[chosen], of_string, count, style, rng)
     boxes = ink_boxes(drawn)
-    gaps = random_spacing(rng, count) if spacing is None else np.full(count, spacing)
+    if isinstance(spacing, tuple):
+        gaps = [rng.integers(spacing[0], spacing[1] + 1, size - 1) for size in sizes]
+    else:
+        gaps = random_spacing(rng, count) if spacing is None else np.full(count, spacing)
     ends, tops = place(boxes, sizes, gaps, style, rng)
     lefts = ends - boxes[:, 2]
     last = np.cumsum(sizes) - 1
@@ -143,7 +146,7 @@ def ink_boxes(pictures: np.ndarray) -> np.ndarray:
     return np.stack([x, y, width, height], axis=1)
 
 
-def place(boxes: np.ndarray, sizes: np.ndarray, gaps: np.ndarray, style: Style, rng) -> tuple:
+def place(boxes: np.ndarray, sizes: np.ndarray, gaps, style: Style, rng) -> tuple:
     """Where the ink of each digit ends to the right, and its top, in the strip of its number."""
     ends, tops, start = np.empty(len(boxes), int), np.empty(len(boxes), int), 0
     slopes = rng.uniform(-style.slope, style.slope, len(sizes))

@@ -6,6 +6,7 @@
     python benchmarks/number_accuracy.py --strange  # blank, noise, letters: what is read in them
     python benchmarks/number_accuracy.py --fonts    # numbers in fonts that were not learned
     python benchmarks/number_accuracy.py --pages    # sheets with several numbers on several lines
+    python benchmarks/number_accuracy.py --save FOLDER # pictures for real_numbers.py, in folders
     python benchmarks/number_accuracy.py --table    # print what was measured
 
 The numbers are made by `made_up_numbers.py`, with slant, size, base line and noise. A number counts
@@ -19,6 +20,7 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from statistics import mean
 
 import cv2
@@ -27,6 +29,7 @@ import torch
 from common import ROOT, load, median_and_range, save, spread
 from made_up_numbers import PLAIN, make_strings
 from photographs import lighting
+from PIL import Image
 
 from lenet5.data.datasets import load_mnist
 from lenet5.data.fonts import FONTS, load_font_digits, load_letters
@@ -41,6 +44,7 @@ TURNS = 5
 STRANGE = 500  # pictures of each kind
 FONT_SPACING = 3  # pixels, about as in print
 PAGES = 100
+SAVED = 300  # of each kind
 
 
 def share(found: list[str], truth: list[str]) -> float:
@@ -155,23 +159,43 @@ def measure_strange(reader: NumberReader) -> dict:
     return rows
 
 
-def measure_fonts(reader: NumberReader) -> dict:
-    """Numbers of five digits, each in one of the faces kept for evaluation; mean of three seeds."""
+def font_numbers(seed: int) -> tuple[list[np.ndarray], list[str]]:
+    """Two numbers of five digits in each of the faces kept for evaluation, and what they are."""
     images, labels = load_font_digits(FONTS, held_out=True)
-    faces = len(images) // 10
+    pictures, texts = [], []
+    for face in range(len(images) // 10):
+        own, face_seed = np.s_[10 * face : 10 * face + 10], 1000 * seed + face
+        made = make_strings(images[own], labels[own], 2, face_seed, lengths=(5, 5), spacing=FONT_SPACING)
+        pictures += made.strips()
+        texts += made.texts()
+    return pictures, texts
+
+
+def measure_fonts(reader: NumberReader) -> dict:
+    """The mean of three seeds."""
     right = []
     for seed in SEEDS:
-        found = []
-        for face in range(faces):
-            own = np.s_[10 * face : 10 * face + 10]
-            made = make_strings(
-                images[own], labels[own], 2, 1000 * seed + face, lengths=(5, 5), spacing=FONT_SPACING
-            )
-            answers = [result.prediction for result in reader.predict_batch(made.strips())]
-            found += [a == b for a, b in zip(answers, made.texts(), strict=True)]
-        right.append(mean(found))
-    print(f"{faces} faces, {2 * faces} numbers a seed: {spread(right)} right")
-    return {"faces": faces, "numbers": 2 * faces, "right": right}
+        pictures, texts = font_numbers(seed)
+        right.append(share([result.prediction for result in reader.predict_batch(pictures)], texts))
+    print(f"{len(texts)} numbers a seed: {spread(right)} right")
+    return {"numbers": len(texts), "right": right}
+
+
+def save_pictures(folder: Path, images, labels) -> None:
+    """A folder of PNGs named <number>_<k> for each kind of made-up number."""
+    sets = {}
+    gaps = {"5 pixels apart": 5, "uneven gaps": (2, 12), "touching": (-2, 1), "overlapping": -4}
+    for name, spacing in gaps.items():
+        made = make_strings(images, labels, SAVED, 1000, lengths=(2, 8), spacing=spacing)
+        sets[name] = made.strips(), made.texts()
+    sets["unseen fonts"] = font_numbers(0)
+    rng = np.random.default_rng(0)
+    sets["sheets"] = tuple(zip(*(page_of(images, labels, rng) for _ in range(PAGES)), strict=True))
+    for name, (pictures, texts) in sets.items():
+        own = folder / name
+        own.mkdir(parents=True, exist_ok=True)
+        for i, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
+            Image.fromarray(picture).save(own / f"{''.join(text)}_{i}.png")
 
 
 def page_of(images, labels, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
@@ -237,15 +261,19 @@ def main() -> int:
     for flag in ("windows", "speed", "strange", "fonts", "pages", "table"):
         parser.add_argument(f"--{flag}", action="store_true")
     parser.add_argument("--weights", help="another network of numbers, whose figures are not kept")
+    parser.add_argument("--save", metavar="FOLDER", type=Path)
     arguments = parser.parse_args()
     results = load("whole_numbers")
     if arguments.table:
         print_table(results["rows"])
         return 0
     torch.set_num_threads(1)
-    reader = NumberReader(arguments.weights, device="cpu", reject=True)
     mnist = load_mnist(ROOT / "data")
     test = mnist.test_images, mnist.test_labels
+    if arguments.save:
+        save_pictures(arguments.save, *test)
+        return 0
+    reader = NumberReader(arguments.weights, device="cpu", reject=True)
     if arguments.windows:
         results["windows"] = measure_windows(reader, *test)
     elif arguments.speed:

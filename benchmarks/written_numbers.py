@@ -2,7 +2,8 @@
 
     python benchmarks/written_numbers.py              # three minutes
     python benchmarks/written_numbers.py --table      # print what was measured
-    python benchmarks/written_numbers.py --sheet FILE # fifty of the pictures
+    python benchmarks/written_numbers.py --sheet FILE  # fifty of the pictures
+    python benchmarks/written_numbers.py --save FOLDER # all of them, for real_numbers.py
 
 MNIST's digits, which the network of numbers did not learn, are written with Pillow as amounts,
 dates and plain numbers, with signs between them, on guilloches, hatching, halftone, forms and
@@ -12,7 +13,9 @@ calibration error.
 """
 
 import io
+import itertools
 import sys
+from pathlib import Path
 
 import numpy as np
 from common import ROOT, make_parser, measure_anew
@@ -178,8 +181,15 @@ def print_table(rows: list[dict]) -> None:
 def main() -> int:
     parser = make_parser(__doc__)
     parser.add_argument("--sheet", metavar="FILE")
+    parser.add_argument("--save", metavar="FOLDER", type=Path)
     options = parser.parse_args()
     mnist = load_mnist(ROOT / "data")
+    if options.save:
+        made = pictures(mnist.train_images[LEARNED:], mnist.train_labels[LEARNED:])
+        options.save.mkdir(parents=True, exist_ok=True)
+        for i, (picture, digits) in enumerate(itertools.chain(*made.values())):
+            picture.save(options.save / f"{digits}_{i}.jpg", quality=95)
+        return 0
     if options.sheet:
         made = pictures(mnist.train_images[LEARNED:], mnist.train_labels[LEARNED:])
         some = [picture for pairs in made.values() for picture, _ in pairs[: 50 // len(made)]]
