@@ -39,7 +39,7 @@ FINDER_BATCH = 64  # pictures that it sees together
 LOOKS = 3  # at a picture: at the whole, then at other scales
 SMALL_INK = 0.5  # of the picture: ink that takes less is looked at from near
 NEAR_MARGIN = 0.5  # of the ink's longer side, around it in a look from near
-LEAST_INK = 0.2  # of what the finder gives: below it a pixel is no ink
+LEAST_INK = 0.1  # of what the finder gives: below it a pixel is no ink
 CERTAIN_INK = 0.5  # a picture without a pixel above it is blank
 
 # N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing.

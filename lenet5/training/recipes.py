@@ -111,7 +111,7 @@ RECIPES = {
     },
     # Reads digits from any picture and rejects non-digits: trials in benchmarks/choose_anybody.py.
     "anybody": {
-        "epochs": 80,
+        "epochs": 100,
         "optimizer": "adamw",
         "weight_decay": 0.05,
         "augment": "pens",
