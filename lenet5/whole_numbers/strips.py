@@ -28,7 +28,9 @@ PAGE_SIDE = 1024  # larger pictures are reduced to this side
 DUST = 5  # pixels: a component with no more is no writing
 TALL, SMALL = 3.0, 0.5  # of the usual height of the ink: a component outside is no digit by itself
 SPECK = 0.12  # of the usual height: a lower component belongs to no number
-NEAR = 0.3  # of the usual height: so near to a number, small pieces of ink belong to it
+# Of the usual height: so near to a number, small pieces of ink belong to it. A monospaced point stands
+# half a digit's width away.
+NEAR, NEAR_BESIDE = 0.3, 0.6
 SAME_LINE = 0.4  # of the lower one of two boxes is as high as the other
 NEW_NUMBER = 1.5  # of the usual height: a wider gap is between two numbers
 SPACE = 1.0  # of the usual height: so is a narrower one down to this,
@@ -182,8 +184,8 @@ def find_numbers(boxes: np.ndarray, one: bool = False) -> list[list[int]]:
     gaps = [widest_gap(boxes, line, usual) for line in lines]
     rest = [i for i in written if i not in set(whole) and SPECK * usual < boxes[i, 3] < usual]
     for i in rest:
-        away = [distance(boxes, line, i) for line in lines]
-        if min(away) < NEAR * usual:
+        away = [distance(boxes, line, i, usual) for line in lines]
+        if min(away) < 1:
             lines[int(np.argmin(away))].append(i)
     if one:
         most = max(lines, key=lambda line: int(boxes[line, 4].sum()))
@@ -229,13 +231,13 @@ def split_line(boxes: np.ndarray, line: list[int], gap: float) -> list[list[int]
     return [part.tolist() for part in np.split(np.array(line), wide)]
 
 
-def distance(boxes: np.ndarray, line: list[int], i: int) -> float:
-    """Pixels between a box and the nearest of a line's, 0 where they overlap."""
+def distance(boxes: np.ndarray, line: list[int], i: int, usual: float) -> float:
+    """How far a box is from the nearest of a line's: 0 where they overlap, 1 where it is not near."""
     x, y, width, height = boxes[i, :4]
     others = boxes[line]
     across = np.maximum(others[:, 0] - (x + width), x - (others[:, 0] + others[:, 2]))
     down = np.maximum(others[:, 1] - (y + height), y - (others[:, 1] + others[:, 3]))
-    return float(np.maximum(np.maximum(across, down), 0).min())
+    return float(np.maximum(np.maximum(across / NEAR_BESIDE, down / NEAR), 0).min() / usual)
 
 
 def digit_height(labels: np.ndarray, boxes: np.ndarray, number: list[int]) -> float:
