@@ -1,6 +1,6 @@
 """Made-up pictures of whole numbers, each with a mask of its writing and with its digits.
 
-    pictures, masks, numbers = make_numbers(pool, 32, (48, 160), seed=0)
+    pictures, masks, numbers, places = make_numbers(pool, 32, (48, 160), seed=0)
 
 A number is written by one hand: the slant, size, pen, slope and spacing are the writer's and drift
 along the number. Signs, currency and letters stand between its digits.
@@ -89,8 +89,11 @@ class Glyphs(NamedTuple):
 
 def make_numbers(
     pool: Pool, count: int, size: tuple[int, int], seed: int
-) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-    """N×3×H×W pictures from 0 to 1, N×1×H×W masks of all writing, and each number's digits."""
+) -> tuple[torch.Tensor, torch.Tensor, list[str], torch.Tensor]:
+    """N×3×H×W pictures from 0 to 1, N×1×H×W masks of all writing, each number's digits, their places.
+
+    The places are N×H×W uint8: 1 where the first digit has its ink, 2 for the second; 0 elsewhere.
+    """
     dice, rng = Dice(count, size, seed), np.random.default_rng(seed)
     glyphs = glyphs_of(pool)
     slots = Slots(*map(np.array, zip(*[lay_out(glyphs, rng) for _ in range(count)], strict=True)))
@@ -98,6 +101,9 @@ def make_numbers(
     fields = torch.full((count, *size), 99.0)
     masks = torch.zeros(count, *size)
     chosen = torch.from_numpy(slots.glyphs.astype(np.int64))
+    labels = np.where(slots.used > 0, pool.labels[chosen].numpy(), -1)
+    order = np.where(labels >= 0, np.cumsum(labels >= 0, axis=1), 0)  # of the digits, from 1 on
+    digits = torch.zeros(count, *size)
     for i in range(int(np.flatnonzero(slots.used.any(axis=0)).max()) + 1):
         places = chosen[:, i]
         own = hand._replace(
@@ -106,7 +112,10 @@ def make_numbers(
         field = write(pool, places, own, x[:, i, None, None], y[:, i, None, None], dice)
         used = column(slots.used, i) > 0
         fields = torch.minimum(fields, torch.where(used, field, 99.0))
-        masks = torch.maximum(masks, torch.where(used, mask_of(field, pool, places, hand), 0.0))
+        mask = torch.where(used, mask_of(field, pool, places, hand), 0.0)
+        masks = torch.maximum(masks, mask)
+        digit = column(order, i)
+        digits = torch.where((mask > 0.5) & (digit > 0), digit, digits)
     ink_there = covered(fields)
     some = torch.from_numpy(rng.integers(0, 3, count))[:, None]
     across, down = (torch.take_along_dim(where, some, 1)[..., None] for where in (x, y))
@@ -117,9 +126,8 @@ def make_numbers(
     picture = draw_form(picture, dice, slots, hand, x, y, ink)
     picture = draw_ink(picture, dice, fields, ink_there, others, ink)
     picture = camera(picture, dice, hand.size)
-    labels = np.where(slots.used > 0, pool.labels[chosen].numpy(), -1)
     numbers = ["".join(str(digit) for digit in row if digit >= 0) for row in labels.tolist()]
-    return bilevel(picture, writing, dice), writing[:, None], numbers
+    return bilevel(picture, writing, dice), writing[:, None], numbers, digits.byte()
 
 
 def column(values: np.ndarray, i: int) -> torch.Tensor:

@@ -80,7 +80,7 @@ def batch(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     often = {**SIZES, **NUMBER_SIZES}
     size = list(often)[random.Random(seed).choices(range(len(often)), [*often.values()])[0]]
     make = make_numbers if size in NUMBER_SIZES else make_pictures
-    pictures, masks, _ = make(known_pool(), count, size, seed)
+    pictures, masks, *_ = make(known_pool(), count, size, seed)
     return (pictures * 255).round().byte().numpy(), (masks * 255).round().byte().numpy()
 
 

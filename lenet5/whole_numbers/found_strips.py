@@ -5,6 +5,7 @@ strips = found_strips(pool, 100_000, seed=0, folder="data")
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
@@ -18,7 +19,8 @@ from lenet5.whole_numbers.strips import components, find_numbers, make_strip, wr
 # Height and width of the pictures of one batch after the other.
 SIZES = ((48, 144), (64, 256), (48, 192), (96, 320), (64, 160), (64, 384), (96, 192))
 TEXTURES = 15  # one of so many batches has no writing; prime to the number of sizes
-LEAST_FOUND = 0.7  # of a number's writing: a strip with less is not what is written
+NEAR = np.ones((3, 3), np.uint8)  # a thin stroke may be found a pixel beside
+LEAST_FOUND = 0.5  # of each digit's ink: a strip with less of one is not of that number
 
 
 class Strips(NamedTuple):
@@ -42,7 +44,7 @@ class Strips(NamedTuple):
 
 
 def found_strips(pool: Pool, count: int, seed: int, folder) -> Strips:
-    """The strips found in `count` pictures, less those of which the finder lost some writing.
+    """The strips found in `count` pictures, less those that lack most of a digit.
 
     `folder` keeps them (see `kept_in`).
     """
@@ -55,26 +57,29 @@ def make_batch(number: int, seed: int) -> dict[str, np.ndarray]:
     """The strips found in one batch of pictures."""
     size = SIZES[number % len(SIZES)]
     if number % TEXTURES:
-        pictures, masks, texts = make_numbers(known_pool(), BATCH, size, seed)
+        pictures, _, texts, places = make_numbers(known_pool(), BATCH, size, seed)
     else:
         pictures, texts = make_textures(BATCH, size, seed), [""] * BATCH
-        masks = torch.zeros(BATCH, 1, *size)
+        places = torch.zeros(BATCH, *size, dtype=torch.uint8)
     pixels = (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    strips, digits = [], []
-    for picture, mask, text in zip(pixels, masks[:, 0].numpy(), texts, strict=True):
+    strips = [np.zeros((STRIP_HEIGHT, 0), np.uint8)]  # there may be no other
+    digits: list[list[int]] = []
+    for picture, own, text in zip(pixels, places.numpy(), texts, strict=True):
         amount = writing_in(picture, known_finder(), "auto")
         labels, boxes = components(amount)
         found = find_numbers(boxes, one=True)
-        if found and (not text or share_found(amount, mask) >= LEAST_FOUND):
+        near = cv2.dilate(np.isin(labels, found[0] if found else []).astype(np.uint8), NEAR)
+        if found and has_digits(near > 0, own, len(text)):
             strips.append(make_strip(amount, labels, boxes, found[0], (1.0, 1.0)).picture)
             digits.append([int(digit) for digit in text] + [-1] * (MOST_CHARACTERS - len(text)))
     return {
         "columns": np.concatenate([strip.T for strip in strips]),
-        "widths": np.array([strip.shape[1] for strip in strips]),
-        "digits": np.array(digits),
+        "widths": np.array([strip.shape[1] for strip in strips[1:]], np.int64),
+        "digits": np.array(digits, np.int64).reshape(-1, MOST_CHARACTERS),
     }
 
 
-def share_found(amount: np.ndarray, mask: np.ndarray) -> float:
-    """How much of an H×W mask from 0 to 1 is in an amount of ink from 0 to 255."""
-    return float(mask[amount > 0].sum() / max(mask.sum(), 1.0))
+def has_digits(found: np.ndarray, places: np.ndarray, count: int) -> bool:
+    """Whether H×W pixels that were found have enough of each of `count` digits (see `make_numbers`)."""
+    whole, there = (np.bincount(some, minlength=count + 1) for some in (places.ravel(), places[found]))
+    return bool((there[1:] >= np.maximum(1, LEAST_FOUND * whole[1:])).all())

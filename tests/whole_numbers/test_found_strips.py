@@ -6,7 +6,7 @@ import torch
 
 from lenet5.data.number_pictures import MOST_CHARACTERS
 from lenet5.whole_numbers import found_strips
-from lenet5.whole_numbers.found_strips import Strips, make_batch, share_found
+from lenet5.whole_numbers.found_strips import Strips, has_digits, make_batch
 from lenet5.whole_numbers.space_displacement import window_count
 
 
@@ -56,25 +56,35 @@ def bars(places: list[int]) -> np.ndarray:
     return picture
 
 
-def test_a_strip_that_lost_writing_is_left_out(few, monkeypatch):
-    """Of three pictures all is found, two bars of four, and three of four."""
-    masks = torch.from_numpy(np.stack([bars([20, 40, 60, 80])] * 3))[:, None]
-    found = iter([[20, 40, 60, 80], [20, 40], [20, 40, 60]])
+def test_a_strip_that_lost_a_digit_is_left_out(few, monkeypatch):
+    """Of three pictures all is found, two digits of four, and a half of the last one."""
+    places = np.cumsum([bars([x]) * (k + 1) for k, x in enumerate((20, 40, 60, 80))], axis=0)[-1]
+    places = torch.from_numpy(np.stack([places] * 3)).byte()
+    pictures = torch.rand(3, 3, 48, 144)
+    half = bars([20, 40, 60, 80])
+    half[24:, 80:] = 0
+    found = iter([bars([20, 40, 60, 80]), bars([20, 40]), half])
     monkeypatch.setattr(
-        found_strips,
-        "make_numbers",
-        lambda *args: (masks.repeat(1, 3, 1, 1), masks, ["1111", "2222", "3333"]),
+        found_strips, "make_numbers", lambda *args: (pictures, None, ["1111", "2222", "3333"], places)
     )
-    monkeypatch.setattr(found_strips, "writing_in", lambda *args: 255 * bars(next(found)))
-    batch = make_batch(1, 0)
-    assert texts_of(batch["digits"]) == ["1111", "3333"]
-    assert batch["widths"][0] - batch["widths"][1] == pytest.approx(20 * 20 / 24, abs=1)  # as high as 20
+    monkeypatch.setattr(found_strips, "writing_in", lambda *args: 255 * next(found))
+    assert texts_of(make_batch(1, 0)["digits"]) == ["1111", "3333"]
 
 
-def test_share_found_by_hand():
-    mask = np.array([[0.5, 1.0, 0.5, 0.0]])
-    assert share_found(np.array([[9.0, 0.0, 1.0, 200.0]]), mask) == pytest.approx(0.5)
-    assert share_found(np.zeros((1, 4)), np.zeros((1, 4))) == 0
+def test_a_batch_in_which_nothing_is_found_has_no_strips(few, monkeypatch):
+    monkeypatch.setattr(found_strips, "writing_in", lambda picture, *args: 0 * picture[..., 0])
+    batch = make_batch(0, 1)
+    assert batch["columns"].shape == (0, 32)
+    assert batch["digits"].shape == (0, MOST_CHARACTERS)
+    assert batch["widths"].dtype == batch["digits"].dtype == np.int64
+
+
+def test_digits_found_by_hand():
+    places = np.array([[1, 1, 0, 2, 2, 2]])
+    assert has_digits(np.array([[1, 0, 0, 1, 1, 0]]) > 0, places, 2)
+    assert not has_digits(np.array([[1, 0, 0, 1, 0, 0]]) > 0, places, 2)
+    assert not has_digits(np.ones((1, 6)) > 0, places, 3)  # the third is not in the picture
+    assert has_digits(np.zeros((1, 6)) > 0, 0 * places, 0)
 
 
 def test_strips_beside_each_other_come_apart_in_batches():
