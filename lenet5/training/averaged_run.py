@@ -1,6 +1,5 @@
 """A training by AdamW that keeps averaged weights: of the finder, and of the network of numbers."""
 
-import math
 import time
 from pathlib import Path
 
@@ -30,11 +29,11 @@ class AveragedRun:
         *,
         decay: float,
         columns: tuple[str, ...],
-        longest_gradient: float = math.inf,
+        max_grad_norm: float | None = None,
     ):
         self.net, self.settings, self.folder, self.columns = net, settings, folder, columns
         self.optimizer = make_optimizer(net, "adamw", settings["lr"])
-        self.average, self.longest_gradient = EMA(net, decay), longest_gradient
+        self.average, self.max_grad_norm = EMA(net, decay), max_grad_norm
         self.history: list[dict] = []
         self.losses: list[torch.Tensor] = []
         self.started = time.perf_counter()
@@ -42,9 +41,11 @@ class AveragedRun:
         found = {}
 
         def restore(state: dict) -> None:
+            found["settings"] = state["settings"]
+            if found["settings"] != settings:
+                return  # perhaps of another network
             changing = {"settings": (dict,), "optimizer": (dict,), "history": [self.row()]}
             check_like(state, self.state() | changing)
-            found["settings"] = state["settings"]
             self.net.load_state_dict(state["net"])
             lr = self.settings["lr"]
             self.optimizer.load_state_dict(optimizer_state(state["optimizer"], net, "adamw", lr))
@@ -75,7 +76,8 @@ class AveragedRun:
         set_rate(self.optimizer, self.settings["lr"] * rate)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.longest_gradient)
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.max_grad_norm)
         self.optimizer.step()
         self.average.add(self.net)
         self.losses.append(loss.detach())

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from lenet5.evaluation.confidence import REJECT_BELOW
+from lenet5.imaging.preprocess import INVERT
 from lenet5.networks.definition import LeNet5Conv
 from lenet5.networks.devices import pick_device
 from lenet5.networks.finder import FinderNetwork
@@ -13,6 +15,7 @@ from lenet5.networks.weights import load_weights
 from lenet5.reading.classifier import PRETRAINED as DIGIT_WEIGHTS
 from lenet5.reading.classifier import ImageClassifier, only_prediction
 from lenet5.reading.results import CsvWriter, JsonWriter, Result, TableWriter
+from lenet5.runtime.distributed import own_device
 from lenet5.runtime.errors import UserError, one_line
 from lenet5.runtime.project_files import project_file
 from lenet5.whole_numbers.space_displacement import CLASSES, STRIDE
@@ -21,7 +24,7 @@ from lenet5.whole_numbers.strips import Strip, numbers_on, prepare_pages
 
 WEIGHTS = project_file("pretrained/lenet5-numbers.pth")
 UNNAMED = [str(i) for i in range(len(CLASSES))]  # of weights that do not say what they are of
-REJECT_BELOW = 0.5  # confidence, for weights without a limit of their own
+READERS = ("network", "graph")
 MOST_DRAWN = 8  # numbers in the figure of --plot
 
 
@@ -74,9 +77,12 @@ class NumberReader:
         top_k: int = 1,
         reject: bool = False,
     ):
+        reader = reader or ("network" if digit_weights is None else "graph")
+        for name, value, known in (("reader", reader, READERS), ("invert", invert, INVERT)):
+            if value not in known:
+                raise UserError(f"{name} is {value!r}, which is none of {', '.join(known)}")
         self.one, self.invert, self.reject, self.reject_below = one, invert, reject, REJECT_BELOW
         self.reader: NetworkReader | GraphReader
-        reader = reader or ("network" if digit_weights is None else "graph")
         unused = digit_weights if reader == "network" else weights
         if unused is not None:
             flag = {"network": "--weights", "graph": "--digit-weights"}[reader]
@@ -84,12 +90,12 @@ class NumberReader:
                 f"the {reader} does not read with {unused}: give {flag}, or another --reader"
             )
         if reader == "graph":
-            digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device)
+            digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device, arch=arch)
             if digits.classes != list(range(10)):
                 raise UserError(f"{digits.weights} does not read the ten digits")
             self.reader, self.find = GraphReader(digits.logits), digits.find
             return
-        path, used = os.fspath(weights or WEIGHTS), pick_device(device)
+        path, used = os.fspath(weights or WEIGHTS), own_device(pick_device(device))
         net, metadata = load_weights(path, arch)
         if not isinstance(net, LeNet5Conv) or metadata["classes"] not in (CLASSES, UNNAMED):
             raise UserError(

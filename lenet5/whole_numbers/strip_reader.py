@@ -1,6 +1,6 @@
 """Read strips: by the space displacement network, or by over-segmentation and a graph.
 
-The two ways of the paper (sections V and VII), each a function of strips to readings.
+The two ways of the paper (sections V and VII); each reads strips to readings.
 """
 
 from typing import NamedTuple
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers.decoding import search, spelled_at
 from lenet5.whole_numbers.segmentation import Box, best_path_of, graphs_of, pieces_at
 from lenet5.whole_numbers.space_displacement import STRIDE, row_of_answers, strip_input, window_count
@@ -59,7 +60,10 @@ class NetworkReader:
             for picture, i in zip(pictures, some, strict=True):
                 picture[:, : strips[i].shape[1]] = strips[i]
             inputs = strip_input(torch.from_numpy(pictures).to(self.device), mean, std)
-            rows = (row_of_answers(self.net, inputs).double() / temperature).softmax(dim=2).cpu().numpy()
+            logits = row_of_answers(self.net, inputs).cpu().double()  # MPS has no double precision
+            if not logits.isfinite().all():
+                raise UserError("the network of numbers gives logits that are not finite")
+            rows = (logits / temperature).softmax(dim=2).numpy()
             for i, own in zip(some, rows, strict=True):
                 found[i] = own[: window_count(strips[i].shape[1])]
         return found

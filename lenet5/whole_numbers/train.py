@@ -5,17 +5,19 @@
 Learns from strips of made-up numbers as the finder gives them (`found_strips.py`), by
 connectionist temporal classification: it needs the digits of a number, not their places. The
 network starts from the weights for single digits. The run's folder gets a row in metrics.csv
-after every epoch; the same command resumes an interrupted run. Of the strips that are held out the
-averaged weights' best path reads `right`. Test images are evaluated once, at the end, as single
+after every epoch; the same command resumes an interrupted run. `right` is the share of other strips,
+of MNIST's digits and of hands that are not learned, which the averaged weights' best path reads;
+temperature and limit are fitted on these. Test images are evaluated once, at the end, as single
 digits, and choose nothing.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import ArgumentParser, command_line, number
-from lenet5.runtime.errors import UserError
+from lenet5.runtime.errors import UserError, say
 from lenet5.runtime.project_files import project_file
 from lenet5.runtime.signals import quiet_imports
 
@@ -25,7 +27,7 @@ with quiet_imports():  # of PyTorch
 
     from lenet5.data.augmentation import warp
     from lenet5.data.datasets import load_mnist
-    from lenet5.data.glyphs import load_pool
+    from lenet5.data.glyphs import MNIST_GLYPHS, load_pool
     from lenet5.evaluation.metrics import evaluate
     from lenet5.imaging.inputs import to_input
     from lenet5.networks.definition import LeNet5, LeNet5Conv
@@ -41,7 +43,7 @@ WARM_UP = 0.05  # of the steps
 DESCRIBED = ("epochs", "strings", "seed", "val_size")  # in the weights' metadata
 COLUMNS = ("epoch", "train_loss", "right", "seconds")
 RIGHT = 0.99  # of what is answered with --reject
-TEMPERATURES = [2 ** (i / 8) for i in range(-16, 17)]
+TEMPERATURES = [2 ** (i / 4) for i in range(-4, 9)]
 # How far a strip is changed each time it is learned: slant, the logarithm of its height, pixels up
 # and down, and the logarithm of the exponent of its levels.
 SLANT, HEIGHT, MOVED, GAMMA = 0.15, 0.12, 1.5, 0.4
@@ -63,7 +65,7 @@ def batches(strips: Strips, places: torch.Tensor, size: int, generator: torch.Ge
     return [parts[i] for i in torch.randperm(len(parts), generator=generator).tolist()]
 
 
-def varied(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def augmented(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """N×32×W uint8 strips, each with a little slant, another height, place and strength."""
     count, height, width = pictures.shape
     slant, taller, moved, gamma = torch.rand(4, count, generator=generator) * 2 - 1
@@ -81,34 +83,38 @@ def logits_of(net, pictures: torch.Tensor) -> torch.Tensor:
     return sdn.row_of_answers(net, sdn.strip_input(pictures, net.mean, net.std))
 
 
-def train_epoch(run: AveragedRun, strips: Strips, places: torch.Tensor, epoch: int) -> None:
-    """Learn from each of the strips at these places once."""
+def train_epoch(run: AveragedRun, strips: Strips, epoch: int) -> None:
+    """Learn from each of the strips once."""
     settings = run.settings
     generator = torch.Generator().manual_seed(settings["seed"] * 100_003 + epoch)
+    places = torch.arange(len(strips.ends))
     parts = batches(strips, places, settings["batch_size"], generator)
     for i, part in enumerate(parts):
         pictures, widths, digits = strips.batch(part)
-        logits = logits_of(run.net.train(), varied(pictures, generator))
+        logits = logits_of(run.net.train(), augmented(pictures, generator))
         loss = sdn.ctc_loss(logits, widths, digits)
         run.step(loss, one_cycle((epoch - 1 + i / len(parts)) / settings["epochs"], WARM_UP))
 
 
-@torch.inference_mode()
-def held_out_logits(net, strips: Strips, places: torch.Tensor) -> list[tuple]:
-    """Logits, widths and digits of the strips at these places, in batches."""
+@torch.no_grad()
+def held_out_logits(net, strips: Strips) -> list[tuple]:
+    """Logits, widths and digits of the strips, in batches."""
     found = []
-    for part in batches(strips, places, 64, torch.Generator()):
+    for part in batches(strips, torch.arange(len(strips.ends)), 64, torch.Generator()):
         pictures, widths, digits = strips.batch(part)
         found.append((logits_of(net.eval(), pictures), widths, digits))
     return found
 
 
-def share_right(net, strips: Strips, places: torch.Tensor) -> float:
-    """The share of the strips at these places of which best-path decoding gives all digits."""
+def share_right(net, strips: Strips) -> float:
+    """The share of strips of which best-path decoding gives all digits."""
     right = 0
-    for logits, _, digits in held_out_logits(net, strips, places):
+    for logits, widths, digits in held_out_logits(net, strips):
+        beyond = torch.arange(logits.shape[1]) >= sdn.window_count(widths)[:, None]
+        logits = logits.masked_fill(beyond[..., None], 0.0)  # the strip has ended
+        logits[..., sdn.BLANK] += beyond
         right += sum(a == b for a, b in zip(best_path(logits), map(text_of, digits), strict=True))
-    return right / len(places)
+    return right / len(strips.ends)
 
 
 def text_of(digits: torch.Tensor) -> str:
@@ -116,25 +122,35 @@ def text_of(digits: torch.Tensor) -> str:
 
 
 def calibration(found: list[tuple]) -> dict[str, float]:
-    """The temperature with the least loss on held-out strips, and a limit for --reject.
+    """The temperature whose confidences tell best which answers are right, and a limit for --reject.
 
-    Of the answers to them that are at least so sure, `RIGHT` are right; 1 if there are none.
+    Of the answers to held-out strips that are at least so sure, `RIGHT` are right; 1 if there are none.
     """
-    losses = {t: sum(float(sdn.ctc_loss(x / t, w, d)) for x, w, d in found) for t in TEMPERATURES}
-    temperature = min(losses, key=losses.__getitem__)
-    sure, right = [], []
+    answers = {t: np.array(answered(found, t)).reshape(-1, 2) for t in TEMPERATURES}
+
+    def loss(temperature: float) -> float:
+        """The cross-entropy of being right."""
+        sure, right = answers[temperature].T
+        return -np.log(np.where(right > 0, sure, 1 - sure).clip(1e-9)).sum()
+
+    temperature = min(TEMPERATURES, key=loss)
+    sure, right = answers[temperature].T
+    order = np.argsort(-sure)
+    enough = np.flatnonzero(right[order].cumsum() / np.arange(1, len(order) + 1) >= RIGHT)
+    limit = float(sure[order[enough[-1]]]) if len(enough) else 1.0
+    return {"temperature": temperature, "reject_below": limit}
+
+
+def answered(found: list[tuple], temperature: float) -> list[tuple[float, bool]]:
+    """The confidence of the answer to each strip in which there is one, and whether it is right."""
+    answers = []
     for logits, widths, digits in found:
         shares = (logits.double() / temperature).softmax(dim=2).numpy()
         for row, width, truth in zip(shares, widths.tolist(), digits, strict=True):
             answer, probability = search(row[: sdn.window_count(width)])[0]
             if answer:
-                sure.append(probability)
-                right.append("".join(map(str, answer)) == text_of(truth))
-    order = np.argsort(sure)[::-1]
-    rights = np.cumsum(np.array(right)[order]) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero(rights >= RIGHT)
-    limit = sure[order[enough[-1]]] if len(enough) else 1.0
-    return {"temperature": temperature, "reject_below": limit}
+                answers.append((probability, "".join(map(str, answer)) == text_of(truth)))
+    return answers
 
 
 def parse_arguments(argv):
@@ -149,14 +165,19 @@ def parse_arguments(argv):
     add("--init-from", str(project_file("pretrained/lenet5.pth")), "first weights", metavar="WEIGHTS")
     add("--data-dir", "data", "where data sets and the strips are kept", metavar="DIR")
     add("--epochs", 30, "passes over the strips", type=number(int, 1, 100_000))
-    add("--strings", 100_000, "numbers to make", type=number(int, 100, 10_000_000))
+    add("--strings", 100_000, "numbers to make", type=number(int, 100, 1_000_000))
     add("--batch-size", 32, "numbers at a time", type=number(int, 1, 1000))
     add("--lr", 2e-3, "peak learning rate", type=number(float, 1e-9, 1e6))
-    add("--val-size", 2000, "held-out numbers", type=number(int, 10, 50_000))
-    add("--seed", 0, "of numbers and their order", type=number(int, 0, 1000))
+    add("--val-size", 2000, "others to validate with", type=number(int, 10, 50_000))
+    add("--seed", 0, "of numbers and their order", type=number(int, 0, 2**31 - 2))
     add("--run", "runs/numbers", "the run's folder", metavar="DIR")
     add("--output", "lenet5_numbers.pth", "the trained weights", metavar="FILE")
-    return parser.parse_args(argv)
+    # Windows were learned before strips, in an older version.
+    parser.add_argument("--windows-epochs", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if vars(arguments).pop("windows_epochs") is not None:
+        say("--windows-epochs has no effect any more: strips alone are learned")
+    return arguments
 
 
 @command_line
@@ -166,23 +187,22 @@ def main(argv=None) -> int:
     check_writable(output)
     torch.manual_seed(settings["seed"])
     net = first_network(settings["init_from"])
-    run = AveragedRun(net, settings, folder, decay=DECAY, columns=COLUMNS, longest_gradient=5.0)
-    mnist = load_mnist(settings["data_dir"])
-    pool = load_pool(mnist.train_images, mnist.train_labels, settings["seed"])
-    strips = found_strips(pool, settings["strings"], settings["seed"], settings["data_dir"])
-    count = len(strips.ends) - settings["val_size"]
-    if count < 1:
-        raise UserError(
-            f"--val-size {settings['val_size']} holds out all of the {len(strips.ends)} strips"
-        )
-    learned, held_out = torch.arange(len(strips.ends)).tensor_split([count])
+    run = AveragedRun(net, settings, folder, decay=DECAY, columns=COLUMNS, max_grad_norm=5.0)
+    seed, kept_in = settings["seed"], settings["data_dir"]
+    mnist = load_mnist(kept_in)
+    images, labels = mnist.train_images, mnist.train_labels
+    strips = found_strips(load_pool(images, labels, seed), settings["strings"], seed, kept_in)
+    others = load_pool(images[MNIST_GLYPHS:], labels[MNIST_GLYPHS:], seed + 1)
+    held_out = found_strips(others, settings["val_size"], seed + 1, kept_in)
+    if not len(strips.ends) * len(held_out.ends):
+        raise UserError("the finder found no number at all: give more --strings and --val-size")
     for epoch in range(len(run.history) + 1, settings["epochs"] + 1):
-        train_epoch(run, strips, learned, epoch)
-        run.keep({"epoch": epoch, "right": share_right(run.average.net.eval(), strips, held_out)})
+        train_epoch(run, strips, epoch)
+        run.keep({"epoch": epoch, "right": share_right(run.average.net.eval(), held_out)})
     average = run.average.net.eval()
     description = {name: settings[name] for name in DESCRIBED}
     description["val_accuracy"] = run.history[-1]["right"]
-    description |= calibration(held_out_logits(average, strips, held_out))
+    description |= calibration(held_out_logits(average, held_out))
     inputs = to_input(mnist.test_images, net.mean, net.std)
     description["test_accuracy"] = evaluate(average, inputs, mnist.test_labels).accuracy
     save_weights(output, average, classes=sdn.CLASSES, **description)

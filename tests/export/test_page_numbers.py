@@ -162,6 +162,7 @@ def test_strips_know_the_polarity_that_is_given(numbers, find, invert, numbers_f
         [(32 * i, 5, 10, 20) for i in range(5)],  # wide spacing
         [(20 * i, 60 - 6 * i, 10, 20) for i in range(6)],  # a line that rises
         [(10, 10, 12, 20), (24, 12, 5, 6), (200, 100, 2, 2), (60, 10, 6, 6)],  # specks
+        [(0, 5, 10, 20), (19, 21, 4, 4), (32, 5, 10, 20), (46, 5, 10, 20)],  # a monospaced point
         [],
     ],
 )

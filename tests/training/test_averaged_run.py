@@ -61,7 +61,7 @@ def test_a_row_has_the_mean_loss_since_the_last_one(tmp_path, capsys):
 
 
 def test_long_gradients_are_cut(tmp_path):
-    run = run_in(tmp_path, longest_gradient=0.5)
+    run = run_in(tmp_path, max_grad_norm=0.5)
     run.step(1000 * run.net(torch.ones(1, 4)).square().mean(), 0.0)
     norms = [parameter.grad.norm() for parameter in run.net.parameters()]
     assert torch.stack(norms).norm().item() == pytest.approx(0.5, rel=1e-4)

@@ -12,6 +12,7 @@ from PIL import Image
 import read_number
 from lenet5.imaging.opening import PictureError
 from lenet5.networks.weights import load_weights, save_weights
+from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers import number_reader
 from lenet5.whole_numbers.number_reader import NumberReader, label_of
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
@@ -230,6 +231,7 @@ def test_without_paths_the_ten_digits_are_read(workdir, capsys):
         (["--reader", "graph", "--digit-weights", "none.pth"], ["none.pth"]),
         (["--reader", "network", "--digit-weights", PRETRAINED], ["lenet5.pth", "give --weights"]),
         (["--reader", "graph", "--weights", number_reader.WEIGHTS], ["give --digit-weights"]),
+        (["--reader", "graph", "--arch", "lenet5-1998"], ["lenet5-1998"]),
         (["--plot", "no/folder.png"], ["no/folder.png"]),
         (["--output", "no/folder"], ["no/folder"]),
     ],
@@ -243,3 +245,9 @@ def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
 def test_the_label_is_in_the_name():
     names = ("a/number_90210.png", "number_007_b.png", "digit_7_font.png", "digit_77.png", "7/scan.png")
     assert [label_of(name) for name in names] == ["90210", "007", "7", None, None]
+
+
+@pytest.mark.parametrize(("name", "value"), [("invert", "maybe"), ("reader", "foo")])
+def test_unknown_choices_are_named(name, value):
+    with pytest.raises(UserError, match=f"{name} is '{value}'"):
+        NumberReader(**{name: value})

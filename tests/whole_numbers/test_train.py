@@ -64,14 +64,14 @@ def test_batches_are_strips_about_as_wide_as_each_other():
 
 def test_strips_without_variation_stay_as_they_are(still):
     strips = random_strips(4)
-    assert torch.equal(train.varied(strips, torch.Generator()), strips)
+    assert torch.equal(train.augmented(strips, torch.Generator()), strips)
 
 
 def test_levels_are_varied_within_bounds(still, monkeypatch):
     monkeypatch.setattr(train, "GAMMA", 0.4)
     strips = torch.full((500, 1, 3), 0).byte()
     strips[:, 0] = torch.tensor([0, 64, 255])
-    found = train.varied(strips, torch.Generator().manual_seed(0))[:, 0].float()
+    found = train.augmented(strips, torch.Generator().manual_seed(0))[:, 0].float()
     assert not found[:, 0].any()
     assert (found[:, 2] == 255).all()
     low, high = (255 * (64 / 255) ** math.exp(side * 0.4) for side in (1, -1))
@@ -85,7 +85,7 @@ def rows_and_columns(name: str, most: float, monkeypatch) -> tuple[torch.Tensor,
     monkeypatch.setattr(train, name, most)
     strips = torch.zeros(300, 32, 60, dtype=torch.uint8)
     strips[:, 10:22, 24:36] = 255
-    found = train.varied(strips, torch.Generator().manual_seed(0)).float() / 255
+    found = train.augmented(strips, torch.Generator().manual_seed(0)).float() / 255
     columns = (found * torch.arange(60)).sum(dim=2) / found.sum(dim=2)  # of each row's ink
     return found.sum(dim=2), columns
 
@@ -182,9 +182,23 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(flags, monkeypatch, caps
     assert_one_error_line(capsys.readouterr().err, "checkpoint.pth", "other flags")
 
 
-def test_more_held_out_strips_than_there_are(flags, capsys):
-    assert train.main([*flags, "--val-size", "1000"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "--val-size 1000")
+def test_windows_beyond_a_strip_are_not_read(monkeypatch):
+    """Two strips of 3 and 7 pixels: in the third window there is a 7, in the fourth an 8."""
+    logits = torch.full((2, 4, 11), 0.0)
+    logits[:, [0, 1], BLANK] = 5
+    logits[:, 2, 7] = logits[:, 3, 8] = 5
+    digits = torch.full((2, MOST_CHARACTERS), -1)
+    digits[1, :2] = torch.tensor([7, 8])
+    strips = Strips(torch.zeros(32, 10), torch.tensor([3, 10]), digits)
+    monkeypatch.setattr(
+        train, "held_out_logits", lambda net, strips: [(logits, strips.widths(), strips.digits)]
+    )
+    assert train.share_right(None, strips) == 1.0
+
+
+def test_a_flag_of_older_versions_is_known(flags, capsys):
+    assert train.main([*flags, "--windows-epochs", "3", "--epochs", "1", "--run", "old"]) == 0
+    assert "--windows-epochs has no effect" in capsys.readouterr().err
 
 
 def test_it_begins_as_the_network_of_single_digits(mnist):

@@ -21,7 +21,6 @@ const PICTURES_KEPT = 3; // with all their pixels, of those that were opened
 const SLOW = 16; // milliseconds: where reading takes longer, the pen goes first
 const SPOKEN_AFTER = 500; // milliseconds without a change: nobody wants to hear each step of a stroke
 const STEP = 8; // pixels that an arrow key moves the pen
-const SURE = 0.5; // of a number: below it, the answer is likelier wrong than right
 const MOST_STRIPS = 8; // that are shown
 const ENLARGED = 6; // a strip's pixels, at most
 const find = (id) => document.getElementById(id);
@@ -371,7 +370,7 @@ function showNumbers(readings, numbers) {
   find("digit").className = text.length > 5 ? "long" : "";
   say(numberVerdict(readings, numbers, text));
   find("bars").replaceChildren(...numbers.flatMap(({ digits, confidences }) => digits.map((digit, i) => {
-    const row = barRow(String(digit)), best = confidences[i] >= SURE ? "best" : "";
+    const row = barRow(String(digit)), best = confidences[i] >= numberNetwork.rejectBelow ? "best" : "";
     setBar(row, confidences[i], i === 0 ? `${best} begins` : best);
     return row;
   })));
@@ -382,7 +381,7 @@ function numberVerdict(readings, numbers, text) {
   if (!readings.length) return NOTHING;
   if (!numbers.length) return "No number: no digit in the ink.";
   const least = numbers.reduce((a, b) => (b.confidence < a.confidence ? b : a));
-  if (least.confidence >= SURE) return `${text}, ${numbers.length > 1 ? "each at least " : ""}${percent(least.confidence)} sure.`;
+  if (least.confidence >= numberNetwork.rejectBelow) return `${text}, ${numbers.length > 1 ? "each at least " : ""}${percent(least.confidence)} sure.`;
   const [first, second] = least.found.map(({ digits }) => digits.join("") || "nothing");
   return `Unsure: ${first} or ${second ?? "nothing"}?`;
 }

@@ -76,9 +76,9 @@ function findNumbers(pieces) {
   // Smaller pieces belong to the line that they are near to, before it is split.
   for (const i of written) {
     if (isWhole(pieces[i]) || pieces[i].h <= SPECK * usual || pieces[i].h >= usual) continue;
-    const distances = lines.map((line) => distance(pieces, line, i));
+    const distances = lines.map((line) => distance(pieces, line, i, usual));
     const nearest = Math.min(...distances);
-    if (nearest < NEAR * usual) lines[distances.indexOf(nearest)].push(i);
+    if (nearest < 1) lines[distances.indexOf(nearest)].push(i);
   }
   return lines.flatMap((line, n) => splitLine(pieces, line.sort((i, j) => pieces[i].x - pieces[j].x), gaps[n]));
 }
@@ -125,13 +125,14 @@ function splitLine(pieces, line, gap) {
   return numbers;
 }
 
-/** Pixels between a box and the nearest of a line's, 0 where they overlap. */
-function distance(pieces, line, i) {
+/** How far a box is from the nearest of a line's: 0 where they overlap, 1 where it is not near. */
+function distance(pieces, line, i, usual) {
   const { x, y, w, h } = pieces[i];
   return Math.min(...line.map((j) => {
     const other = pieces[j];
     const across = Math.max(other.x - (x + w), x - (other.x + other.w));
-    return Math.max(across, other.y - (y + h), y - (other.y + other.h), 0);
+    const down = Math.max(other.y - (y + h), y - (other.y + other.h));
+    return Math.max(across / NEAR_BESIDE, down / NEAR, 0) / usual;
   }));
 }
 
