@@ -5,9 +5,8 @@
     python benchmarks/written_numbers.py --sheet FILE  # fifty of the pictures
     python benchmarks/written_numbers.py --save FOLDER # all of them, for real_numbers.py
 
-MNIST's digits, which the network of numbers did not learn, are written with Pillow as amounts,
-dates and plain numbers, with signs between them, on guilloches, hatching, halftone, forms and
-photographed paper. For each kind of background and each reader: the share of numbers that are
+MNIST's test digits are written with Pillow as amounts, dates and plain numbers, with signs between
+them, on plain paper, guilloches, hatching, halftone, forms and print. They chose nothing. For each kind of background and each reader: the share of numbers that are
 read as a whole, and with --reject the share answered and right of those answered; the expected
 calibration error.
 """
@@ -20,14 +19,13 @@ from pathlib import Path
 import numpy as np
 from common import ROOT, make_parser, measure_anew
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from real_numbers import scores
 
 from generate_test_digits import default_face
 from lenet5.data.datasets import load_mnist
 from lenet5.whole_numbers.number_reader import NumberReader
 
 COUNT = 200  # numbers on each background
-BINS = 10  # of the calibration error
-LEARNED = 12_000  # of MNIST's training images; the later ones are nowhere in the training
 FORMATS = ("{}", "{}", "{}.{:02}", "{},{:02}", "{:,}", "{},{:02}-", "{}=", "{}/{:02}", "({})", "{}.-")
 BACKGROUNDS = ("paper", "guilloche", "hatching", "halftone", "form", "print")
 
@@ -129,43 +127,23 @@ def picture_of(kind: str, images: np.ndarray, by_digit: list, rng) -> tuple[Imag
     return Image.open(buffer), "".join(filter(str.isdigit, text))
 
 
-def pictures(images, labels) -> dict[str, list[tuple[Image.Image, str]]]:
+def pictures() -> dict[str, list[tuple[Image.Image, str]]]:
     """By background: pictures and digits."""
-    rng = np.random.default_rng(0)
-    images, labels = images.numpy(), labels.numpy()
+    rng, mnist = np.random.default_rng(0), load_mnist(ROOT / "data")
+    images, labels = mnist.test_images.numpy(), mnist.test_labels.numpy()
     by_digit = [np.flatnonzero(labels == digit) for digit in range(10)]
     return {
         kind: [picture_of(kind, images, by_digit, rng) for _ in range(COUNT)] for kind in BACKGROUNDS
     }
 
 
-def calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
-    """The mean distance of confidence and accuracy over equal bins of confidence."""
-    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
-    parts = [bins == number for number in range(BINS)]
-    return float(sum(abs(sure[p].mean() - right[p].mean()) * p.mean() for p in parts if p.any()))
-
-
-def measure(made: dict) -> list[dict]:
-    rows = []
+def measure() -> list[dict]:
+    rows, made = [], pictures()
     for way in ("network", "graph"):
         reader = NumberReader(reader=way, device="cpu", one=True, reject=True)
         for kind, pairs in made.items():
             found = reader.predict_batch([picture for picture, _ in pairs])
-            texts = ["".join(number["text"] for number in result.numbers or []) for result in found]
-            right = np.array([a == b for a, (_, b) in zip(texts, pairs, strict=True)])
-            answered = np.array([result.prediction is not None for result in found])
-            sure = np.array([result.confidence or 0.0 for result in found])
-            rows.append(
-                {
-                    "reader": way,
-                    "background": kind,
-                    "right": float(right.mean()),
-                    "answered": float(answered.mean()),
-                    "right_of_answered": float(right[answered].mean()) if answered.any() else None,
-                    "calibration_error": calibration_error(sure, right),
-                }
-            )
+            rows.append({"reader": way, "background": kind, **scores(found, [b for _, b in pairs])})
     return rows
 
 
@@ -183,29 +161,21 @@ def main() -> int:
     parser.add_argument("--sheet", metavar="FILE")
     parser.add_argument("--save", metavar="FOLDER", type=Path)
     options = parser.parse_args()
-    mnist = load_mnist(ROOT / "data")
     if options.save:
-        made = pictures(mnist.train_images[LEARNED:], mnist.train_labels[LEARNED:])
+        made = pictures()
         options.save.mkdir(parents=True, exist_ok=True)
         for i, (picture, digits) in enumerate(itertools.chain(*made.values())):
             picture.save(options.save / f"{digits}_{i}.jpg", quality=95)
         return 0
     if options.sheet:
-        made = pictures(mnist.train_images[LEARNED:], mnist.train_labels[LEARNED:])
-        some = [picture for pairs in made.values() for picture, _ in pairs[: 50 // len(made)]]
+        some = [picture for pairs in zip(*pictures().values(), strict=True) for picture, _ in pairs][:50]
         sheet = Image.new("RGB", (4 * 330, 80 * -(-len(some) // 4)), "white")
         for i, picture in enumerate(some):
             picture.thumbnail((320, 76))
             sheet.paste(picture, (330 * (i % 4), 80 * (i // 4)))
         sheet.save(options.sheet)
         return 0
-    print_table(
-        measure_anew(
-            "written_numbers",
-            lambda: measure(pictures(mnist.train_images[LEARNED:], mnist.train_labels[LEARNED:])),
-            options.table,
-        )
-    )
+    print_table(measure_anew("written_numbers", measure, options.table))
     return 0
 
 

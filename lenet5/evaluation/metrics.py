@@ -27,6 +27,27 @@ class Reliability(NamedTuple):
     accuracy: torch.Tensor  # 0 to 1; NaN in an empty bin
 
 
+def reliability(confidences: torch.Tensor, correct: torch.Tensor) -> Reliability:
+    """Mean confidence and accuracy in BINS bins of equal width, of N confidences and N answers."""
+    confidence, correct = confidences.double(), correct.double()
+    index = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    images, confident, right = (
+        torch.bincount(index, weights=weights, minlength=BINS)
+        for weights in (torch.ones_like(correct), confidence, correct)
+    )
+    return Reliability(images.long(), confident / images, right / images)
+
+
+def calibration_error(confidences: torch.Tensor, correct: torch.Tensor) -> float:
+    """Expected calibration error, 0 to 1, of N confidences and N answers.
+
+    Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
+    """
+    images, confidence, accuracy = reliability(confidences, correct)
+    gaps = (accuracy - confidence).abs() * images  # NaN in empty bins
+    return gaps.nansum().item() / len(correct)
+
+
 class Evaluation(NamedTuple):
     """Predictions of a network for N labelled images, and their metrics."""
 
@@ -78,22 +99,11 @@ class Evaluation(NamedTuple):
 
     def reliability(self) -> Reliability:
         """Mean confidence and accuracy in BINS bins of equal width."""
-        confidence, correct = self.confidences.double(), self.correct.double()
-        index = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
-        images, confident, right = (
-            torch.bincount(index, weights=weights, minlength=BINS)
-            for weights in (torch.ones_like(correct), confidence, correct)
-        )
-        return Reliability(images.long(), confident / images, right / images)
+        return reliability(self.confidences, self.correct)
 
     def calibration_error(self) -> float:
-        """Expected calibration error, 0 to 1.
-
-        Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
-        """
-        images, confidence, accuracy = self.reliability()
-        gaps = (accuracy - confidence).abs() * images  # NaN in empty bins
-        return gaps.nansum().item() / len(self.labels)
+        """Expected calibration error, 0 to 1."""
+        return calibration_error(self.confidences, self.correct)
 
     def coverage_area(self) -> float:
         """Area under the accuracy-coverage curve, 0 to 1: the mean accuracy of the k most confident.
