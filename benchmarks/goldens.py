@@ -131,11 +131,6 @@ def training(tree: Tree, flags: str, start=()) -> dict:
     return tree.trained() | flat(checkpoint, "checkpoint") | flat(config)
 
 
-def numbers(tree: Tree) -> dict:
-    tree.run("train_numbers", "--epochs 1 --strings 200 --val-size 50 --output out.pth", None)
-    return tree.trained()
-
-
 def two_processes(tree: Tree) -> dict:
     return training(tree, FEW, ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"))
 
@@ -231,7 +226,7 @@ GOLDENS = {
     recipe: functools.partial(training, flags=f"--recipe {recipe} {flags}")
     for recipe, flags in RECIPES.items()
 }
-GOLDENS |= {"two-processes": two_processes, "numbers": numbers, "reading": reading}
+GOLDENS |= {"two-processes": two_processes, "reading": reading}
 GOLDENS |= {"exports": exports, "networks": networks, "flags": flags, "drawn": drawn, "bad": statuses}
 
 

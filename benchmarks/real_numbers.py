@@ -41,9 +41,8 @@ def digits_of(text: str) -> str:
 
 def labelled(folder: Path) -> dict[str, str]:
     """The pictures in a folder, and the digits of the number that each name begins with."""
-    numbers = {
-        path: digits_of(Path(path).stem.partition("_")[0]) for path in find_pictures([str(folder)])
-    }
+    paths = find_pictures([str(folder)])
+    numbers = {path: digits_of(Path(path).stem.partition("_")[0]) for path in paths}
     found = {path: number for path, number in numbers.items() if number}
     if len(found) < len(numbers) or not found:
         say(f"{folder}: left out {len(numbers) - len(found)} whose names do not begin with a number")

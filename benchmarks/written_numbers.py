@@ -6,9 +6,9 @@
     python benchmarks/written_numbers.py --save FOLDER # all of them, for real_numbers.py
 
 MNIST's test digits are written with Pillow as amounts, dates and plain numbers, with signs between
-them, on plain paper, guilloches, hatching, halftone, forms and print. They chose nothing. For each kind of background and each reader: the share of numbers that are
-read as a whole, and with --reject the share answered and right of those answered; the expected
-calibration error.
+them, on plain paper, guilloches, hatching, halftone, forms and print; they chose nothing. For each
+background and each reader: the share of numbers that are read as a whole, with --reject the share
+answered and right of those answered, and the expected calibration error.
 """
 
 import io
