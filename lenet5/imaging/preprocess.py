@@ -39,7 +39,9 @@ FINDER_BATCH = 64  # pictures that it sees together
 LOOKS = 3  # at a picture: at the whole, then at other scales
 SMALL_INK = 0.5  # of the picture: ink that takes less is looked at from near
 NEAR_MARGIN = 0.5  # of the ink's longer side, around it in a look from near
-LEAST_INK = 0.1  # of what the finder gives: below it a pixel is no ink
+# Of what the finder gives: below it a pixel is no ink of the digit, or no writing. Numbers come apart
+# at narrow gaps, which little writing fills.
+LEAST_INK, LEAST_WRITING = 0.1, 0.3
 CERTAIN_INK = 0.5  # a picture without a pixel above it is blank
 
 # N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing.
@@ -205,8 +207,8 @@ def masks_of(views: list[View], find: Finder, invert: str) -> list[np.ndarray]:
     return masks
 
 
-def ink_of(mask: np.ndarray, picture: np.ndarray, invert: str) -> np.ndarray:
-    """An h×w mask without what is hardly ink; all of it is 0 if no pixel is certainly ink.
+def ink_of(mask: np.ndarray, picture: np.ndarray, invert: str, least: float = LEAST_INK) -> np.ndarray:
+    """An h×w mask without what is less than `least`; all of it is 0 if no pixel is certainly ink.
 
     With `invert` "yes" only what is darker than the paper is ink, with "no" only what is brighter.
     """
@@ -214,7 +216,7 @@ def ink_of(mask: np.ndarray, picture: np.ndarray, invert: str) -> np.ndarray:
         gray = picture.mean(axis=2)
         paper = np.median(gray[mask < CERTAIN_INK])
         mask = mask * ((gray < paper) if invert == "yes" else (gray > paper))
-    return np.where(mask > LEAST_INK, mask, 0) if mask.max() > CERTAIN_INK else np.zeros_like(mask)
+    return np.where(mask > least, mask, 0) if mask.max() > CERTAIN_INK else np.zeros_like(mask)
 
 
 def from_near(view: View, mask: np.ndarray) -> View | None:

@@ -15,7 +15,15 @@ from PIL import Image
 from lenet5.imaging.centring import BOX_LEVEL, with_full_strength
 from lenet5.imaging.mnist_format import DIGIT_SIDE, STRIP_HEIGHT
 from lenet5.imaging.opening import upright_picture
-from lenet5.imaging.preprocess import LOOKS, Finder, attempt, ink_of, reduced, seen_at
+from lenet5.imaging.preprocess import (
+    LEAST_WRITING,
+    LOOKS,
+    Finder,
+    attempt,
+    ink_of,
+    reduced,
+    seen_at,
+)
 
 WRITING_SIDE = 384  # pixels: the longer side of what the finder sees first
 SHORTEST = 48  # pixels of the shorter side of that, if the longer one allows it
@@ -119,7 +127,8 @@ def writing_in(picture: np.ndarray, find: Finder, invert: str) -> np.ndarray:
     image = Image.fromarray(picture)
     for _ in range(LOOKS):
         seen = seen_at(image, scale)
-        writing = ink_of(find(seen.transpose(2, 0, 1)[None])[0, 1], seen, invert)
+        found = find(seen.transpose(2, 0, 1)[None])[0, 1]
+        writing = ink_of(found, seen, invert, LEAST_WRITING)
         high = usual_height(components(writing)[1]) or BEST_HEIGHT
         better = min(scale * BEST_HEIGHT / high, MOST_WRITING / max(height, width), MOST_ZOOM)
         if 0.5 < better / scale < 2:

@@ -223,7 +223,7 @@ def test_what_the_finder_sees(size, seen):
 
 
 def test_masks_by_hand():
-    mask = np.array([[0.9, 0.51, 0.3, 0.2, 0.1]], np.float32)
+    mask = np.array([[0.9, 0.51, 0.3, 0.1, 0.05]], np.float32)
     gray = np.array([[10, 200, 10, 90, 90]], np.uint8)  # paper of 90
     colours = np.stack([gray] * 3, axis=-1)
     for invert, kept in {
@@ -232,6 +232,7 @@ def test_masks_by_hand():
         "no": [0, 0.51, 0, 0, 0],
     }.items():
         np.testing.assert_array_equal(ink_of(mask, colours, invert), np.float32([kept]))
+    np.testing.assert_array_equal(ink_of(mask, colours, "auto", 0.5), np.float32([[0.9, 0.51, 0, 0, 0]]))
     assert not ink_of(np.minimum(mask, np.float32(0.5)), colours, "auto").any()  # never certain
     assert ink_of(np.ones((1, 5), np.float32), colours, "yes").all()  # no paper to compare with
 

@@ -214,9 +214,9 @@ def kinds() -> dict:
         "table": (in_a_table, 2, 19),
         "underlined": (underlined, 2, 19),
         "circled": (circled, 2, 19),
-        "outlined and filled": (outlined, 2, 18),
+        "outlined and filled": (outlined, 2, 19),
         "one-pixel lines": (hairline, 2, 19),
-        "ballpoint on squares": (ballpoint, 6, 49),
+        "ballpoint on squares": (ballpoint, 6, 45),
         "seven segments": (seven_segments, 2, 19),
     }
     for sides in ("upright", "level"):

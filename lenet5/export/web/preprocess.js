@@ -107,8 +107,8 @@ function findInk(view, invert) {
 /** What the finder takes for the digit's ink, 0 to 1. */
 const maskOf = ({ scaled }, invert) => inkOf(finder(scaled)[0], scaled, invert);
 
-/** The finder's mask of a view without what is hardly ink; all 0 if no pixel is certainly ink. */
-function inkOf(found, scaled, invert) {
+/** The finder's mask of a view without what is less than `least`; all 0 if no pixel is certainly ink. */
+function inkOf(found, scaled, invert, least = LEAST_INK) {
   const { values } = found;
   let isInk = () => true;
   if (invert !== "auto" && smallestOf(values) < CERTAIN_INK) {
@@ -116,7 +116,7 @@ function inkOf(found, scaled, invert) {
     const paper = median(gray.filter((_, i) => values[i] < CERTAIN_INK));
     isInk = (i) => (invert === "yes" ? gray[i] < paper : gray[i] > paper);
   }
-  const kept = mapped(found, (value, i) => (value > LEAST_INK && isInk(i) ? value : 0));
+  const kept = mapped(found, (value, i) => (value > least && isInk(i) ? value : 0));
   return largestOf(kept.values) > CERTAIN_INK ? kept : picture(found.width, found.height);
 }
 

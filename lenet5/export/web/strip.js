@@ -19,7 +19,7 @@ function writingIn(colours, invert) {
   // Again in more or fewer pixels where the writing is not as high as most that the finder learned.
   for (let look = 0; look < LOOKS; look++) {
     const seen = seenAt(colours, scale);
-    writing = inkOf(finder(seen)[1], seen, invert);
+    writing = inkOf(finder(seen)[1], seen, invert, LEAST_WRITING);
     const high = usualHeight(components(writing).pieces) || BEST_HEIGHT;
     const better = Math.min((scale * BEST_HEIGHT) / high, MOST_WRITING / longer, MOST_ZOOM);
     if (better / scale > 0.5 && better / scale < 2) break;
