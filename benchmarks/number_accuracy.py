@@ -34,8 +34,9 @@ from PIL import Image
 from lenet5.data.datasets import load_mnist
 from lenet5.data.fonts import FONTS, load_font_digits, load_letters
 from lenet5.whole_numbers.number_reader import NumberReader
-from lenet5.whole_numbers.space_displacement import STRIDE, WINDOW, row_of_answers, strip_input
+from lenet5.whole_numbers.space_displacement import row_of_answers
 from lenet5.whole_numbers.strips import numbers_in
+from lenet5.whole_numbers.windows import STRIDE, WINDOW, strip_input
 
 READERS = ("network", "graph")
 LENGTHS, SPACINGS, SEEDS = (1, 3, 5, 10), (20, 5, 0, -2, -4), (0, 1, 2)
@@ -77,9 +78,9 @@ def accuracy(readers: dict[str, NumberReader], images, labels):
 
 def measure_windows(reader: NumberReader, images, labels) -> dict:
     """One run over strips of five digits beside a run over each of their windows."""
-    net = reader.reader.net
+    net = reader.reader.network.net
     strings = make_strings(images, labels, 50, 0, lengths=(5, 5), spacing=5)
-    inputs = strip_input(strings.pictures, net.mean, net.std)
+    inputs = torch.from_numpy(strip_input(strings.pictures.numpy(), net.mean, net.std))
     windows = inputs.unfold(3, WINDOW, STRIDE).transpose(2, 3).transpose(1, 2)
     windows = windows.reshape(-1, 1, WINDOW, WINDOW)
     ratios, differences = [], []

@@ -24,9 +24,9 @@ from PIL import Image
 
 from lenet5.data.datasets import load_mnist
 from lenet5.export import html_page
-from lenet5.networks.weights import load_weights
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.whole_numbers.decoding import search
+from lenet5.whole_numbers.space_displacement import TrainedNumbers
 from lenet5.whole_numbers.strip_reader import NetworkReader
 from tests.browser import READ_ALL, READ_STRIP, STROKES, as_pixels, chromium, draw, settled, strokes_of
 
@@ -63,8 +63,7 @@ def agreement(tab, weights: Path) -> dict:
 
 def number_agreement(tab) -> dict:
     """The page's numbers beside those of Python's network and search, on the same strips."""
-    net, metadata = load_weights(html_page.NUMBERS)
-    reader = NetworkReader(net.eval(), metadata)
+    reader = NetworkReader(TrainedNumbers(html_page.NUMBERS, device="cpu"))
     mnist = load_mnist(ROOT / "data")
     made = make_strings(mnist.test_images, mnist.test_labels, NUMBERS, 0, lengths=(1, 6))
     same, away = 0, 0.0

@@ -28,7 +28,7 @@ from lenet5.networks.operations import Operation, operations, operations_of
 from lenet5.reading.classifier import PRETRAINED, ImageClassifier
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError
-from lenet5.whole_numbers.space_displacement import CLASSES
+from lenet5.whole_numbers.windows import CLASSES
 
 WEB = Path(__file__).resolve().parent / "web"
 OWN = PRETRAINED.with_name("lenet5-1998.pth")  # the paper's
@@ -46,7 +46,7 @@ MODULES = (
     "networks.finder",
     "networks.lenet1998",
     "whole_numbers.strips",
-    "whole_numbers.space_displacement",
+    "whole_numbers.windows",
     "whole_numbers.decoding",
 )
 

@@ -14,6 +14,7 @@ onnx and onnxruntime are in requirements-export.txt.
 """
 
 import json
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -22,6 +23,7 @@ from lenet5.networks.lenet1998 import AMPLITUDE, STEEPNESS
 from lenet5.networks.operations import Operation, operations
 from lenet5.reading.onnx_backend import INPUT, OUTPUT
 from lenet5.runtime.errors import one_line
+from lenet5.whole_numbers.windows import CLASSES
 
 # Opset 13, of 2020, is the first that quantises the weights of each map by themselves.
 OPSET, IR_VERSION = 13, 7
@@ -29,6 +31,12 @@ ABOUT = (
     "N×1×32×32 pictures to N×classes logits, of which the largest wins. The input is "
     "(pixel / 255 - mean) / std, with the ink bright and MNIST's 28×28 in the middle of 32×32; "
     "mean, std, classes and temperature are in the metadata."
+)
+ABOUT_STRIPS = (
+    "N×1×32×W strips of numbers, W a multiple of 4, to N×T×11 logits of windows of 32 pixels that begin "
+    "at every second one: ten digits, and between digits. The input is (pixel / 255 - mean) / std, with "
+    "the ink bright and half a window of background at both ends; mean, std, classes and temperature "
+    "are in the metadata."
 )
 BATCH_SIZE = 500
 # Operations by the names that they have in the names of a file's nodes and numbers.
@@ -118,10 +126,20 @@ def add_operation(graph: Graph, operation: Operation, inner: str, name: str) -> 
 
 
 def onnx_model(net: nn.Module, metadata: dict):
-    """A network of the family as an onnx.ModelProto, which onnx's own checker has passed."""
+    """A network of the family as an onnx.ModelProto, which onnx's own checker has passed.
+
+    That of numbers runs over a strip of any width (`space_displacement.row_of_answers`).
+    """
     from onnx import TensorProto, helper
 
     graph = Graph()
+    if metadata["classes"] == CLASSES:
+        add_strip_network(graph, net)
+        ends = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+            for name, shape in ((INPUT, (1, 32, "width")), (OUTPUT, ("windows", len(CLASSES))))
+        ]
+        return checked_model(graph, ends, ABOUT_STRIPS, metadata)
     for layer, steps in operations(net).items():
         for step in steps:
             inner = f"{layer}.{NAMES_IN_FILE.get(step.kind, step.kind)}"
@@ -133,6 +151,36 @@ def onnx_model(net: nn.Module, metadata: dict):
         for name, shape in ((INPUT, (1, 32, 32)), (OUTPUT, (len(metadata["classes"]),)))
     ]
     return checked_model(graph, ends, ABOUT, metadata)
+
+
+def add_strip_network(graph: Graph, net: Any) -> None:
+    """The network of numbers: S4 moves by one column, and C5 takes every second one."""
+
+    def convolve(layer, name: str, **attributes) -> None:
+        numbers = [
+            graph.number(f"{name}.{part}", value.detach().numpy())
+            for part, value in (("weight", layer.weight), ("bias", layer.bias))
+        ]
+        graph.add("Conv", *numbers, name=name, **attributes)
+
+    def multiply(layer, name: str) -> None:
+        weight = graph.number(f"{name}.weight", layer.weight.detach().numpy().T)
+        graph.add("MatMul", weight, name=f"{name}.product")
+        graph.add("Add", graph.number(f"{name}.bias", layer.bias.detach().numpy()), name=name)
+
+    convolve(net.c1, "c1")
+    graph.add("MaxPool", name="s2.largest", **POOLING)
+    graph.add("Relu", name="s2")
+    convolve(net.c3, "c3")
+    graph.add("MaxPool", name="s4.largest", kernel_shape=[2, 2], strides=[2, 1])
+    graph.add("Relu", name="s4")
+    convolve(net.c5, "c5.sum", dilations=[1, 2])
+    graph.add("Relu", name="c5")  # N×120×1×T
+    graph.add("Squeeze", graph.number("c5.height", np.array([2])), name="c5.units")
+    graph.add("Transpose", name="c5.windows", perm=[0, 2, 1])
+    multiply(net.f6, "f6.sum")
+    graph.add("Relu", name="f6")
+    multiply(net.output, OUTPUT)
 
 
 def checked_model(graph: Graph, ends: list, about: str, metadata: dict):
@@ -180,4 +228,5 @@ def run_onnx(model, inputs: np.ndarray) -> np.ndarray:
     """N×classes float32 logits of N×1×32×32 float32 inputs, by onnxruntime."""
     session = session_of(model)
     batches = [inputs[i : i + BATCH_SIZE] for i in range(0, len(inputs), BATCH_SIZE)]
-    return np.concatenate([session.run([OUTPUT], {INPUT: batch})[0] for batch in batches])
+    logits = np.concatenate([session.run([OUTPUT], {INPUT: batch})[0] for batch in batches])
+    return logits.reshape(len(logits), -1)  # of one window, if the network runs over strips

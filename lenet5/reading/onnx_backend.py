@@ -21,15 +21,17 @@ import numpy as np
 
 from lenet5.evaluation.confidence import softmax
 from lenet5.imaging.inputs import normalised
-from lenet5.imaging.mnist_format import PADDING, SIDE
+from lenet5.imaging.mnist_format import PADDING, SIDE, STRIP_HEIGHT
 from lenet5.networks.metadata import check_description
 from lenet5.runtime.atomic_files import read_file
 from lenet5.runtime.errors import UserError, import_package, one_line
 from lenet5.runtime.project_files import project_file
+from lenet5.whole_numbers.windows import strip_input, window_count
 
 FINDER = project_file("pretrained/finder.onnx")
 INPUT, OUTPUT, MASKS = "input", "logits", "masks"  # the names of the graphs' ends
 INPUT_SIDE = SIDE + 2 * PADDING
+WIDE = 40  # pixels of a strip to try
 BATCH_SIZE = 250  # pictures at a time, whose states stay in the processor's cache
 # One thread: a second one takes longer to wake up than a picture takes, and several processes
 # that read pictures do not get in each other's way.
@@ -40,7 +42,7 @@ HINT = "python export.py --onnx FILE writes one that can be read"
 FINDER_HINT = "python -m lenet5.export.finder_onnx writes it"
 
 
-class ExportedNetwork:
+class ExportedFile:
     """The network of an .onnx file, with what it says of itself in `metadata`.
 
     `arch`, where given, has to be the file's own architecture; `device` is "auto" or "cpu".
@@ -48,8 +50,6 @@ class ExportedNetwork:
     Raises UserError for a file that is missing, damaged or no network of export.py's, and where
     onnxruntime is missing.
     """
-
-    softmax = staticmethod(softmax)  # of its logits
 
     def __init__(self, path, arch: str | None = None, device: str = "auto"):
         self.path = os.fspath(path)
@@ -63,11 +63,28 @@ class ExportedNetwork:
         self.arch = self.metadata["arch"]
         if arch not in (None, self.arch):
             raise UserError(f"{path} holds a network of {self.arch[:40]}, not of {arch}")
-        classes = len(self.metadata["classes"])
-        with cannot_be_run(path):
-            answer = self.logits(np.zeros((2, SIDE, SIDE), np.uint8))
-        if answer.shape != (2, classes) or answer.dtype != np.float32:
-            raise UserError(f"{path} gives other numbers than N×{classes} in float32; {HINT}")
+
+    def check(self, answer_to, blank: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        """Raise UserError unless the answer to uint8 zeros of a shape has the other one."""
+        with cannot_be_run(self.path):
+            answer = answer_to(np.zeros(blank, np.uint8))
+        if answer.shape != shape or answer.dtype != np.float32:
+            wanted = "×".join(["N", *map(str, shape[1:])])
+            raise UserError(f"{self.path} gives other numbers than {wanted} in float32; {HINT}")
+
+    def load_finder(self) -> ExportedFinder:
+        """The finder, without PyTorch as well."""
+        return ExportedFinder()
+
+
+class ExportedNetwork(ExportedFile):
+    """The network of an .onnx file that classifies pictures: see `ExportedFile`."""
+
+    softmax = staticmethod(softmax)  # of its logits
+
+    def __init__(self, path, arch: str | None = None, device: str = "auto"):
+        super().__init__(path, arch, device)
+        self.check(self.logits, (2, SIDE, SIDE), (2, len(self.metadata["classes"])))
 
     def inputs(self, images: np.ndarray) -> np.ndarray:
         """The network's N×1×32×32 float32 inputs of N×28×28 uint8 pictures, as `to_input` makes them."""
@@ -84,9 +101,19 @@ class ExportedNetwork:
         parts = (self.inputs(images[start : start + BATCH_SIZE]) for start in starts)
         return np.concatenate([self.session.run([OUTPUT], {INPUT: part})[0] for part in parts])
 
-    def load_finder(self) -> ExportedFinder:
-        """The finder, without PyTorch as well."""
-        return ExportedFinder()
+
+class ExportedNumbers(ExportedFile):
+    """The network of numbers of an .onnx file, in one run over a strip: see `ExportedFile`."""
+
+    def __init__(self, path, arch: str | None = None, device: str = "auto"):
+        super().__init__(path, arch, device)
+        shape = 2, window_count(WIDE), len(self.metadata["classes"])
+        self.check(self.logits, (2, STRIP_HEIGHT, WIDE), shape)
+
+    def logits(self, strips: np.ndarray) -> np.ndarray:
+        """N×T×11 float32 logits of the windows of N×32×W uint8 strips."""
+        inputs = strip_input(strips, self.metadata["mean"], self.metadata["std"])
+        return self.session.run([OUTPUT], {INPUT: inputs})[0]
 
 
 class ExportedFinder:

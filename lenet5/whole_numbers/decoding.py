@@ -10,10 +10,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from lenet5.whole_numbers.space_displacement import BLANK
 from lenet5.whole_numbers.viterbi import viterbi
+from lenet5.whole_numbers.windows import BLANK
 
 BEAM = 8  # prefixes that are kept at each window
 FAINT = 1e-3  # probability below which a digit is not tried
@@ -31,10 +30,10 @@ class Spelling(NamedTuple):
     confidence: float  # of the whole number, 0 to 1
 
 
-def best_path(answers: torch.Tensor) -> list[str]:
+def best_path(logits) -> list[str]:
     """Greedy decoding of N×T×11 logits: each window's likeliest class, without repeats and "between"."""
     texts = []
-    for row in answers.argmax(dim=2).tolist():
+    for row in np.asarray(logits).argmax(axis=2).tolist():
         kept = [a for a, before in zip(row, [BLANK, *row], strict=False) if a != before and a != BLANK]
         texts.append("".join(map(str, kept)))
     return texts

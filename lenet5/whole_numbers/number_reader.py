@@ -1,26 +1,27 @@
 """Read whole numbers from pictures."""
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lenet5.evaluation.confidence import REJECT_BELOW
 from lenet5.imaging.preprocess import INVERT
-from lenet5.networks.definition import LeNet5Conv
-from lenet5.networks.devices import pick_device
-from lenet5.networks.finder import FinderNetwork
-from lenet5.networks.weights import load_weights
 from lenet5.reading.classifier import PRETRAINED as DIGIT_WEIGHTS
 from lenet5.reading.classifier import ImageClassifier, only_prediction
+from lenet5.reading.onnx_backend import ExportedNumbers
 from lenet5.reading.results import CsvWriter, JsonWriter, Result, TableWriter
-from lenet5.runtime.distributed import own_device
 from lenet5.runtime.errors import UserError, one_line
 from lenet5.runtime.project_files import project_file
-from lenet5.whole_numbers.space_displacement import CLASSES, STRIDE
 from lenet5.whole_numbers.strip_reader import GraphReader, NetworkReader, Reading
 from lenet5.whole_numbers.strips import Strip, numbers_on, prepare_pages
+from lenet5.whole_numbers.windows import CLASSES, STRIDE
+
+if TYPE_CHECKING:
+    from lenet5.whole_numbers.space_displacement import TrainedNumbers
 
 WEIGHTS = project_file("pretrained/lenet5-numbers.pth")
 UNNAMED = [str(i) for i in range(len(CLASSES))]  # of weights that do not say what they are of
@@ -56,7 +57,8 @@ class NumberReader:
 
     `reader`: "network" (section VII of the paper; the default) or "graph" (section V; the default
     with `digit_weights`). `weights`: of the network of numbers; `digit_weights`: of one of single
-    digits, with which the graph reads; default: those in pretrained/. `arch`: for weights without
+    digits, with which the graph reads; default: those in pretrained/. Both may be .onnx files, which
+    need no PyTorch. `arch`: for weights without
     metadata. `one`: whether a picture holds a single number. `invert`: "auto", "yes" (dark ink) or
     "no". `top_k`: how many readings of each number to name. `reject`: whether to refuse unsure
     numbers.
@@ -95,16 +97,10 @@ class NumberReader:
                 raise UserError(f"{digits.weights} does not read the ten digits")
             self.reader, self.find = GraphReader(digits.logits), digits.find
             return
-        path, used = os.fspath(weights or WEIGHTS), own_device(pick_device(device))
-        net, metadata = load_weights(path, arch)
-        if not isinstance(net, LeNet5Conv) or metadata["classes"] not in (CLASSES, UNNAMED):
-            raise UserError(
-                f"{path} does not read whole numbers; "
-                "python -m lenet5.whole_numbers.train makes weights that do"
-            )
-        self.reader = NetworkReader(net.to(used).eval(), metadata, used, top_k)
-        self.reject_below = metadata.get("reject_below", REJECT_BELOW)
-        self.find = FinderNetwork(device=used)
+        network = network_of(os.fspath(weights or WEIGHTS), arch, device)
+        self.reader = NetworkReader(network, top_k)
+        self.reject_below = network.metadata.get("reject_below", REJECT_BELOW)
+        self.find = network.load_finder()
 
     def predict(self, picture) -> str | None:
         """The numbers in one picture: a path, a PIL image or an array.
@@ -154,6 +150,23 @@ class NumberReader:
             result.prediction = None
             below = f"which is below {self.reject_below:.3f}"
             result.reason = f"unsure: {result.confidence:.3f} sure, {below}"
+
+
+def network_of(path: str, arch: str | None, device: str):
+    """The network of numbers of a weights file, or of an .onnx file, which needs no PyTorch."""
+    network: TrainedNumbers | ExportedNumbers
+    if path.lower().endswith(".onnx"):
+        network = ExportedNumbers(path, arch, device)
+    else:
+        from lenet5.whole_numbers.space_displacement import TrainedNumbers  # imports PyTorch
+
+        network = TrainedNumbers(path, arch, device)
+    if network.metadata["classes"] not in (CLASSES, UNNAMED):
+        raise UserError(
+            f"{path} does not read whole numbers; "
+            "python -m lenet5.whole_numbers.train makes weights that do"
+        )
+    return network
 
 
 def as_number(strip: Strip, reading: Reading) -> dict:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 
-from lenet5.evaluation.confidence import kl_from_uniform
+from lenet5.evaluation.confidence import kl_from_uniform, softmax
 from lenet5.imaging.centring import BOX_LEVEL, centre_digit
 from lenet5.imaging.mnist_format import DIGIT_SIDE, SIDE
 from lenet5.whole_numbers.viterbi import viterbi
@@ -162,7 +161,7 @@ def segments(boxes: list[Box]) -> tuple[list[tuple[int, int]], list[Box]]:
     return ends, around
 
 
-def digit_scores(boxes: list[Box], logits: torch.Tensor) -> np.ndarray:
+def digit_scores(boxes: list[Box], logits: np.ndarray) -> np.ndarray:
     """Scores of segments as each digit, N×10 nats, from N×10 calibrated logits.
 
     The digit's log probability, plus that of its evidence being a digit's (the network
@@ -170,11 +169,10 @@ def digit_scores(boxes: list[Box], logits: torch.Tensor) -> np.ndarray:
     """
     if not boxes:
         return np.zeros((0, 10))
-    likely = torch.from_numpy(kl_from_uniform(logits))
-    sure = torch.nn.functional.logsigmoid((likely - DOUBT) / DOUBT_WIDTH)
+    sure = -np.logaddexp(0, (DOUBT - kl_from_uniform(logits)) / DOUBT_WIDTH)  # of a logistic function
     heights = np.array([box[3] for box in boxes])
     low = heights < LOW * np.median(heights[heights >= 0.5 * heights.max()])
-    return (logits.log_softmax(dim=1) + sure[:, None]).numpy() - LOW_COST * low[:, None]
+    return np.log(softmax(logits)) + sure[:, None] - LOW_COST * low[:, None]
 
 
 def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
@@ -189,8 +187,8 @@ def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
         for strip, found, own in zip(strips, cut, edges, strict=True)
         for end, box in zip(*own, strict=True)
     ]
-    logits = classify(torch.from_numpy(np.stack(pictures))) if pictures else torch.zeros(0, 10)
-    parts = torch.as_tensor(logits).split([len(ends) for ends, _ in edges])
+    logits = np.asarray(classify(np.stack(pictures))) if pictures else np.zeros((0, 10))
+    parts = np.split(logits, np.cumsum([len(ends) for ends, _ in edges])[:-1])
     return [
         Graph(len(found.boxes), ends, boxes, digit_scores(boxes, own))
         for found, (ends, boxes), own in zip(cut, edges, parts, strict=True)

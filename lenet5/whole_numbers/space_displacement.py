@@ -11,17 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lenet5.data.sources import DIGITS
-from lenet5.imaging.inputs import to_input
 from lenet5.networks.definition import LeNet5Conv
 from lenet5.networks.fast_forward import convolve_and_pool
+from lenet5.whole_numbers.windows import BLANK, CLASSES, window_count
 
-STRIDE = 2  # pixels from window to window
-MULTIPLE = 4  # the network's input is as wide as a multiple of this
-WINDOW = 32  # pixels
-BETWEEN = "between"  # the eleventh class
-CLASSES = [*DIGITS, BETWEEN]
-BLANK = 10  # its index
+HINT = "python -m lenet5.whole_numbers.train makes weights that do"
 
 
 def as_wide(net: nn.Module) -> LeNet5Conv:
@@ -39,16 +33,6 @@ def as_wide(net: nn.Module) -> LeNet5Conv:
     return wide
 
 
-def strip_input(pictures: torch.Tensor, mean: float, std: float) -> torch.Tensor:
-    """N×32×W uint8 strips as N×1×32×(W' + 32) floats, W' the next multiple of 4.
-
-    Padded by half a window: the first window's middle is the strip's first pixel.
-    """
-    half = WINDOW // 2
-    rest = -pictures.shape[2] % MULTIPLE
-    return to_input(pictures, mean, std, (half, half + rest, 0, 0))
-
-
 def row_of_answers(net: LeNet5Conv, inputs: torch.Tensor) -> torch.Tensor:
     """Logits of N×1×32×W inputs, N×T×classes: T windows, of which the t-th begins at pixel 2t.
 
@@ -61,11 +45,6 @@ def row_of_answers(net: LeNet5Conv, inputs: torch.Tensor) -> torch.Tensor:
     x = F.relu(F.conv2d(x, net.c5.weight, net.c5.bias, dilation=(1, 2)))  # C5 N×120×1×T
     x = F.relu(net.f6(x.squeeze(2).transpose(1, 2)))  # F6 N×T×84
     return net.output(x)
-
-
-def window_count(width):
-    """How many windows have their middle on a strip so many pixels wide, or just beside its end."""
-    return width // STRIDE + 1
 
 
 def ctc_loss(logits: torch.Tensor, widths: torch.Tensor, digits: torch.Tensor) -> torch.Tensor:

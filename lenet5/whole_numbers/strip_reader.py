@@ -6,12 +6,12 @@ The two ways of the paper (sections V and VII); each reads strips to readings.
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
+from lenet5.evaluation.confidence import softmax
 from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers.decoding import search, spelled_at
 from lenet5.whole_numbers.segmentation import Box, best_path_of, graphs_of, pieces_at
-from lenet5.whole_numbers.space_displacement import STRIDE, row_of_answers, strip_input, window_count
+from lenet5.whole_numbers.windows import STRIDE, window_count
 
 AT_ONCE = 32  # strips in one run of the network
 
@@ -35,36 +35,33 @@ class Reading(NamedTuple):
 class NetworkReader:
     """Reads strips in one run of the network over each, decoded as CTC (`decoding.py`).
 
-    `metadata`: of its weights. `choices`: how many of the likeliest numbers a reading names.
+    `network`: `TrainedNumbers` or `ExportedNumbers`. `choices`: how many of the likeliest numbers a
+    reading names.
     """
 
-    def __init__(self, net, metadata: dict, device="cpu", choices: int = 1):
-        self.net, self.metadata, self.device, self.choices = net, metadata, device, choices
+    def __init__(self, network, choices: int = 1):
+        self.network, self.choices = network, choices
 
     def read(self, strips: list[np.ndarray]) -> list[Reading]:
-        """The number on each strip, 32×W uint8."""
+        """The number on each strip, 32×W uint8. Raises UserError if logits are not finite."""
         shares = self.shares(strips)
         return [self.decoded(strip, own) for strip, own in zip(strips, shares, strict=True)]
 
-    @torch.inference_mode()
     def shares(self, strips: list[np.ndarray]) -> list[np.ndarray]:
         """The probabilities of the classes in each window of each strip, T×11."""
         found = [np.empty(0)] * len(strips)
         order = sorted(range(len(strips)), key=lambda i: strips[i].shape[1])
-        mean, std = self.metadata["mean"], self.metadata["std"]
-        temperature = self.metadata.get("temperature", 1.0)
+        temperature = self.network.metadata.get("temperature", 1.0)
         for start in range(0, len(order), AT_ONCE):  # those of about the same width together
             some = order[start : start + AT_ONCE]
             widest = strips[some[-1]].shape[1]
             pictures = np.zeros((len(some), strips[some[0]].shape[0], widest), np.uint8)
             for picture, i in zip(pictures, some, strict=True):
                 picture[:, : strips[i].shape[1]] = strips[i]
-            inputs = strip_input(torch.from_numpy(pictures).to(self.device), mean, std)
-            logits = row_of_answers(self.net, inputs).cpu().double()  # MPS has no double precision
-            if not logits.isfinite().all():
+            logits = self.network.logits(pictures).astype(np.float64)
+            if not np.isfinite(logits).all():
                 raise UserError("the network of numbers gives logits that are not finite")
-            rows = (logits / temperature).softmax(dim=2).numpy()
-            for i, own in zip(some, rows, strict=True):
+            for i, own in zip(some, softmax(logits / temperature), strict=True):
                 found[i] = own[: window_count(strips[i].shape[1])]
         return found
 

@@ -80,7 +80,8 @@ def augmented(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 def logits_of(net, pictures: torch.Tensor) -> torch.Tensor:
     """The network's logits for each window of N×32×W uint8 strips, N×T×11."""
-    return sdn.row_of_answers(net, sdn.strip_input(pictures, net.mean, net.std))
+    inputs = torch.from_numpy(sdn.strip_input(pictures.numpy(), net.mean, net.std))
+    return sdn.row_of_answers(net, inputs)
 
 
 def train_epoch(run: AveragedRun, strips: Strips, epoch: int) -> None:

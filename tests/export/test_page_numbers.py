@@ -5,6 +5,7 @@ on what the shipped weights have learned.
 """
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from lenet5.export import html_page
 from lenet5.networks.weights import load_weights, save_weights
 from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers.decoding import search, spelled_at
-from lenet5.whole_numbers.space_displacement import BLANK
+from lenet5.whole_numbers.space_displacement import BLANK, TrainedNumbers
 from lenet5.whole_numbers.strip_reader import NetworkReader
 from lenet5.whole_numbers.strips import find_numbers, numbers_in
 from model import build
@@ -46,8 +47,7 @@ ROUNDED = 1e-3
 @pytest.fixture(scope="module")
 def reader():
     """The network over the strip, in Python; the graph is not on the page."""
-    net, metadata = load_weights(html_page.NUMBERS)
-    return NetworkReader(net.eval(), metadata)
+    return NetworkReader(TrainedNumbers(html_page.NUMBERS, device="cpu"))
 
 
 @pytest.fixture
@@ -192,9 +192,9 @@ def test_row_of_answers_has_python_s_windows_at_every_width(numbers, reader, wid
         }""",
         [width, temperature, strip.ravel().tolist()],
     )
-    (expected,) = NetworkReader(reader.net, {**reader.metadata, "temperature": temperature}).shares(
-        [strip]
-    )
+    metadata = {**reader.network.metadata, "temperature": temperature}
+    network = SimpleNamespace(logits=reader.network.logits, metadata=metadata)
+    (expected,) = NetworkReader(network).shares([strip])
     assert np.array(found).shape == expected.shape
     assert np.abs(np.array(found) - expected).max() < ROUNDED
 

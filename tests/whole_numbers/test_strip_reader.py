@@ -1,16 +1,16 @@
 """The two ways to read a strip: probabilities, answers and boxes, by hand and in batches."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.made_up_numbers import PLAIN, make_strings
-from lenet5.networks.weights import load_weights
-from lenet5.whole_numbers import number_reader, strip_reader
-from lenet5.whole_numbers.space_displacement import BLANK, STRIDE
+from lenet5.runtime.errors import UserError
+from lenet5.whole_numbers import number_reader
+from lenet5.whole_numbers.space_displacement import TrainedNumbers
 from lenet5.whole_numbers.strip_reader import GraphReader, NetworkReader
-
-ABOUT = {"mean": 0.0, "std": 1.0}  # of a network's weights
+from lenet5.whole_numbers.windows import BLANK, STRIDE
 
 
 @pytest.fixture(scope="module")
@@ -20,25 +20,28 @@ def strips(mnist) -> list[np.ndarray]:
 
 
 @pytest.fixture
-def eight_or_three(monkeypatch) -> np.ndarray:
-    """A strip with a bar, and a network with these logits where it is and "between" elsewhere."""
+def strip() -> np.ndarray:
+    """With a bar, of which `eight_or_three` knows."""
     strip = np.zeros((32, 40), np.uint8)
     strip[6:26, 16:20] = 255
-
-    def row_of_answers(net, inputs):
-        logits = torch.full((len(inputs), (inputs.shape[3] - 32) // STRIDE + 1, 11), -50.0)
-        logits[:, :, BLANK] = 50.0
-        logits[:, 9, [8, 3, BLANK]] = torch.tensor([4.0, 2.0, -50.0])
-        return logits
-
-    monkeypatch.setattr(strip_reader, "row_of_answers", row_of_answers)
     return strip
 
 
+def eight_or_three(**metadata) -> SimpleNamespace:
+    """A network with these logits in the tenth window and "between" elsewhere."""
+
+    def logits(strips):
+        found = np.full((len(strips), strips.shape[2] // STRIDE + 1, 11), -50.0, np.float32)
+        found[:, :, BLANK] = 50.0
+        found[:, 9, [8, 3, BLANK]] = 4.0, 2.0, -50.0
+        return found
+
+    return SimpleNamespace(logits=logits, metadata=metadata)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_an_answer_by_hand(eight_or_three, temperature):
-    reader = NetworkReader(None, {**ABOUT, "temperature": temperature}, choices=2)
-    (reading,) = reader.read([eight_or_three])
+def test_an_answer_by_hand(strip, temperature):
+    (reading,) = NetworkReader(eight_or_three(temperature=temperature), choices=2).read([strip])
     first, second = np.exp(4 / temperature), np.exp(2 / temperature)
     sure = first / (first + second)
     assert (reading.text, reading.windows) == ("8", [9])
@@ -50,14 +53,21 @@ def test_an_answer_by_hand(eight_or_three, temperature):
     assert reading.shares[9, [8, 3]] == pytest.approx([sure, 1 - sure], abs=1e-6)
 
 
-def test_choices_are_named_where_they_are_asked_for(eight_or_three):
-    (reading,) = NetworkReader(None, ABOUT).read([eight_or_three])
+def test_choices_are_named_where_they_are_asked_for(strip):
+    (reading,) = NetworkReader(eight_or_three()).read([strip])
     assert reading.choices == ()
 
 
+def test_logits_that_are_not_finite_are_an_error(strip):
+    network = eight_or_three()
+    nowhere = SimpleNamespace(logits=lambda strips: np.nan * network.logits(strips), metadata={})
+    with pytest.raises(UserError, match="not finite"):
+        NetworkReader(nowhere).read([strip])
+
+
 def test_choices_are_probabilities_the_likeliest_first(strips):
-    net, metadata = load_weights(number_reader.WEIGHTS)
-    for reading in NetworkReader(net.eval(), metadata, choices=5).read(strips):
+    network = TrainedNumbers(number_reader.WEIGHTS, device="cpu")
+    for reading in NetworkReader(network, choices=5).read(strips):
         texts, shares = zip(*reading.choices, strict=True)
         assert len(set(texts)) == len(texts) <= 5
         assert (texts[0], shares[0]) == (reading.text, reading.confidence)
@@ -84,8 +94,8 @@ def test_the_graph_reads_by_hand():
     strip[6:26, 8:11] = strip[6:26, 40:46] = 255
 
     def classify(pictures):
-        logits = torch.full((len(pictures), 10), -100.0)
-        narrow = (pictures[:, 14] > 0).sum(dim=1) < 6
+        logits = np.full((len(pictures), 10), -100.0)
+        narrow = (pictures[:, 14] > 0).sum(axis=1) < 6
         logits[narrow, 1], logits[narrow, 7] = np.log(3.0), 0.0
         logits[~narrow, 4] = 0.0
         return logits
