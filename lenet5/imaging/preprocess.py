@@ -41,7 +41,7 @@ SMALL_INK = 0.5  # of the picture: ink that takes less is looked at from near
 NEAR_MARGIN = 0.5  # of the ink's longer side, around it in a look from near
 # Of what the finder gives: below it a pixel is no ink of the digit, or no writing. Numbers come apart
 # at narrow gaps, which little writing fills.
-LEAST_INK, LEAST_WRITING = 0.1, 0.3
+LEAST_INK, LEAST_WRITING = 0.1, 0.2
 CERTAIN_INK = 0.5  # a picture without a pixel above it is blank
 
 # N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing.
