@@ -2,7 +2,7 @@
 
     $ python read_number.py
     picture                  sure      least sure digit  read
-    test_digits/digit_0.png   99.99 %  0 (100.00 %)      0 ✓
+    test_digits/digit_0.png   99.98 %  0 (100.00 %)      0 ✓
     test_digits/digit_1.png   99.99 %  1 (100.00 %)      1 ✓
     ...
     10 read, 10 of 10 right (100.00 %)
