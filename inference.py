@@ -2,8 +2,8 @@
 
     $ python inference.py
     picture                  read  sure     second choice
-    test_digits/digit_0.png     0  100.00 %  6 (0.00 %)     ✓
-    test_digits/digit_1.png     1   99.99 %  7 (0.00 %)     ✓
+    test_digits/digit_0.png     0  100.00 %  2 (0.00 %)     ✓
+    test_digits/digit_1.png     1   99.99 %  7 (0.01 %)     ✓
     ...
     10 read, 10 of 10 right (100.00 %)
 

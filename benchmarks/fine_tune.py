@@ -1,4 +1,4 @@
-"""The effect of twenty own digits a class: those of displays, which the shipped weights read badly.
+"""The effect of twenty own digits a class: those of seven-segment displays.
 
     python benchmarks/fine_tune.py          # three minutes
     python benchmarks/fine_tune.py --table  # print what was measured

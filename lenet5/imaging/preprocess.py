@@ -28,7 +28,7 @@ from lenet5.imaging.opening import PictureError, upright_picture
 
 PLAIN_SIDE = 32  # pixels: a picture that needs no finder is no larger
 PLAIN_RIM = 0.9  # of its rim has one level,
-TINY_SIDE, TINY_RIM = 16, 0.5  # or less in so few pixels, where a stroke takes much of the rim
+TINY_SIDE, TINY_RIM = 16, 0.51  # or most of it in so few pixels, where a stroke takes much of the rim
 BLANK_CONTRAST = 8.0  # gray levels; below it nothing in a picture counts as ink
 WORKING_SIDE = 384  # pixels: a larger picture is reduced to this before it is looked at
 FINDER_SIDE = 96  # pixels, the longer side of what the finder sees
@@ -41,7 +41,7 @@ SMALL_INK = 0.5  # of the picture: ink that takes less is looked at from near
 NEAR_MARGIN = 0.5  # of the ink's longer side, around it in a look from near
 # Of what the finder gives: below it a pixel is no ink of the digit, or no writing. Numbers come apart
 # at narrow gaps, which little writing fills.
-LEAST_INK, LEAST_WRITING = 0.1, 0.3
+LEAST_INK, LEAST_WRITING = 0.1, 0.2
 CERTAIN_INK = 0.5  # a picture without a pixel above it is blank
 
 # N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing.
@@ -99,15 +99,26 @@ def attempt(work: Callable, *arguments) -> tuple:
 
 
 def prepare(sources: Iterable, invert: str = "auto") -> list[Attempt]:
-    """Each source decoded and scaled, and None; or None and the reason. Needs no network."""
-    return [attempt(prepared, source, invert) for source in sources]
+    """Each source decoded and scaled, and None; or None and the reason. Needs no network.
+
+    Small pictures go through one step after the other together: three quarters of the time.
+    """
+    opened = [attempt(open_small_or_view, source) for source in sources]
+    inks = [plain_ink(one, invert) if isinstance(one, Image.Image) else None for one, _ in opened]
+    return [(prepared(one, ink), error) for (one, error), ink in zip(opened, inks, strict=True)]
 
 
-def prepared(source, invert: str = "auto") -> Prepared:
-    """The digit of a plain picture, the view of any other. Raises PictureError."""
+def open_small_or_view(source) -> Image.Image | View:
+    """A picture that may be plain, the view of any other. Raises PictureError."""
     image = upright_picture(source)
-    ink = plain_ink(image, invert)
-    return view_of(reduced(image)) if ink is None else centre_digit(ink)
+    return image if max(image.size) <= PLAIN_SIDE else view_of(reduced(image))
+
+
+def prepared(opened: Image.Image | View | None, ink: np.ndarray | None) -> Prepared | None:
+    """The digit of a plain picture's ink, the view of any other."""
+    if ink is not None:
+        return centre_digit(ink)
+    return view_of(reduced(opened)) if isinstance(opened, Image.Image) else opened
 
 
 def plain_ink(image: Image.Image, invert: str) -> np.ndarray | None:
@@ -118,21 +129,23 @@ def plain_ink(image: Image.Image, invert: str) -> np.ndarray | None:
     """
     if max(image.size) > PLAIN_SIDE:
         return None
-    colours = np.atleast_3d(np.asarray(image))
-    gray = colours[..., 0]
-    if (colours != gray[..., None]).any():  # gray may have been saved as three equal ones
+    colours = np.asarray(image)
+    gray = colours if colours.ndim == 2 else colours[..., 0]
+    if colours.ndim == 3 and (colours != gray[..., None]).any():
+        return None  # gray may have been saved as three equal ones
+    # The most frequent level of the rim, by np.bincount: np.median takes a sixth of a picture's time.
+    rim = np.bincount(np.concatenate([gray[0], gray[-1], gray[1:-1, 0], gray[1:-1, -1]]))
+    paper = int(rim.argmax())
+    if rim[paper] < (TINY_RIM if max(image.size) <= TINY_SIDE else PLAIN_RIM) * rim.sum():
         return None
-    rim = np.concatenate([gray[0], gray[-1], gray[1:-1, 0], gray[1:-1, -1]])
-    paper = np.median(rim)
-    if (rim == paper).mean() < (TINY_RIM if max(image.size) <= TINY_SIDE else PLAIN_RIM):
+    below, above = paper - int(gray.min()), int(gray.max()) - paper
+    if below > 0 < above:
         return None
-    levels = gray.astype(np.float32) - np.float32(paper)
-    lowest, highest = levels.min(), levels.max()
-    if lowest < 0 < highest:
-        return None
-    is_dark = bool(lowest < 0)
-    is_blank = max(highest, -lowest) < BLANK_CONTRAST or invert == ("no" if is_dark else "yes")
-    return np.zeros_like(levels) if is_blank else np.abs(levels)
+    is_dark = below > 0
+    if max(below, above) < BLANK_CONTRAST or invert == ("no" if is_dark else "yes"):
+        return np.zeros(gray.shape, np.float32)
+    levels = gray.astype(np.float32)
+    return paper - levels if is_dark else levels - paper
 
 
 def reduced(image: Image.Image, side: int = WORKING_SIDE) -> Image.Image:

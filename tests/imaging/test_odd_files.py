@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lenet5.imaging.opening import open_picture, upright_picture
-from lenet5.imaging.preprocess import FINDER_MULTIPLE, FINDER_SIDE, LONGEST_STRIP, View, prepared
+from lenet5.imaging.preprocess import FINDER_MULTIPLE, FINDER_SIDE, LONGEST_STRIP, View, prepare
 
 FILES = {  # mode, ending and what is given to `save`; the mode when it is opened
     "L": ("L", "png", {}, "L"),
@@ -30,7 +30,8 @@ def test_files_of_every_mode_with_sides_of_one_pixel(tmp_path, kind, size):
     Image.new(mode, size).save(path, **options)
     opened = upright_picture(path)
     assert (opened.size, opened.mode) == (size, opened_mode)
-    found = prepared(path)
+    ((found, error),) = prepare([path])
+    assert error is None
     if isinstance(found, View):
         height, width = found.scaled.shape[:2]
         assert FINDER_SIDE <= max(height, width) <= LONGEST_STRIP
