@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lenet5.data import picture_workers
 from lenet5.data.number_pictures import MOST_CHARACTERS
+from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers import found_strips
 from lenet5.whole_numbers.found_strips import Strips, has_digits, make_batch
 from lenet5.whole_numbers.space_displacement import window_count
@@ -115,3 +117,22 @@ def test_strips_are_kept_in_a_file(few, pool, tmp_path, monkeypatch):
     assert all(map(torch.equal, found, again))
     with pytest.raises(TypeError):  # of another seed there is no file
         found_strips.found_strips(pool, 100, 1, tmp_path)
+
+
+def test_an_interrupted_call_goes_on(no_workers, pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_workers, "BATCHES_KEPT", 1)
+    called: list[int] = []
+
+    def make(number: int, seed: int) -> dict[str, np.ndarray]:
+        called.append(number)
+        if called == [0, 1]:
+            raise UserError("stopped")
+        return {"seeds": np.array([seed])}
+
+    arguments = (tmp_path, "seeds", make, pool, 3 * picture_workers.BATCH, 7)
+    with pytest.raises(UserError):
+        picture_workers.kept_in(*arguments)
+    first = picture_workers.FIRST_SEED + 7 * 10**9
+    assert picture_workers.kept_in(*arguments)["seeds"].tolist() == [first, first + 1, first + 2]
+    assert called == [0, 1, 1, 2]
+    assert len(list(tmp_path.iterdir())) == 1  # the parts are gone
