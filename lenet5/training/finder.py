@@ -12,7 +12,6 @@ Every `EVERY` steps a row is added to metrics.csv in the run's folder and the av
 saved; the same command resumes a stopped run.
 """
 
-import io
 import random
 import sys
 from collections import deque
@@ -29,12 +28,12 @@ with quiet_imports():
     import numpy as np
     import torch
     import torch.nn.functional as F
-    from PIL import Image
 
     from lenet5.data.datasets import load_mnist
     from lenet5.data.finder_pictures import make_pictures
     from lenet5.data.glyphs import Pool, load_pool
     from lenet5.data.number_pictures import make_numbers
+    from lenet5.data.picture_sheet import save_sheet
     from lenet5.data.picture_workers import known_pool, picture_workers
     from lenet5.networks.finder import Finder
     from lenet5.networks.weights import serialize
@@ -130,13 +129,7 @@ def evaluate(net: torch.nn.Module, held_out: list[Batch]) -> dict[str, float]:
 def save_figure(path: str, pool: Pool, seed: int) -> None:
     """Draw a hundred pictures, each above its mask: the digit white, other writing gray."""
     pictures, masks, _ = make_pictures(pool, 100, (96, 96), seed)
-    shades = (masks[:, :1] + 0.5 * (masks[:, 1:] - masks[:, :1])).expand(-1, 3, -1, -1)
-    cells = torch.cat([pictures, shades], dim=2).reshape(5, 20, 3, 192, 96)
-    sheet = cells.permute(0, 3, 1, 4, 2).reshape(5 * 192, 20 * 96, 3)
-    buffer = io.BytesIO()
-    image_format = Image.registered_extensions().get(Path(path).suffix.lower(), "PNG")
-    Image.fromarray((sheet * 255).byte().numpy()).save(buffer, image_format, quality=80)
-    write_file(path, buffer.getvalue())
+    save_sheet(path, pictures, masks[:, 0] + 0.5 * (masks[:, 1] - masks[:, 0]), columns=20)
 
 
 def parse_arguments(argv):

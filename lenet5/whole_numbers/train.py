@@ -28,6 +28,8 @@ with quiet_imports():  # of PyTorch
     from lenet5.data.augmentation import warp
     from lenet5.data.datasets import load_mnist
     from lenet5.data.glyphs import MNIST_GLYPHS, load_pool
+    from lenet5.data.number_pictures import make_numbers
+    from lenet5.data.picture_sheet import save_sheet
     from lenet5.evaluation.metrics import evaluate
     from lenet5.imaging.inputs import to_input
     from lenet5.networks.definition import LeNet5, LeNet5Conv
@@ -154,6 +156,14 @@ def answered(found: list[tuple], temperature: float) -> list[tuple[float, bool]]
     return answers
 
 
+def save_figure(path: str, data_dir: str, seed: int) -> None:
+    """Draw fifty made-up numbers, each above the mask of its writing."""
+    mnist = load_mnist(data_dir)
+    pool = load_pool(mnist.train_images, mnist.train_labels, seed)
+    pictures, masks, *_ = make_numbers(pool, 50, (64, 256), seed)
+    save_sheet(path, pictures, masks[:, 0], columns=5)
+
+
 def parse_arguments(argv):
     parser = ArgumentParser(
         prog="-m lenet5.whole_numbers.train", description="Train to read whole numbers."
@@ -173,6 +183,7 @@ def parse_arguments(argv):
     add("--seed", 0, "of numbers and their order", type=number(int, 0, 2**31 - 2))
     add("--run", "runs/numbers", "the run's folder", metavar="DIR")
     add("--output", "lenet5_numbers.pth", "the trained weights", metavar="FILE")
+    parser.add_argument("--figure", metavar="FILE", help="instead, draw fifty numbers with their masks")
     # Windows were learned before strips, in an older version.
     parser.add_argument("--windows-epochs", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -185,6 +196,10 @@ def parse_arguments(argv):
 def main(argv=None) -> int:
     settings = vars(parse_arguments(argv))
     folder, output = Path(settings.pop("run")), settings.pop("output")
+    if (figure := settings.pop("figure")) is not None:
+        check_writable(figure)
+        save_figure(figure, settings["data_dir"], settings["seed"])
+        return 0
     check_writable(output)
     torch.manual_seed(settings["seed"])
     net = first_network(settings["init_from"])

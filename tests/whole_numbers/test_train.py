@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lenet5.data.number_pictures import MOST_CHARACTERS
 from lenet5.imaging.inputs import to_input
@@ -226,3 +227,9 @@ def test_it_goes_on_from_a_network_of_numbers():
 def test_wrong_usage_is_one_line_and_status_2(workdir, capsys, flags, words):
     assert train.main([*map(str, flags), "--data-dir", str(ROOT / "data")]) == 2
     assert_one_error_line(capsys.readouterr().err, *words)
+
+
+def test_the_figure_has_fifty_numbers(flags, workdir):
+    assert train.main([*flags, "--figure", "numbers.png"]) == 0
+    with Image.open("numbers.png") as image:
+        assert image.size == (5 * 256, 10 * 2 * 64)
