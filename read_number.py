@@ -16,7 +16,7 @@ everything was read, 1 if some pictures could not be, 2 if nothing could start.
 
 import sys
 
-from lenet5.reading.arguments import add_reading_flags, pictures_parser
+from lenet5.reading.arguments import add_reading_flags, network_name, pictures_parser
 from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import command_line
 from lenet5.runtime.signals import quiet_imports
@@ -32,8 +32,6 @@ def __getattr__(name: str):
 
 
 def parse_arguments(argv):
-    from lenet5.networks.registry import NETWORKS
-
     parser = pictures_parser("read_number.py", "whole numbers")
     add = parser.add_argument
     add("--weights", metavar="FILE", help="of the network of numbers (that in pretrained/)")
@@ -42,7 +40,11 @@ def parse_arguments(argv):
     add("--reader", choices=("network", "graph"), help=ways)
     digits = "of a network of digits, with which the graph reads (that in pretrained/)"
     add("--digit-weights", metavar="FILE", help=digits)
-    add("--arch", choices=list(NETWORKS), help="for weights that do not say what they are of")
+    add(
+        "--arch",
+        type=network_name,
+        help="for weights that do not say what they are of: a network's name",
+    )
     plot = "draw the first numbers: boxes, scores and the path through them"
     add_reading_flags(parser, plot, choices="readings", top_k=1)
     return parser.parse_args(argv)

@@ -21,17 +21,15 @@ import numpy as np
 
 from lenet5.evaluation.confidence import softmax
 from lenet5.imaging.inputs import normalised
-from lenet5.imaging.mnist_format import PADDING, SIDE, STRIP_HEIGHT
+from lenet5.imaging.mnist_format import PADDING, SIDE
 from lenet5.networks.metadata import check_description
 from lenet5.runtime.atomic_files import read_file
 from lenet5.runtime.errors import UserError, import_package, one_line
 from lenet5.runtime.project_files import project_file
-from lenet5.whole_numbers.windows import strip_input, window_count
 
 FINDER = project_file("pretrained/finder.onnx")
 INPUT, OUTPUT, MASKS = "input", "logits", "masks"  # the names of the graphs' ends
 INPUT_SIDE = SIDE + 2 * PADDING
-WIDE = 40  # pixels of a strip to try
 BATCH_SIZE = 250  # pictures at a time, whose states stay in the processor's cache
 # One thread: a second one takes longer to wake up than a picture takes, and several processes
 # that read pictures do not get in each other's way.
@@ -100,20 +98,6 @@ class ExportedNetwork(ExportedFile):
         starts = range(0, max(1, len(images)), BATCH_SIZE)
         parts = (self.inputs(images[start : start + BATCH_SIZE]) for start in starts)
         return np.concatenate([self.session.run([OUTPUT], {INPUT: part})[0] for part in parts])
-
-
-class ExportedNumbers(ExportedFile):
-    """The network of numbers of an .onnx file, in one run over a strip: see `ExportedFile`."""
-
-    def __init__(self, path, arch: str | None = None, device: str = "auto"):
-        super().__init__(path, arch, device)
-        shape = 2, window_count(WIDE), len(self.metadata["classes"])
-        self.check(self.logits, (2, STRIP_HEIGHT, WIDE), shape)
-
-    def logits(self, strips: np.ndarray) -> np.ndarray:
-        """N×T×11 float32 logits of the windows of N×32×W uint8 strips."""
-        inputs = strip_input(strips, self.metadata["mean"], self.metadata["std"])
-        return self.session.run([OUTPUT], {INPUT: inputs})[0]
 
 
 class ExportedFinder:

@@ -12,10 +12,10 @@ from lenet5.evaluation.confidence import REJECT_BELOW
 from lenet5.imaging.preprocess import INVERT
 from lenet5.reading.classifier import PRETRAINED as DIGIT_WEIGHTS
 from lenet5.reading.classifier import ImageClassifier, only_prediction
-from lenet5.reading.onnx_backend import ExportedNumbers
 from lenet5.reading.results import CsvWriter, JsonWriter, Result, TableWriter
 from lenet5.runtime.errors import UserError, one_line
 from lenet5.runtime.project_files import project_file
+from lenet5.whole_numbers.exported_numbers import ExportedNumbers
 from lenet5.whole_numbers.strip_reader import GraphReader, NetworkReader, Reading
 from lenet5.whole_numbers.strips import Strip, numbers_on, prepare_pages
 from lenet5.whole_numbers.windows import CLASSES, STRIDE

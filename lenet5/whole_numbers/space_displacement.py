@@ -7,15 +7,46 @@ al., 2006): it needs the number, not the digits' places.
 `decoding.py` turns logits into numbers.
 """
 
+import os
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from lenet5.networks.definition import LeNet5Conv
+from lenet5.networks.devices import pick_device
 from lenet5.networks.fast_forward import convolve_and_pool
-from lenet5.whole_numbers.windows import BLANK, CLASSES, window_count
+from lenet5.networks.finder import FinderNetwork
+from lenet5.networks.weights import load_weights
+from lenet5.runtime.distributed import own_device
+from lenet5.runtime.errors import UserError
+from lenet5.whole_numbers.windows import BLANK, CLASSES, strip_input, window_count
 
 HINT = "python -m lenet5.whole_numbers.train makes weights that do"
+
+
+class TrainedNumbers:
+    """The network of numbers of a weights file, with what it says of itself in `metadata`.
+
+    Raises UserError for weights that cannot be used.
+    """
+
+    def __init__(self, path, arch: str | None = None, device: str = "auto"):
+        self.path, self.device = os.fspath(path), own_device(pick_device(device))
+        net, self.metadata = load_weights(path, arch)
+        if not isinstance(net, LeNet5Conv) or len(self.metadata["classes"]) != len(CLASSES):
+            raise UserError(f"{path} does not read whole numbers; {HINT}")
+        self.net = net.to(self.device).eval()
+
+    @torch.inference_mode()
+    def logits(self, strips: np.ndarray) -> np.ndarray:
+        """N×T×11 float32 logits of the windows of N×32×W uint8 strips."""
+        inputs = strip_input(strips, self.metadata["mean"], self.metadata["std"])
+        return row_of_answers(self.net, torch.from_numpy(inputs).to(self.device)).cpu().numpy()
+
+    def load_finder(self) -> FinderNetwork:
+        return FinderNetwork(device=self.device)
 
 
 def as_wide(net: nn.Module) -> LeNet5Conv:

@@ -61,7 +61,8 @@ class NetworkReader:
             logits = self.network.logits(pictures).astype(np.float64)
             if not np.isfinite(logits).all():
                 raise UserError("the network of numbers gives logits that are not finite")
-            for i, own in zip(some, softmax(logits / temperature), strict=True):
+            rows = softmax(logits.reshape(-1, logits.shape[2]) / temperature).reshape(logits.shape)
+            for i, own in zip(some, rows, strict=True):
                 found[i] = own[: window_count(strips[i].shape[1])]
         return found
 

@@ -39,6 +39,7 @@ with quiet_imports():  # of PyTorch
     from lenet5.whole_numbers import space_displacement as sdn
     from lenet5.whole_numbers.decoding import best_path, search
     from lenet5.whole_numbers.found_strips import Strips, found_strips
+    from lenet5.whole_numbers.windows import BLANK, CLASSES, strip_input, window_count
 
 DECAY = 0.999
 WARM_UP = 0.05  # of the steps
@@ -54,7 +55,7 @@ SLANT, HEIGHT, MOVED, GAMMA = 0.15, 0.12, 1.5, 0.4
 def first_network(path: str) -> LeNet5Conv:
     """The network to begin with: that of single digits with one more class, or one of numbers."""
     first, metadata = load_weights(path)
-    if isinstance(first, LeNet5Conv) and metadata["classes"] == sdn.CLASSES:
+    if isinstance(first, LeNet5Conv) and metadata["classes"] == CLASSES:
         return first
     if isinstance(first, LeNet5):
         return sdn.as_wide(first)
@@ -82,7 +83,7 @@ def augmented(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 def logits_of(net, pictures: torch.Tensor) -> torch.Tensor:
     """The network's logits for each window of N×32×W uint8 strips, N×T×11."""
-    inputs = torch.from_numpy(sdn.strip_input(pictures.numpy(), net.mean, net.std))
+    inputs = torch.from_numpy(strip_input(pictures.numpy(), net.mean, net.std))
     return sdn.row_of_answers(net, inputs)
 
 
@@ -113,9 +114,9 @@ def share_right(net, strips: Strips) -> float:
     """The share of strips of which best-path decoding gives all digits."""
     right = 0
     for logits, widths, digits in held_out_logits(net, strips):
-        beyond = torch.arange(logits.shape[1]) >= sdn.window_count(widths)[:, None]
+        beyond = torch.arange(logits.shape[1]) >= window_count(widths)[:, None]
         logits = logits.masked_fill(beyond[..., None], 0.0)  # the strip has ended
-        logits[..., sdn.BLANK] += beyond
+        logits[..., BLANK] += beyond
         right += sum(a == b for a, b in zip(best_path(logits), map(text_of, digits), strict=True))
     return right / len(strips.ends)
 
@@ -150,7 +151,7 @@ def answered(found: list[tuple], temperature: float) -> list[tuple[float, bool]]
     for logits, widths, digits in found:
         shares = (logits.double() / temperature).softmax(dim=2).numpy()
         for row, width, truth in zip(shares, widths.tolist(), digits, strict=True):
-            answer, probability = search(row[: sdn.window_count(width)])[0]
+            answer, probability = search(row[: window_count(width)])[0]
             if answer:
                 answers.append((probability, "".join(map(str, answer)) == text_of(truth)))
     return answers
@@ -221,7 +222,7 @@ def main(argv=None) -> int:
     description |= calibration(held_out_logits(average, held_out))
     inputs = to_input(mnist.test_images, net.mean, net.std)
     description["test_accuracy"] = evaluate(average, inputs, mnist.test_labels).accuracy
-    save_weights(output, average, classes=sdn.CLASSES, **description)
+    save_weights(output, average, classes=CLASSES, **description)
     return 0
 
 

@@ -8,8 +8,8 @@ import pytest
 
 import export
 import read_number
-from lenet5.reading.onnx_backend import ExportedNumbers
 from lenet5.whole_numbers import number_reader
+from lenet5.whole_numbers.exported_numbers import ExportedNumbers
 from lenet5.whole_numbers.number_reader import NumberReader
 from lenet5.whole_numbers.space_displacement import TrainedNumbers
 from tests.conftest import PRETRAINED, ROOT, assert_one_error_line
@@ -19,7 +19,14 @@ from tests.whole_numbers.test_strips import draw
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("exported") / "numbers.onnx"
-    flags = ["--weights", number_reader.WEIGHTS, "--onnx", str(path), "--data-dir", str(ROOT / "data")]
+    flags = [
+        "--weights",
+        str(number_reader.WEIGHTS),
+        "--onnx",
+        str(path),
+        "--data-dir",
+        str(ROOT / "data"),
+    ]
     assert export.main(flags) == 0
     return str(path)
 
