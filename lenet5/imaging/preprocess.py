@@ -118,7 +118,7 @@ def prepared(opened: Image.Image | View | None, ink: np.ndarray | None) -> Prepa
     """The digit of a plain picture's ink, the view of any other."""
     if ink is not None:
         return centre_digit(ink)
-    return view_of(reduced(opened)) if isinstance(opened, Image.Image) else opened
+    return view_of(opened) if isinstance(opened, Image.Image) else opened
 
 
 def plain_ink(image: Image.Image, invert: str) -> np.ndarray | None:
@@ -134,9 +134,10 @@ def plain_ink(image: Image.Image, invert: str) -> np.ndarray | None:
     if colours.ndim == 3 and (colours != gray[..., None]).any():
         return None  # gray may have been saved as three equal ones
     # The most frequent level of the rim, by np.bincount: np.median takes a sixth of a picture's time.
-    rim = np.bincount(np.concatenate([gray[0], gray[-1], gray[1:-1, 0], gray[1:-1, -1]]))
-    paper = int(rim.argmax())
-    if rim[paper] < (TINY_RIM if max(image.size) <= TINY_SIDE else PLAIN_RIM) * rim.sum():
+    rim = np.concatenate([gray[0], gray[-1], gray[1:-1, 0], gray[1:-1, -1]])
+    counts = np.bincount(rim)
+    paper = int(counts.argmax())
+    if counts[paper] < (TINY_RIM if max(image.size) <= TINY_SIDE else PLAIN_RIM) * len(rim):
         return None
     below, above = paper - int(gray.min()), int(gray.max()) - paper
     if below > 0 < above:

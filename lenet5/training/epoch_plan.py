@@ -1,5 +1,6 @@
 """The images of an epoch: how often each is shown, in which order, and how it is augmented."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -20,7 +21,7 @@ class TrainingPool:
     inputs: torch.Tensor | Inputs
     labels: torch.Tensor
     repeats: list[tuple[int, float]] = field(default_factory=list)
-    final_strokes: int | None = None
+    final_strokes: float = math.inf
 
     def __post_init__(self):
         self.repeats = self.repeats or [(len(self.inputs), 1)]
@@ -99,7 +100,7 @@ class EpochPlan:
         elif augmentation is not None:
             count = len(self.order)
             warps, strokes = random_distortions(count, augmentation, side, generator, device)
-            if strokes is not None and pool.final_strokes is not None:
+            if strokes is not None:
                 strokes[self.order >= pool.final_strokes] = 0
             drawn = (warps, strokes, None)
         self.warps, self.strokes, self.targets = drawn
