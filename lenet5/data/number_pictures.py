@@ -58,7 +58,7 @@ PATTERNS = {
     "d*%": 1,
 }
 ABOVE_AND_BELOW = ((-1, False), (1, False))
-IN_CELLS = 0.12  # of the numbers are written in a form's boxes or stand on wheels, at one pitch
+IN_CELLS = 0.2  # of the numbers are written in a form's boxes or stand on wheels, at one pitch
 
 
 class Slots(NamedTuple):

@@ -202,7 +202,7 @@ def find_ink(views: list[View], find: Finder, invert: str = "auto") -> list[Foun
             break
         for i, mask in zip(closer, masks_of(list(closer.values()), find, invert), strict=True):
             views[i], masks[i] = closer[i], mask
-    inks = map(at_true_ratio, views, masks)
+    inks = [at_true_ratio(view.picture, mask) for view, mask in zip(views, masks, strict=True)]
     return [Found(view, ink, centre_digit(ink)) for view, ink in zip(views, inks, strict=True)]
 
 
@@ -252,9 +252,9 @@ def from_near(view: View, mask: np.ndarray) -> View | None:
     return view_of(Image.fromarray(view.picture[rows, columns]))
 
 
-def at_true_ratio(view: View, mask: np.ndarray) -> np.ndarray:
+def at_true_ratio(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """A mask as H×W ink, 0 to 255, with the height and width of its picture in proportion."""
-    height, width = view.picture.shape[:2]
+    height, width = picture.shape[:2]
     scale = max(mask.shape) / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return 255 * np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))

@@ -68,7 +68,8 @@ def make_batch(number: int, seed: int) -> dict[str, np.ndarray]:
         amount = writing_in(picture, known_finder(), "auto")
         labels, boxes = components(amount)
         found = find_numbers(boxes, one=True)
-        near = cv2.dilate(np.isin(labels, found[0] if found else []).astype(np.uint8), NEAR)
+        ink = np.isin(labels, found[0] if found else []).astype(np.uint8)
+        near = cv2.dilate(cv2.resize(ink, size[::-1], interpolation=cv2.INTER_NEAREST), NEAR)
         if found and has_digits(near > 0, own, len(text)):
             strips.append(make_strip(amount, labels, boxes, found[0], (1.0, 1.0)).picture)
             digits.append([int(digit) for digit in text] + [-1] * (MOST_CHARACTERS - len(text)))

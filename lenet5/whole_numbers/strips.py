@@ -19,6 +19,7 @@ from lenet5.imaging.preprocess import (
     LEAST_WRITING,
     LOOKS,
     Finder,
+    at_true_ratio,
     attempt,
     ink_of,
     reduced,
@@ -26,10 +27,10 @@ from lenet5.imaging.preprocess import (
 )
 
 WRITING_SIDE = 384  # pixels: the longer side of what the finder sees first
-SHORTEST = 48  # pixels of the shorter side of that, if the longer one allows it
-BEST_HEIGHT = 32  # pixels of writing, as the finder learned it; half and twice is as good
-STRONGEST = 1.5  # times the ink's mean strength, the most that is told apart
-FEW = 0.01  # of the pixels around: with less paper there, all of the page's counts as much
+SHORTEST = 80  # pixels of the shorter side of that, if the longer one allows it
+# Pixels of writing: the finder learned it from 20 to 90 high, and narrow gaps need some. It looks again
+# if it saw less than 1 / CLOSE of that, or CLOSE times as much.
+BEST_HEIGHT, CLOSE = 48, 1.7
 MOST_WRITING = 1024  # pixels: the longer side of what the finder sees later
 MOST_ZOOM = 4.0
 PAGE_SIDE = 1024  # larger pictures are reduced to this side
@@ -47,8 +48,6 @@ MARGIN = 8  # pixels of paper at the ends of a strip
 HIGHEST = 30  # pixels of a strip that ink may take
 LONGEST = 4096  # pixels of a strip
 BROAD = 0.7  # of its height: about as wide is a digit
-# Between these, ink is not zoomed: digits of many heights were learned, and zooming blurs them.
-AS_IT_IS = 0.85, 1.15
 
 
 class Strip(NamedTuple):
@@ -100,8 +99,9 @@ def numbers_on(page: Page, find: Finder, invert: str = "auto", one: bool = False
     """
     amount = writing_in(page.picture, find, invert)
     labels, boxes = components(amount)
-    numbers = find_numbers(boxes, one)
-    return [make_strip(amount, labels, boxes, number, page.scale) for number in numbers]
+    across, down = (a / b for a, b in zip(page.picture.shape[1::-1], amount.shape[::-1], strict=True))
+    scale = across * page.scale[0], down * page.scale[1]
+    return [make_strip(amount, labels, boxes, number, scale) for number in find_numbers(boxes, one)]
 
 
 def size_of(source, upright: Image.Image) -> tuple[int, int]:
@@ -117,10 +117,10 @@ def size_of(source, upright: Image.Image) -> tuple[int, int]:
 
 
 def writing_in(picture: np.ndarray, find: Finder, invert: str) -> np.ndarray:
-    """How much each pixel of an H×W×3 uint8 picture is writing, H×W float32 from 0 to 255.
+    """The writing in a H×W×3 uint8 picture, float32 from 0 to 255, in as many pixels as the finder saw.
 
-    The finder looks again in more or fewer pixels where the writing is not as high as most that
-    it learned.
+    The finder looks again in more or fewer pixels where the writing is much lower or higher than
+    BEST_HEIGHT.
     """
     height, width = picture.shape[:2]
     scale = min(WRITING_SIDE / max(height, width), max(1.0, SHORTEST / min(height, width)))
@@ -131,36 +131,10 @@ def writing_in(picture: np.ndarray, find: Finder, invert: str) -> np.ndarray:
         writing = ink_of(found, seen, invert, LEAST_WRITING)
         high = usual_height(components(writing)[1]) or BEST_HEIGHT
         better = min(scale * BEST_HEIGHT / high, MOST_WRITING / max(height, width), MOST_ZOOM)
-        if 0.5 < better / scale < 2:
+        if 1 / CLOSE < better / scale < CLOSE:
             break
         scale = better
-    mask = np.asarray(Image.fromarray(writing).resize(image.size, Image.Resampling.BILINEAR))
-    return strength(picture, mask)
-
-
-def strength(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """How far each pixel of an H×W×3 picture is from paper to ink, H×W float32 from 0 to 255.
-
-    Only within the mask and a pixel around it; the mask alone would fill narrow gaps.
-    """
-    if not mask.any():
-        return mask
-    near = cv2.dilate(mask, np.ones((3, 3), np.uint8))
-    bare = (near == 0).astype(np.float32)
-    colours = picture.astype(np.float32)
-    # The paper's colour beside the ink, which light and shadow change; that of all paper where
-    # there is none so near.
-    side = 2 * (max(picture.shape[:2]) // 8) + 3
-    share = cv2.blur(bare, (side, side), borderType=cv2.BORDER_CONSTANT)[..., None]
-    usual = (colours * bare[..., None]).sum(axis=(0, 1)) / max(float(bare.sum()), 1.0)
-    paper = (
-        cv2.blur(colours * bare[..., None], (side, side), borderType=cv2.BORDER_CONSTANT) + FEW * usual
-    )
-    paper /= share + FEW
-    away = colours - paper
-    ink = (away * mask[..., None]).sum(axis=(0, 1)) / mask.sum()
-    amount = np.maximum(away @ ink / max(float(ink @ ink), 1e-6), 0) * (near > 0)
-    return 255 * np.minimum(amount / STRONGEST, 1)
+    return at_true_ratio(picture, writing)
 
 
 def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -279,7 +253,6 @@ def make_strip(
     right, bottom = (boxes[number, :2] + boxes[number, 2:4]).max(axis=0).tolist()
     height, width = bottom - top, right - left
     zoom = DIGIT_SIDE / digit_height(labels, boxes, number)
-    zoom = 1.0 if AS_IT_IS[0] <= zoom <= AS_IT_IS[1] else zoom
     zoom = min(zoom, HIGHEST / height, (LONGEST - 2 * MARGIN) / width)
     size = max(1, round(width * zoom)), max(1, round(height * zoom))
     # A fringe of two pixels of the strip, so that soft edges come along.

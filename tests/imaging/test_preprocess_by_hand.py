@@ -258,7 +258,7 @@ def test_a_look_from_near_by_hand():
 
 def test_ink_has_the_pictures_form():
     view = view_of(Image.new("L", (300, 70)))
-    ink = at_true_ratio(view, np.full(view.scaled.shape[:2], 0.5, np.float32))
+    ink = at_true_ratio(view.picture, np.full(view.scaled.shape[:2], 0.5, np.float32))
     assert (ink.shape, ink.dtype) == ((34, 144), np.float32)
     np.testing.assert_allclose(ink, 127.5)
 

@@ -16,7 +16,6 @@ from lenet5.whole_numbers.strips import (
     numbers_in,
     size_of,
     split_line,
-    strength,
 )
 from tests.imaging.drawings import contrast
 
@@ -93,38 +92,6 @@ def test_digits_that_touch_on_a_rising_line_are_not_as_high_as_their_box():
     labels[:] = 0
     labels[13:45, 10:24] = 1  # one digit that is as high as that
     assert digit_height(labels, np.array([boxes[0], (10, 13, 14, 32, 448)]), [1]) == 32
-
-
-def test_ink_of_nearly_the_right_height_is_taken_as_it_is():
-    rng = np.random.default_rng(0)
-    picture = np.zeros((34, 60), np.uint8)
-    picture[7:25, 12:24] = rng.integers(120, 256, (18, 12))  # 18 high: no zoom
-    picture[7, 12] = picture[24, 23] = picture[7:25, 17] = 255
-    (strip,) = numbers_in(picture, contrast)
-    assert strip.scale == (1.0, 1.0)
-    _, _, width, height = strip.box
-    assert (width, height) == (12, 18)
-    inside = strip.picture[7 : 7 + height, 8 : 8 + width].astype(int)
-    # As strong as MNIST's: that scale alone may differ.
-    assert np.corrcoef(inside.ravel(), picture[7:25, 12:24].ravel())[0, 1] > 0.98
-
-
-def test_strength_is_the_share_of_the_way_from_paper_to_ink():
-    """Red ink on paper that is darker to the right."""
-    paper = np.linspace(220, 120, 60)[None, :, None] * np.ones((40, 1, 3))
-    share = np.zeros((40, 60), np.float32)
-    share[10:30, 10:50] = 0.5
-    share[18:22, 10:50] = 1
-    share[14, 30] = 0  # a gap that the mask does not see
-    picture = paper + share[..., None] * [20, -100, -100]
-    mask = np.zeros((40, 60), np.float32)
-    mask[10:30, 10:50] = 1
-    amount = strength(picture.round().astype(np.uint8), mask)
-    full = amount[18:22, 12:48].mean()
-    assert not amount[:8].any()
-    assert not amount[:, 53:].any()
-    assert abs(amount[12, 12:48].mean() / full - 0.5) < 0.08
-    assert amount[14, 30] < 0.1 * full
 
 
 def test_nothing_and_the_grain_of_the_paper_are_no_number(find):

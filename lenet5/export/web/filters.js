@@ -97,28 +97,6 @@ function percentile(values, share) {
 
 const median = (values) => percentile(values, 50);
 
-/** The sum of the pixels up to `reach` away from each, across and down; what is outside is mirrored. */
-const sumsAround = (source, reach) => transposed(rowSums(transposed(rowSums(source, reach)), reach));
-
-function rowSums({ width, height, values }, reach) {
-  const result = new Float64Array(values.length), period = Math.max(1, 2 * (width - 1));
-  const places = Int32Array.from({ length: width + 2 * reach + 1 }, (_, i) => {
-    const place = (((i - reach) % period) + period) % period;
-    return Math.min(place, period - place); // cb|abc|ba
-  });
-  for (let y = 0; y < height; y++) {
-    const row = values.subarray(y * width, (y + 1) * width);
-    let sum = 0;
-    for (let i = 0; i < 2 * reach; i++) sum += row[places[i]];
-    for (let x = 0; x < width; x++) {
-      sum += row[places[x + 2 * reach]];
-      result[y * width + x] = sum;
-      sum -= row[places[x]];
-    }
-  }
-  return { width, height, values: result };
-}
-
 // ---------------------------------------------------------------- masks
 
 /** A mask with the eight neighbours of each of its pixels. */

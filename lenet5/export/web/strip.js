@@ -12,7 +12,7 @@ function numbersIn(pixels, invert = "auto") {
   return findNumbers(pieces).map((number) => makeStrip(amount, labels, pieces, number));
 }
 
-/** How much each pixel of a picture is writing, 0 to 255. */
+/** The writing in a picture, 0 to 255, in as many pixels as the finder saw. */
 function writingIn(colours, invert) {
   const { width, height } = colours[0], longer = Math.max(width, height);
   let scale = Math.min(WRITING_SIDE / longer, Math.max(1, SHORTEST / Math.min(width, height))), writing;
@@ -22,35 +22,10 @@ function writingIn(colours, invert) {
     writing = inkOf(finder(seen)[1], seen, invert, LEAST_WRITING);
     const high = usualHeight(components(writing).pieces) || BEST_HEIGHT;
     const better = Math.min((scale * BEST_HEIGHT) / high, MOST_WRITING / longer, MOST_ZOOM);
-    if (better / scale > 0.5 && better / scale < 2) break;
+    if (1 / CLOSE < better / scale && better / scale < CLOSE) break;
     scale = better;
   }
-  return strength(colours, resampled(writing, width, height, triangle));
-}
-
-/** How far each pixel within a mask and around it is from paper to ink, 0 to 255. */
-function strength(colours, found) {
-  const { width, height, values } = found, total = sumOf(values);
-  if (!anyOf(values)) return found;
-  const near = dilated(above(found, 0)).values, reach = Math.floor(Math.max(width, height) / 8) + 1;
-  const bare = mapped(found, (_, i) => (near[i] ? 0 : 1)), pixels = (2 * reach + 1) ** 2;
-  const around = sumsAround(bare, reach).values, papers = Math.max(sumOf(bare.values), 1);
-  const away = colours.map((colour) => {
-    // The paper's colour beside the ink, which light and shadow change; that of all paper where there is
-    // none so near.
-    const beside = mapped(colour, (value, i) => value * bare.values[i]), usual = sumOf(beside.values) / papers;
-    const paper = sumsAround(beside, reach).values;
-    return mapped(
-      colour,
-      (value, i) => value - (paper[i] / pixels + FEW * usual) / (around[i] / pixels + FEW),
-    ).values;
-  });
-  const ink = away.map((levels) => sumOf(levels.map((level, i) => level * values[i])) / total);
-  const length = Math.max(sumOf(ink.map((level) => level ** 2)), 1e-6);
-  return mapped(found, (_, i) => {
-    const along = sumOf(ink.map((level, c) => level * away[c][i])) / length;
-    return near[i] ? 255 * clamped(along / STRONGEST, 0, 1) : 0;
-  });
+  return atTrueRatio({ colours }, writing);
 }
 
 /** The connected pieces of ink, as `piecesOf` gives them. */
@@ -159,7 +134,6 @@ function makeStrip(amount, labels, pieces, number) {
   const width = Math.max(...boxes.map(({ x, w }) => x + w)) - left;
   const height = Math.max(...boxes.map(({ y, h }) => y + h)) - top;
   let zoom = DIGIT_SIDE / digitHeight(amount.width, labels, pieces, number);
-  if (AS_IT_IS[0] <= zoom && zoom <= AS_IT_IS[1]) zoom = 1;
   zoom = Math.min(zoom, HIGHEST / height, (LONGEST - 2 * MARGIN) / width);
   const columns = Math.max(1, roundHalfEven(width * zoom)), rows = Math.max(1, roundHalfEven(height * zoom));
   // A fringe of two pixels of the strip, so that soft edges come along.
