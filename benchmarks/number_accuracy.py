@@ -3,7 +3,7 @@
     python benchmarks/number_accuracy.py            # numbers of MNIST's test digits, by both
     python benchmarks/number_accuracy.py --windows  # one run over the strip beside window by window
     python benchmarks/number_accuracy.py --speed    # pictures a second
-    python benchmarks/number_accuracy.py --strange  # blank, noise, letters: what is read in them
+    python benchmarks/number_accuracy.py --strange  # blank, noise, letters, words: what is read in them
     python benchmarks/number_accuracy.py --fonts    # numbers in fonts that were not learned
     python benchmarks/number_accuracy.py --pages    # sheets with several numbers on several lines
     python benchmarks/number_accuracy.py --save FOLDER # pictures for real_numbers.py, in folders
@@ -17,6 +17,7 @@ import argparse
 import itertools
 import multiprocessing
 import os
+import string
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -29,9 +30,10 @@ import torch
 from common import ROOT, load, median_and_range, save, spread
 from made_up_numbers import PLAIN, make_strings
 from photographs import lighting
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from lenet5.data.datasets import load_mnist
+from lenet5.data.font_faces import default_face
 from lenet5.data.fonts import FONTS, load_font_digits, load_letters
 from lenet5.whole_numbers.number_reader import NumberReader
 from lenet5.whole_numbers.space_displacement import row_of_answers
@@ -46,6 +48,7 @@ STRANGE = 500  # pictures of each kind
 FONT_SPACING = 3  # pixels, about as in print
 PAGES = 100
 SAVED = 300  # of each kind
+LICENCE = ROOT / "LICENSE"
 
 
 def share(found: list[str], truth: list[str]) -> float:
@@ -121,10 +124,10 @@ def measure_speed() -> dict:
 
 
 def strange_pictures(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
-    """Pictures without a digit: plain paper, grain, and letters in unseen fonts in rows."""
+    """Pictures without a digit: plain paper, grain, letters in unseen fonts in rows, words."""
     letters = load_letters(FONTS, held_out=True)
     nothing = torch.full((len(letters),), -1)
-    words = make_strings(letters, nothing, STRANGE, 5)
+    letters_in_rows = make_strings(letters, nothing, STRANGE, 5)
     sizes = rng.integers(32, 300, (2 * STRANGE, 2))
     return {
         "blank": [np.full(size, rng.integers(0, 256), np.uint8) for size in sizes[:STRANGE]],
@@ -132,8 +135,21 @@ def strange_pictures(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
             np.clip(rng.normal(rng.integers(60, 200), rng.uniform(2, 60), size), 0, 255).astype(np.uint8)
             for size in sizes[STRANGE:]
         ],
-        "letters": words.strips(),
+        "letters": letters_in_rows.strips(),
+        "words": [words_of(rng) for _ in range(STRANGE)],
     }
+
+
+def words_of(rng: np.random.Generator) -> np.ndarray:
+    """A part of a line of the licence, in print of any size."""
+    line = rng.choice([line for line in LICENCE.read_text().splitlines() if len(line) > 20])
+    words = line.translate(str.maketrans("", "", string.digits)).split()
+    start = rng.integers(len(words))
+    font = ImageFont.truetype(default_face().path, int(rng.integers(12, 60)))
+    text = " ".join(words[start : start + int(rng.integers(1, 6))])
+    sheet = Image.new("L", [round(side) + 30 for side in font.getbbox(text)[2:]], 240)
+    ImageDraw.Draw(sheet).text((15, 12), text, int(rng.integers(0, 120)), font)
+    return np.asarray(sheet)
 
 
 def measure_rejection(reader: NumberReader, images, labels) -> list[dict]:

@@ -21,8 +21,8 @@ from common import ROOT, make_parser, measure_anew
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from real_numbers import scores
 
-from generate_test_digits import default_face
 from lenet5.data.datasets import load_mnist
+from lenet5.data.font_faces import default_face
 from lenet5.whole_numbers.number_reader import NumberReader
 
 COUNT = 200  # numbers on each background

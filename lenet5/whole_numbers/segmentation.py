@@ -195,6 +195,6 @@ def graphs_of(strips: list[np.ndarray], classify) -> list[Graph]:
     ]
 
 
-def best_path_of(graph: Graph) -> list[int]:
+def likeliest_path(graph: Graph) -> list[int]:
     """The edges of the best path; none where there is no ink."""
     return viterbi(graph.last, graph.ends, graph.scores.max(axis=1).tolist())

@@ -10,7 +10,7 @@ import numpy as np
 from lenet5.evaluation.confidence import softmax
 from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers.decoding import search, spelled_at
-from lenet5.whole_numbers.segmentation import Box, best_path_of, graphs_of, pieces_at
+from lenet5.whole_numbers.segmentation import Box, graphs_of, likeliest_path, pieces_at
 from lenet5.whole_numbers.windows import STRIDE, window_count
 
 AT_ONCE = 32  # strips in one run of the network
@@ -99,7 +99,7 @@ class GraphReader:
 
     @staticmethod
     def decoded(graph) -> Reading:
-        path = best_path_of(graph)
+        path = likeliest_path(graph)
         digits = graph.scores[path].argmax(axis=1).tolist()
         sure = np.exp(graph.scores[path].max(axis=1, initial=-np.inf))
         boxes = [graph.boxes[edge] for edge in path]

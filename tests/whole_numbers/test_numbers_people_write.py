@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from generate_test_digits import default_face
+from lenet5.data.font_faces import default_face
 from lenet5.whole_numbers.number_reader import NumberReader
 
 COUNT = 10  # pictures of a kind

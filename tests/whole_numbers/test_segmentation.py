@@ -10,10 +10,10 @@ from benchmarks.made_up_numbers import PLAIN, make_strings
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.whole_numbers.segmentation import (
     Graph,
-    best_path_of,
     cut_columns,
     digit_scores,
     graphs_of,
+    likeliest_path,
     picture_of,
     pieces,
     pieces_at,
@@ -83,12 +83,12 @@ def test_viterbi_finds_the_best_of_all_paths(seed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_best_path_of_a_graph_is_that_of_the_best_digits(seed):
+def test_the_likeliest_path_of_a_graph_is_that_of_the_best_digits(seed):
     rng = np.random.default_rng(seed)
     ends = [(a, b) for a in range(4) for b in range(a + 1, 5)]
     scores = -rng.exponential(size=(len(ends), 10))
     wanted = max(all_ways(4, ends), key=lambda way: scores[way].max(axis=1).sum())
-    assert best_path_of(Graph(4, ends, [(0, 0, 1, 1)] * len(ends), scores)) == wanted
+    assert likeliest_path(Graph(4, ends, [(0, 0, 1, 1)] * len(ends), scores)) == wanted
 
 
 def test_graphs_have_the_scores_of_their_own_segments():
@@ -105,13 +105,13 @@ def test_graphs_have_the_scores_of_their_own_segments():
         np.testing.assert_array_equal(graph.scores, alone.scores)
         assert len(graph.scores) == len(graph.ends) == len(graph.boxes)
     assert [graph.last for graph in together] == [2, 2, 0]
-    assert best_path_of(together[2]) == []
+    assert likeliest_path(together[2]) == []
 
 
 def test_separated_digits_are_read(apart, classify):
     strips, made = apart
     found = [
-        "".join(map(str, graph.scores[best_path_of(graph)].argmax(axis=1)))
+        "".join(map(str, graph.scores[likeliest_path(graph)].argmax(axis=1)))
         for graph in graphs_of(strips, classify)
     ]
     right = sum(a == b for a, b in zip(found, made.texts(), strict=True))

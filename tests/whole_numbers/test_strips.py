@@ -17,7 +17,6 @@ from lenet5.whole_numbers.strips import (
     size_of,
     split_line,
 )
-from tests.imaging.drawings import contrast
 
 
 def boxes_from(*boxes):
