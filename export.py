@@ -15,11 +15,9 @@ requirements-export.txt. The exit status is 0 if all that was asked for is writt
 only a part of it is, 2 if nothing is.
 """
 
-import os
 import sys
 
 from lenet5.runtime.cli import ArgumentParser, command_line, number
-from lenet5.runtime.errors import UserError
 from lenet5.runtime.signals import quiet_imports
 
 
@@ -49,11 +47,8 @@ def main(argv=None) -> int:
     add("--epochs", type=number(int, 1, 100_000), help="of the training of --prune (10)")
     add("--data-dir", metavar="DIR", default="data", help="where data sets are kept (data)")
     arguments = parser.parse_args(argv)
-    wanted = files_to_write(arguments)
     weights = arguments.weights or default_weights()
-    for path in (weights, *(arguments.beside or [])):
-        if os.path.realpath(path) in map(os.path.realpath, wanted.values()):
-            raise UserError(f"{path} would be overwritten by what is made of it: name another file")
+    wanted = files_to_write(arguments, weights)
     source = Source(weights, *load_weights(weights, arguments.arch), arguments.data_dir)
     done = [write_one(name, path, source, arguments) for name, path in wanted.items()]
     return 0 if all(done) else 1 if any(done) else 2

@@ -17,9 +17,10 @@ import sys
 import zlib
 from typing import NamedTuple
 
-from lenet5.runtime.atomic_files import check_writable, make_folder, write_file
+from lenet5.runtime.atomic_files import make_folder, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, partly_done
+from lenet5.runtime.outputs import check_outputs
 from lenet5.runtime.signals import quiet_imports
 
 with quiet_imports():
@@ -28,6 +29,7 @@ with quiet_imports():
 
     from lenet5.data.drawing_styles import CELL, PAPER, PEN, contact_sheet, noisy, shifted, thinned
     from lenet5.data.font_faces import Face, default_face, find_faces, fitting_font
+    from lenet5.data.picture_files import save_drawn
 
 SIZE = 128  # pixels, the side of a picture
 OVERSAMPLING = 4  # drawn four times as large and averaged, so that hinting does not matter
@@ -140,7 +142,7 @@ def parse_arguments(argv):
     each = "pictures of each digit (one in each font and style)"
     add("--per-digit", type=count, metavar="N", help=each)
     add("--seed", type=number(int, 0), default=0, help="for all that is random (0)")
-    add("--sheet", metavar="FILE", help="also draw a contact sheet, a PNG file")
+    add("--sheet", metavar="FILE", help="also draw a contact sheet, a PNG or JPEG file")
     return parser.parse_args(argv)
 
 
@@ -155,7 +157,7 @@ def main(argv=None) -> int:
         folder = os.path.realpath(arguments.output)
         if os.path.realpath(arguments.sheet).startswith(folder + os.sep):
             raise UserError("--sheet must be outside the output folder: inference.py reads all in it")
-        check_writable(arguments.sheet)
+        check_outputs({"--sheet": arguments.sheet}, {})
     # The ten pictures of the bare command are named by their digit alone.
     is_bare = not (arguments.fonts or arguments.styles or arguments.per_digit)
     drawings = plan(faces, styles, arguments.per_digit, arguments.seed)
@@ -170,7 +172,7 @@ def main(argv=None) -> int:
     with partly_done():
         print(f"{len(drawings):,} pictures in {arguments.output}")
         if arguments.sheet:
-            write_file(arguments.sheet, png(contact_sheet(cells)))
+            save_drawn(arguments.sheet, contact_sheet(cells))
             print(f"contact sheet: {arguments.sheet}")
         print(f"next: python inference.py {arguments.output}")
     return 0

@@ -18,9 +18,8 @@ lenet5.onnx` wrote (`--weights lenet5.onnx`) is read with onnxruntime.
 
 import sys
 
-from lenet5.reading.arguments import add_reading_flags, network_name, pictures_parser
+from lenet5.reading.arguments import add_reading_flags, check_files, network_name, pictures_parser
 from lenet5.runtime import distributed
-from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import command_line
 from lenet5.runtime.signals import quiet_imports
 
@@ -62,8 +61,8 @@ def main(argv=None) -> int:
         from lenet5.reading.results import WRITERS, PlotKeeper
         from lenet5.reading.tasks import TASKS
 
-        if arguments.plot and distributed.is_first():
-            check_writable(arguments.plot)
+        if distributed.is_first():
+            check_files(arguments)
         if arguments.task and not distributed.is_first():
             return 0  # the first process does it alone
         classifier = ImageClassifier(

@@ -16,8 +16,7 @@ everything was read, 1 if some pictures could not be, 2 if nothing could start.
 
 import sys
 
-from lenet5.reading.arguments import add_reading_flags, network_name, pictures_parser
-from lenet5.runtime.atomic_files import check_writable
+from lenet5.reading.arguments import add_reading_flags, check_files, network_name, pictures_parser
 from lenet5.runtime.cli import command_line
 from lenet5.runtime.signals import quiet_imports
 
@@ -58,8 +57,7 @@ def main(argv=None) -> int:
         from lenet5.whole_numbers.number_reader import WRITERS, NumberKeeper, NumberReader
         from lenet5.whole_numbers.strips import prepare_pages
 
-        if arguments.plot:
-            check_writable(arguments.plot)
+        check_files(arguments)
         reader = NumberReader(
             arguments.weights,
             reader=arguments.reader,

@@ -28,9 +28,10 @@ import time
 from pathlib import Path
 
 from lenet5.runtime import distributed
-from lenet5.runtime.atomic_files import check_writable, write_file
+from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.cli import command_line
 from lenet5.runtime.errors import import_package, say
+from lenet5.runtime.outputs import check_outputs
 from lenet5.runtime.signals import handling_signals, quiet_imports
 
 with quiet_imports():  # of PyTorch
@@ -47,7 +48,13 @@ with quiet_imports():  # of PyTorch
     from lenet5.training.optimizers import set_rate
     from lenet5.training.progress import columns, compare_runs, epoch_line, print_start, print_summary
     from lenet5.training.recipes import Settings
-    from lenet5.training.run_folder import compare_conditions, metrics_csv, new_folder, run_folder
+    from lenet5.training.run_folder import (
+        FIRST_WEIGHTS,
+        compare_conditions,
+        metrics_csv,
+        new_folder,
+        run_folder,
+    )
     from lenet5.training.schedules import SCHEDULES
     from lenet5.training.settings import (
         check_shareable,
@@ -75,9 +82,11 @@ def requested_run(given: dict) -> tuple[Path | None, Settings]:
     name = given.pop("resume", None)
     folder = None if name is None else run_folder(name)
     settings = resolve_settings(given) if folder is None else settings_of(folder, given)
-    if not settings.dry_run:
-        check_writable(settings.output)
-    check_writable(settings.plot)
+    if folder is not None and (folder / FIRST_WEIGHTS).exists():
+        settings.init_from = str(folder / FIRST_WEIGHTS)
+    output = None if settings.dry_run else settings.output
+    inputs = filter(None, (settings.teacher, settings.fonts))
+    check_outputs({"--plot": settings.plot}, {"--output": output}, inputs)
     if settings.tensorboard:
         import_package("tensorboard", "--tensorboard", "requirements-tensorboard.txt")
     return folder, settings
@@ -207,6 +216,7 @@ def main(argv=None) -> int:
         return 0
     if "compare" in given:
         plot = given.get("plot", "runs_comparison.png")
+        check_outputs({"--plot": plot}, {})
         return compare_runs(given["compare"], plot) if distributed.is_first() else 0
     stop = Stop()
     with handling_signals(stop.handle):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lenet5.data.picture_files import is_registered
+from lenet5.data.picture_files import find_pictures, is_folder, is_hidden
 from lenet5.data.sources import DIGITS, IDX_SETS, ImageSet, load_idx_set
 from lenet5.imaging.preprocess import attempt, mnist_like
 from lenet5.networks.finder import FinderNetwork
@@ -24,6 +24,12 @@ from lenet5.runtime.errors import UserError, reason, say
 # By --dataset name: torchvision's class and its further arguments.
 TORCHVISION_SETS = {"kmnist": ("KMNIST",), "qmnist": ("QMNIST",), "emnist-digits": ("EMNIST", "digits")}
 DATASETS = (*IDX_SETS, *TORCHVISION_SETS)
+# Names of the folders that hold a data set's parts, in any case.
+SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 TEST_SHARE = 5  # of a folder without a test set of its own, every fifth picture
 
 
@@ -77,52 +83,87 @@ def load_from_torchvision(name: str, folder) -> ImageSet:
 
 
 def load_folder(folder) -> ImageSet:
-    """A folder with one sub-folder of pictures for each class, pre-processed to 28×28.
+    """A folder with a sub-folder of pictures for each class, pre-processed to 28×28.
 
-    Sub-folders `train` and `test` may hold the classes; otherwise every fifth picture of a
-    class is for testing. Unreadable pictures are named and left out. Raises UserError for
-    fewer than two classes or an empty class.
+    Sub-folders `train`, `val` and `test`, or other names of `SPLITS`, may hold the classes. Without a
+    test set of its own every fifth training picture is for testing. Unreadable pictures are named and
+    left out. Raises UserError for fewer than two classes or an empty class.
     """
-    for names in (("train", "test"), ("training", "testing")):
-        train_folder, test_folder = (Path(folder, name) for name in names)
-        if train_folder.is_dir() and test_folder.is_dir():
-            train_images, train_labels, classes = read_classes(train_folder)
-            test_images, test_labels, others = read_classes(test_folder)
-            if classes != others:
-                raise UserError(f"{folder}: train has the classes {classes}, test has {others}")
-            return ImageSet(train_images, train_labels, test_images, test_labels, classes)
-    images, labels, classes = read_classes(folder)
-    if labels.bincount().min() < 2:
+    parts = split_folders(folder)
+    train = read_classes(parts.get("train", folder))
+    others = {part: read_classes(parts[part]) for part in ("val", "test") if part in parts}
+    for part, (_, _, classes) in others.items():
+        if classes != train[2]:
+            raise UserError(f"{folder}: train has the classes {train[2]}, {part} has {classes}")
+    images, labels, classes = train
+    if "test" in others:
+        test_images, test_labels, _ = others["test"]
+    elif labels.bincount().min() < 2:
         raise UserError(f"{folder}: every class needs at least two pictures, one of them to test with")
-    train, test = split(labels, max(len(classes), len(labels) // TEST_SHARE), seed=0, of_each=1)
-    return ImageSet(images[train], labels[train], images[test], labels[test], classes)
+    else:
+        size = max(len(classes), len(labels) // TEST_SHARE)
+        learned, tested = split(labels, size, seed=0, of_each=1)
+        test_images, test_labels = images[tested], labels[tested]
+        images, labels = images[learned], labels[learned]
+    found = ImageSet(images, labels, test_images, test_labels, classes)
+    return with_own_validation(found, *others["val"][:2]) if "val" in others else found
+
+
+def with_own_validation(found: ImageSet, images: torch.Tensor, labels: torch.Tensor) -> ImageSet:
+    """A data set with images of its own to validate with."""
+    return found._replace(
+        train_images=torch.cat([found.train_images, images]),
+        train_labels=torch.cat([found.train_labels, labels]),
+        validation=len(labels),
+    )
+
+
+def split_folders(folder) -> dict[str, Path]:
+    """The folders of training, validation and test pictures in a folder; none if it has the classes."""
+    names = class_names(folder)
+    parts = {part: name for name in names for part, known in SPLITS.items() if name.lower() in known}
+    if "train" not in parts or (len(parts) == 1 and len(names) > 1):
+        return {}
+    return {part: Path(folder, name) for part, name in parts.items()}
+
+
+def class_names(folder) -> list[str]:
+    """The sub-folders of a folder, digits in their order and before other names."""
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if is_folder(e) and not is_hidden(e.name)]
+    return sorted(names, key=lambda name: (len(name), name) if name.isdigit() else (1 << 30, name))
 
 
 def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-    """N×28×28 uint8 pictures in a folder's sub-folders, their N class indices, and the classes."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    classes = sorted(names, key=lambda name: (len(name), name) if name.isdigit() else (1 << 30, name))
+    """N×28×28 uint8 pictures below a folder's sub-folders, their N class indices, and the classes."""
+    classes = class_names(folder)
     if len(classes) < 2:
         raise UserError(f"{folder} needs a sub-folder for each class, at least two, such as 0 to 9")
-    found = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted(Path(folder, name).iterdir())
-        if is_registered(path.suffix.lower())
-    ]
+    paths = list(find_pictures(os.path.join(folder, name) for name in classes))
     images, labels, find = [], [], FinderNetwork()
-    for path, label in tqdm(found, desc="pictures", leave=False, disable=None):
+    for path in tqdm(paths, desc="pictures", leave=False, disable=None):
+        if os.path.isdir(path):  # without a picture: an empty class
+            continue
         picture, error = attempt(mnist_like, path, find)
         if picture is None:
             say(f"left out: {path}: {error}")
         else:
             images.append(picture)
-            labels.append(label)
+            labels.append(classes.index(Path(path).relative_to(folder).parts[0]))
     for label, name in enumerate(classes):
         if label not in labels:
             raise UserError(f"{Path(folder, name)} is no class: it has no picture that can be read")
     return torch.from_numpy(np.stack(images)), torch.tensor(labels), classes
+
+
+def split_of(
+    images: ImageSet, size: int, seed: int, of_each: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the training images to train on and to validate with: the set's own, or `split`."""
+    count = len(images.train_labels)
+    if images.validation and size:
+        return torch.arange(count - images.validation), torch.arange(count - images.validation, count)
+    return split(images.train_labels, size, seed, of_each)
 
 
 def split(

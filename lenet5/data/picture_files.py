@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from lenet5.runtime.errors import UserError, reason
+from lenet5.runtime.atomic_files import write_file
+from lenet5.runtime.errors import UserError, reason, say
+from lenet5.runtime.outputs import MARK, format_of, identity, is_figure
+
+# Of archives from a Mac, network storage and Windows. Other hidden ones begin with a point.
+SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
 
 
-def walk(folder: str) -> Iterator[str]:
-    """The pictures in a folder and those below it, sorted by name at every level."""
+def walk(folder: str, left_out: Counter) -> Iterator[str]:
+    """The pictures in a folder and those below it, sorted by name at every level.
+
+    Links are followed, but no folder is seen twice. `left_out` counts what is no picture to be read.
+    """
     # What is still to be seen in each folder on the way down, the last name first: folders may
     # lie deeper than Python calls functions. One folder's names are in memory, not its paths.
-    waiting = [("", [folder], {folder})]
+    waiting, seen = [("", [folder], {folder})], {identity(folder)}
     while waiting:
         above, names, folders = waiting[-1]
         if not names:
@@ -29,23 +40,47 @@ def walk(folder: str) -> Iterator[str]:
             yield path
             continue
         try:
-            waiting.append((path, *entries(path)))
+            waiting.append((path, *entries(path, seen, left_out)))
         except OSError:
             yield path  # whoever opens it learns the reason
 
 
-def entries(folder: str) -> tuple[list[str], set[str]]:
+def entries(folder: str, seen: set, left_out: Counter) -> tuple[list[str], set[str]]:
     """The names of the pictures and folders in a folder, the last one first; which are folders."""
     names, folders = [], set()
     with os.scandir(folder) as found:
         for entry in found:
-            if entry.is_dir(follow_symlinks=False):
+            why = None
+            if is_hidden(entry.name):
+                why = "hidden"
+            elif is_folder(entry):
+                own = identity(entry.path)
+                why = "seen already, through a link" if own in seen else None
+                seen.add(own)
                 folders.add(entry.name)
             elif not is_registered(os.path.splitext(entry.name)[1].lower()):
-                continue
-            names.append(entry.name)
+                why = "of other kinds"
+            elif is_figure(entry.path):
+                why = "figures that these scripts drew"
+            if why is None:
+                names.append(entry.name)
+            else:
+                left_out[why] += 1
     names.sort(reverse=True)
     return names, folders
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is the system's and not the user's."""
+    return name.startswith(".") or name in SYSTEM_FOLDERS
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
 
 
 def is_registered(extension: str) -> bool:
@@ -57,20 +92,38 @@ def is_registered(extension: str) -> bool:
 def find_pictures(paths: Iterable[str]) -> Iterator[str]:
     """Each path that is no folder, and for a folder each picture in it.
 
-    A file belongs to a folder's pictures if Pillow registers its extension.
+    A file belongs to a folder's pictures if Pillow registers its extension, unless it is hidden or a
+    figure of these scripts; at the end a line on stderr counts what was left out.
     Yields a folder's own name where it holds no picture or cannot be listed, so
     that it gets its line like everything that cannot be read.
     """
+    left_out: Counter = Counter()
     for path in paths:
         if not os.path.isdir(path):
             yield path
             continue
-        pictures = walk(path)
+        pictures = walk(path, left_out)
         first = next(pictures, None)
         if first is None:
             yield path
         else:
             yield from itertools.chain([first], pictures)
+    if left_out:
+        say(f"left out: {', '.join(f'{count:,} {why}' for why, count in left_out.most_common())}")
+
+
+def save_drawn(path, picture: Image.Image) -> None:
+    """Write a picture that is no digit to read, as PNG or JPEG, with the mark of a figure."""
+    buffer, mark = io.BytesIO(), MARK.decode()
+    if format_of(path) == "jpg":
+        picture.convert("RGB").save(buffer, "JPEG", quality=80, comment=mark)
+    elif format_of(path) == "png":
+        about = PngInfo()
+        about.add_text("Software", mark)
+        picture.save(buffer, "PNG", pnginfo=about)
+    else:
+        raise UserError(f"{path}: this is written as PNG or JPEG: name one of these")
+    write_file(path, buffer.getvalue())
 
 
 def listed_paths(source: str) -> Iterator[str]:

@@ -1,12 +1,9 @@
 """A sheet of made-up pictures, each above its mask."""
 
-import io
-from pathlib import Path
-
 import torch
 from PIL import Image
 
-from lenet5.runtime.atomic_files import write_file
+from lenet5.data.picture_files import save_drawn
 
 
 def save_sheet(path: str, pictures: torch.Tensor, masks: torch.Tensor, columns: int) -> None:
@@ -15,7 +12,4 @@ def save_sheet(path: str, pictures: torch.Tensor, masks: torch.Tensor, columns: 
     rows, (height, width) = len(cells) // columns, cells.shape[2:]
     sheet = cells[: rows * columns].reshape(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2)
     pixels = (sheet.reshape(rows * height, columns * width, 3) * 255).byte().numpy()
-    buffer = io.BytesIO()
-    image_format = Image.registered_extensions().get(Path(path).suffix.lower(), "PNG")
-    Image.fromarray(pixels).save(buffer, image_format, quality=80)
-    write_file(path, buffer.getvalue())
+    save_drawn(path, Image.fromarray(pixels))

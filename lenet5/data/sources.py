@@ -66,13 +66,17 @@ IDX_SETS = {
 
 
 class ImageSet(NamedTuple):
-    """A data set in memory: N×28×28 uint8 images, N int64 labels, the names of the classes."""
+    """A data set in memory: N×28×28 uint8 images, N int64 labels, the names of the classes.
+
+    Its own validation images, if it has any, are the last ones of the training images.
+    """
 
     train_images: torch.Tensor
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
     classes: list[str]
+    validation: int = 0  # how many there are
 
 
 def load_idx_set(name: str, folder="data") -> ImageSet:

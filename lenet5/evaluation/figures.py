@@ -12,11 +12,13 @@ import warnings
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import one_line
+from lenet5.runtime.outputs import MARK, format_of
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#B8A800"
@@ -52,12 +54,18 @@ def new_figure(
 
 
 def save(figure: Figure, path) -> None:
-    """Write a figure as PNG. Raises UserError if the file cannot be written."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    """Write a figure in the format that its name tells, with the mark. Raises UserError."""
+    buffer, format, mark = io.BytesIO(), format_of(path), MARK.decode()
+    # Without matplotlib's version and the date the same figure gives the same bytes.
+    formats: dict[str, dict[str, Any]] = {
+        "png": {"metadata": {"Software": mark}},
+        "jpg": {"pil_kwargs": {"comment": mark}},
+        "svg": {"metadata": {"Creator": mark, "Date": None}},
+        "pdf": {"metadata": {"Creator": mark, "Producer": None, "CreationDate": None}},
+    }
+    with warnings.catch_warnings(), rc_context({"svg.hashsalt": mark}):
         warnings.simplefilter("ignore")  # about characters that matplotlib's font lacks
-        # Without matplotlib's version the same figure gives the same bytes.
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure.savefig(buffer, format=format, **formats[format])
     write_file(path, buffer.getvalue())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lenet5.data.datasets import ImageSet, load_dataset, load_mnist, split
+from lenet5.data.datasets import ImageSet, load_dataset, load_mnist, split_of
 from lenet5.evaluation.metrics import compute_logits
 from lenet5.export import html_page
 from lenet5.export.onnx_graph import OPSET, describe, onnx_model, run_onnx
@@ -17,8 +17,9 @@ from lenet5.export.quantization import quantised
 from lenet5.imaging.inputs import to_input
 from lenet5.networks.definition import count_parameters
 from lenet5.networks.weights import save_weights
-from lenet5.runtime.atomic_files import check_writable, write_file
+from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError, import_package, one_line, say
+from lenet5.runtime.outputs import check_outputs
 
 INT8 = "lenet5-int8.onnx"
 KEEP = 0.1
@@ -85,7 +86,7 @@ def write_int8(source: Source, path: str, arguments) -> None:
     chosen = calibration_images(source, data)
     small = quantised(model, source.inputs(chosen).numpy())
     describe(small, source.metadata)
-    _, held = parts(source, data.train_labels)
+    _, held = parts(source, data)
     seen = accuracies(source, (model, small), data.train_images[held], data.train_labels[held])
     lost = seen[0] - seen[1]
     if round(lost * len(held)) > max(1, round(MOST_LOST * len(held))):  # in images
@@ -110,18 +111,19 @@ def own_data(source: Source) -> ImageSet:
     return data
 
 
-def parts(source: Source, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def parts(source: Source, data: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the images that the weights learned, and of those that their training held out.
 
     Where it held out none, of some that it did learn.
     """
     known = learned(source.weights, source.metadata)
-    return split(labels, known["val_size"] or min(HELD_OUT, len(labels) // 6), known["seed"])
+    size = known["val_size"] or min(HELD_OUT, len(data.train_labels) // 6)
+    return split_of(data, size, known["seed"])
 
 
 def calibration_images(source: Source, data: ImageSet) -> torch.Tensor:
     """N×28×28 uint8 pictures that the weights learned, drawn with seed 0."""
-    train, _ = parts(source, data.train_labels)
+    train, _ = parts(source, data)
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     return data.train_images[train[order[:CALIBRATION]]]
 
@@ -175,7 +177,7 @@ EXPORTS = {
 BELONGING = {"keep": "prune", "epochs": "prune", "beside": "html"}
 
 
-def files_to_write(arguments) -> dict[str, str]:
+def files_to_write(arguments, weights: str) -> dict[str, str]:
     """The file that each of the flags for one is to write. Raises UserError if one cannot be written."""
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     wanted = {name: given[name] for name in EXPORTS if name in given}
@@ -185,11 +187,9 @@ def files_to_write(arguments) -> dict[str, str]:
     for flag, name in BELONGING.items():
         if flag in given and name not in wanted:
             raise UserError(f"--{flag} is for --{name}: give it a file, or leave it out")
-    places = [os.path.realpath(path) for path in wanted.values()]
-    if len(set(places)) < len(places):
-        raise UserError("two flags name the same file: give each its own")
-    for name, path in wanted.items():
-        check_writable(path)
+    inputs = [weights, *(arguments.beside or [])]
+    check_outputs({}, {f"--{name}": path for name, path in wanted.items()}, inputs)
+    for name in wanted:
         for package in EXPORTS[name][1]:
             import_package(package, f"--{name}", "requirements-export.txt")
     return wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lenet5.runtime.cli import DEVICES, ArgumentParser, number
+from lenet5.runtime.outputs import check_outputs
 
 
 def pictures_parser(script: str, what: str) -> ArgumentParser:
@@ -47,6 +48,14 @@ def add_reading_flags(parser: ArgumentParser, plot: str, choices: str, top_k: in
     add("--reject", action="store_true", help="refuse what is blank, unsure or hardly a digit")
     add("--output", metavar="FILE", help="write the results to a file, or go on with it")
     add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
+
+
+def check_files(arguments: argparse.Namespace) -> None:
+    """Raise UserError if what is written would overwrite what is read: see `check_outputs`."""
+    names = ("weights", "digit_weights", "files_from", "explain", "maps")
+    inputs = [*arguments.paths, *(getattr(arguments, name, None) for name in names)]
+    inputs += getattr(arguments, "beside", None) or []
+    check_outputs({"--plot": arguments.plot}, {"--output": arguments.output}, filter(None, inputs))
 
 
 def network_name(text: str) -> str:

@@ -16,6 +16,7 @@ from lenet5.imaging.opening import PictureError
 from lenet5.imaging.preprocess import INVERT, Finder, all_mnist_like, digits_of
 from lenet5.reading.onnx_backend import ExportedNetwork
 from lenet5.reading.results import Result
+from lenet5.runtime.atomic_files import sha256_of
 from lenet5.runtime.errors import UserError, say
 from lenet5.runtime.project_files import project_file
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "lenet5_model.pth"
 PRETRAINED = project_file("pretrained/lenet5.pth")
+FOLDERS = 3  # above a picture, which may be called as its class
 
 
 class ImageClassifier:
@@ -104,6 +106,11 @@ class ImageClassifier:
     def find(self, pictures: np.ndarray) -> np.ndarray:
         """The ink in N×3×H×W uint8 pictures, N×2×H×W float32 from 0 to 1: see `preprocess.Finder`."""
         return self.finder(pictures)
+
+    def identity(self) -> dict[str, str]:
+        """What its answers depend on beside the picture: the weights, and the flags."""
+        flags = f"invert={self.invert} reject={self.reject} top-k={self.top_k}"
+        return {"weights": sha256_of(self.weights), "flags": flags}
 
     def predict(self, picture) -> int | str | None:
         """The class of a path, PIL image or array; None if `reject` refuses it.
@@ -185,10 +192,14 @@ class ImageClassifier:
         return self.network.softmax(self.logits(images))
 
     def label_of(self, path: str) -> int | str | None:
-        """The true class if the name (digit_N….png) or the parent folder is one, else None."""
+        """The true class if the name (digit_N….png) or a folder is one, else None.
+
+        Of the folders the nearest counts, as in 7/writer2/a.png.
+        """
         name = re.match(r"digit_(\d)(?!\d)", os.path.basename(path))
-        label = name[1] if name else os.path.basename(os.path.dirname(os.path.abspath(path)))
-        return next((c for c in self.classes if str(c) == label), None)
+        folders = os.path.abspath(path).split(os.sep)[:-1]
+        labels = [name[1]] if name else folders[: -FOLDERS - 1 : -1]
+        return next((c for label in labels for c in self.classes if str(c) == label), None)
 
 
 def only_prediction(results: list[Result]):

@@ -49,10 +49,10 @@ def write_results(reader, arguments, report: Report, kept, preparation, writers:
 
     Of several processes the first one finds and writes, and all read.
     """
-    with results_to(arguments, report, writers) as (write, done):
+    with results_to(arguments, reader, report, writers) as (write, is_done):
         at_once = arguments.batch_size * distributed.count()
         todo = (
-            [path for path in batch if path not in done]
+            [path for path in batch if not is_done(path)]
             for batch in batches(wanted_paths(arguments), at_once)
         )
         for results in read_all(reader, preparation, filter(None, todo)):
@@ -66,7 +66,6 @@ def write_results(reader, arguments, report: Report, kept, preparation, writers:
                     status=1 if report.read or report.unreadable else 2,
                 ) from error
             for result in results:
-                report.add(result.as_object())
                 # A table on the terminal has said it; a file or a pipe has not.
                 if result.error is not None and (arguments.output or not sys.stdout.isatty()):
                     say(f"not read: {result.path}: {result.error}")

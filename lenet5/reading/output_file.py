@@ -1,4 +1,8 @@
-"""Results in a file that a second call continues."""
+"""Results in a file that a second call continues.
+
+Each row ends with what its result depends on: the weights (the first 12 digits of their SHA-256), the
+flags, and the picture's size in bytes and time of change.
+"""
 
 import contextlib
 import csv
@@ -7,17 +11,19 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
-from lenet5.reading.results import Report, Result
-from lenet5.runtime.atomic_files import append, check_writable, lock, sync_folder
-from lenet5.runtime.errors import Stopped, UserError, say
+from lenet5.reading.results import STAMP, Report, Result
+from lenet5.runtime.atomic_files import append, lock, sync_folder
+from lenet5.runtime.errors import Stopped, UserError, one_line, say
 
 BEGINNINGS = {"json": b'{"path"', "csv": b"path,"}  # of a file of results
+COUNTED = ("error", "prediction", "label", "correct")  # of a result
 
 
 @contextlib.contextmanager
-def results_to(arguments, report: Report, writers: dict):
-    """A function that writes a list of results, and the paths whose results are written already.
+def results_to(arguments, reader, report: Report, writers: dict):
+    """A function that writes a list of results, and one that tells whether a path is done already.
 
     With `--output` they are added to that file; what is in it is counted in `report`.
     """
@@ -27,44 +33,105 @@ def results_to(arguments, report: Report, writers: dict):
         def show(results: list[Result]) -> None:
             printer.write(results)
             sys.stdout.flush()
+            for result in results:
+                report.add(result.as_object())
 
-        yield show, set()
+        yield show, lambda path: False
         return
     # A table cannot be read back, so a file of results is JSON unless CSV is asked for.
     format = "csv" if arguments.format == "csv" else "json"
-    check_writable(arguments.output)
     with open(arguments.output, "ab", buffering=0) as file:
-        is_regular = os.path.isfile(arguments.output)
-        if is_regular:
-            lock(file, arguments.output)
-        done, length = set(), 0
-        for row, end in read_done(arguments.output, format, writers["csv"].kind):
-            report.add(row)
-            done.add(row["path"])
-            length = end
-        if length:
-            count = report.read + report.unreadable
-            say(f"{arguments.output} holds {count:,} results; going on after them")
-        if is_regular:
-            file.truncate(length)
-        text = io.StringIO(newline="")
-        writer = writers["json"](text) if format == "json" else writers["csv"](text, header=length == 0)
-
-        def write(results: list[Result]) -> None:
-            writer.write(results)
-            append(file, text.getvalue().encode("utf-8", "surrogateescape"))
-            text.seek(0)
-            text.truncate()
-
+        output = OutputFile(file, arguments.output, format, reader.identity(), report, writers)
         try:
-            yield write, done
+            yield output.write, output.is_done
         except Stopped as stopped:
             hint = f"the same command goes on after the results in {arguments.output}"
             raise Stopped(f"{stopped}; {hint}", stopped.status) from stopped
-        write([])  # the header, if there was no result
-        if is_regular:
+        output.write([])  # the header, if there was no result
+        if output.is_regular:
             os.fsync(file.fileno())
             sync_folder(os.path.dirname(os.path.realpath(arguments.output)))
+
+
+class OutputFile:
+    """An open file of results, those that are in it, and those that are added.
+
+    `identity`: the weights and flags of the results. Raises UserError for a file with others.
+    """
+
+    def __init__(self, file, path: str, format: str, identity: dict, report: Report, writers: dict):
+        self.file, self.report, self.identity = file, report, identity
+        self.is_regular = os.path.isfile(path)
+        self.counted: dict[str, tuple[dict, dict]] = {}  # by path: the picture then, what counts
+        self.now: dict[str, dict] = {}  # by path: the picture that is being read
+        if self.is_regular:
+            lock(file, path)
+        length, is_older = 0, False
+        for row, end in read_done(path, format, writers["csv"].kind):
+            check_identity(path, row, identity)
+            is_older |= "weights" not in row
+            self.count(row["path"], row)
+            length = end
+        if length:
+            say(f"{path} holds {report.read + report.unreadable:,} results; going on after them")
+        if is_older:
+            say(f"an older version began {path} and did not note with which weights and flags")
+        if self.is_regular:
+            file.truncate(length)
+        self.text = io.StringIO(newline="")
+        if format == "json":
+            self.writer = writers["json"](self.text)
+        else:
+            self.writer = writers["csv"](self.text, header=length == 0, stamped=not is_older)
+
+    def count(self, path: str, row: dict) -> None:
+        """Count a result, in place of the one of the picture before it changed."""
+        picture = {name: row[name] for name in ("size", "time") if name in row}
+        before, counted = self.counted.get(path, (picture, {}))
+        if before != picture:
+            self.report.add(counted, -1)
+        self.counted[path] = picture, {name: row[name] for name in COUNTED}
+        self.report.add(row)
+
+    def is_done(self, path: str) -> bool:
+        """Whether the file has the result of a picture as it is now, or of an older version."""
+        now = picture_at(path)
+        if path in self.counted and self.counted[path][0] in (now, {}):
+            return True
+        self.now[path] = now
+        return False
+
+    def write(self, results: list[Result]) -> None:
+        for result in results:
+            result.stamp = self.identity | self.now.get(str(result.path), {})
+        self.writer.write(results)
+        append(self.file, self.text.getvalue().encode("utf-8", "surrogateescape"))
+        self.text.seek(0)
+        self.text.truncate()
+        for result in results:
+            self.count(str(result.path), result.as_object())
+
+
+def picture_at(path: str) -> dict:
+    """A file's size in bytes and when it was changed, as text; None where there is none."""
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError):
+        return {"size": None, "time": None}
+    seconds, rest = divmod(about.st_mtime_ns, 10**9)
+    time = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    return {"size": str(about.st_size), "time": f"{time}.{rest:09}Z"}
+
+
+def check_identity(path: str, row: dict, identity: dict) -> None:
+    """Raise UserError for a result that other weights or flags gave."""
+    for name, now in identity.items():
+        if row.get(name, now) != now:
+            then = one_line(str(row[name])[:60])
+            raise UserError(
+                f"{path} holds results with other {name} ({then}; now {now}): "
+                "name another --output, or remove it"
+            )
 
 
 def read_done(path: str, format: str, kind: type[Result] = Result) -> Iterator[tuple[dict, int]]:
@@ -118,4 +185,5 @@ def is_result(row, fields: tuple[str, ...]) -> bool:
         and isinstance(row["path"], str)
         and row["correct"] in (None, True, False)
         and all(isinstance(row[name], str | int | None) for name in ("prediction", "label", "error"))
+        and all(isinstance(row.get(name), str | None) for name in STAMP)
     )

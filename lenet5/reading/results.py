@@ -17,6 +17,7 @@ import numpy as np
 from lenet5.runtime.errors import one_line
 
 FIELDS = ("path", "prediction", "confidence", "top", "label", "correct", "error")
+STAMP = ("weights", "flags", "size", "time")  # further fields in a file of results
 MOST_PICTURES = 60  # in the figure of --plot
 
 
@@ -39,6 +40,7 @@ class Result:
     reason: str | None = None
     probabilities: np.ndarray | None = field(default=None, repr=False)
     image: np.ndarray | None = field(default=None, repr=False)
+    stamp: dict = field(default_factory=dict, repr=False)  # what it depends on: see `OutputFile`
     fields: ClassVar[tuple[str, ...]] = FIELDS  # what is printed and written of it
 
     @property
@@ -63,7 +65,7 @@ class Result:
         values = {name: rounded(getattr(self, name)) for name in self.fields}
         if self.reason is not None:
             values["reason"] = self.reason
-        return values
+        return values | self.stamp
 
 
 def rounded(value):
@@ -87,18 +89,18 @@ class Report:
         self.read = self.unreadable = self.refused = self.labelled = self.right = 0
         self.misses: Counter = Counter()
 
-    def add(self, values: dict) -> None:
-        """Count one result, given as its object."""
+    def add(self, values: dict, count: int = 1) -> None:
+        """Count one result, given as its object; -1: no longer."""
         if values["error"] is not None:
-            self.unreadable += 1
+            self.unreadable += count
             return
-        self.read += 1
-        self.refused += values["prediction"] is None
+        self.read += count
+        self.refused += count * (values["prediction"] is None)
         if values["correct"] is not None:
-            self.labelled += 1
-            self.right += values["correct"]
+            self.labelled += count
+            self.right += count * values["correct"]
             if not values["correct"]:
-                self.misses[values["label"], values["prediction"]] += 1
+                self.misses[values["label"], values["prediction"]] += count
 
     def lines(self) -> Iterator[str]:
         """The total, then a line for each kind of miss, the commonest first."""
@@ -111,7 +113,7 @@ class Report:
         if self.unreadable:
             parts.append(f"{self.unreadable:,} could not be read")
         yield ", ".join(parts)
-        for (label, prediction), count in self.misses.most_common():
+        for (label, prediction), count in (+self.misses).most_common():
             yield f"  {one_line(label)} read as {one_line(prediction)}: {count:,}"
 
 
@@ -168,8 +170,9 @@ class CsvWriter:
 
     kind: type[Result] = Result
 
-    def __init__(self, stream: TextIO, header: bool = True):
-        self.writer = csv.DictWriter(stream, (*self.kind.fields, "reason"), lineterminator="\n")
+    def __init__(self, stream: TextIO, header: bool = True, stamped: bool = False):
+        columns = (*self.kind.fields, "reason", *(STAMP if stamped else ()))
+        self.writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
         if header:
             self.writer.writeheader()
 

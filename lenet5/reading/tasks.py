@@ -18,8 +18,9 @@ from lenet5.imaging.preprocess import attempt, look_at, reduced, view_of
 from lenet5.reading.classifier import ImageClassifier
 from lenet5.reading.labelled_pictures import evaluation_set
 from lenet5.reading.results import WRITERS, Result
-from lenet5.runtime.atomic_files import check_writable, write_file
+from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError, one_line, partly_done, say
+from lenet5.runtime.outputs import beginning
 
 
 def evaluate_set(classifier: ImageClassifier, arguments) -> int:
@@ -29,8 +30,8 @@ def evaluate_set(classifier: ImageClassifier, arguments) -> int:
     from lenet5.evaluation.metrics import evaluate_logits, loss_function, metrics_dict, metrics_table
     from lenet5.networks.registry import NETWORKS
 
-    if arguments.output:
-        check_writable(arguments.output)
+    if arguments.output and not (beginning(arguments.output) or b"[\n").startswith(b"[\n"):
+        raise UserError(f"{arguments.output} is there already and lists no mistakes: name another")
     pictures = evaluation_set(arguments.evaluate, classifier)
     logits = torch.as_tensor(classifier.network.logits(pictures.images))
     loss = loss_function(NETWORKS.get(str(classifier.network.arch)))

@@ -212,3 +212,8 @@ def read_json(path, limit: int = 1 << 24) -> dict:
 def md5(data: bytes) -> str:
     """MD5 in hexadecimal: enough against a damaged file, not against an attacker."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def sha256_of(path) -> str:
+    """The first 12 digits of a file's SHA-256. Raises UserError if it cannot be read."""
+    return hashlib.sha256(read_file(path, 1 << 30)).hexdigest()[:12]

@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from lenet5.runtime.atomic_files import check_writable, write_file
+from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
+from lenet5.runtime.outputs import check_outputs
 from lenet5.runtime.signals import quiet_imports
 from lenet5.runtime.worker_processes import cores
 
@@ -150,10 +151,10 @@ def parse_arguments(argv):
 def main(argv=None) -> int:
     arguments = parse_arguments(argv)
     if arguments.figure:
-        check_writable(arguments.figure)
+        check_outputs({"--figure": arguments.figure}, {})
         save_figure(arguments.figure, pool_of(arguments), arguments.seed)
         return 0
-    check_writable(arguments.output)
+    check_outputs({}, {"--output": arguments.output})
     torch.set_num_threads(max(1, cores() - 1))  # the worker has the other core
     settings = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS}
     torch.manual_seed(arguments.seed)

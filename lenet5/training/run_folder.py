@@ -17,13 +17,21 @@ import torch
 from lenet5.data.fonts import LARGEST_FONTS
 from lenet5.networks.weights import LARGEST_WEIGHTS
 from lenet5.runtime import distributed
-from lenet5.runtime.atomic_files import make_folder, make_folder_with, md5, read_file, read_json
+from lenet5.runtime.atomic_files import (
+    make_folder,
+    make_folder_with,
+    md5,
+    read_file,
+    read_json,
+    write_file,
+)
 from lenet5.runtime.errors import UserError, reason, say
 from lenet5.training.recipes import Settings
 from lenet5.training.settings import file_of, flag, precision_of
 from lenet5.training.training_pool import Data
 
 RUNS = "runs"
+FIRST_WEIGHTS = "first_weights.pth"  # a copy of those of --init-from, in the run's folder
 PARTS = ("train", "val", "test")
 FIGURES = tuple(f"{part}_{figure}" for part in PARTS for figure in ("loss", "accuracy"))
 COLUMNS = ("epoch", *FIGURES, "lr", "seconds")
@@ -150,6 +158,8 @@ def new_folder(settings: Settings, device: torch.device, data: Data) -> Path:
         if redraw_elsewhere:
             settings.plot = str(folder / "training_results.png")
         if make_folder_with(folder, "config.json", config_json(settings, device, data)):
+            if settings.init_from:  # which the run may overwrite by its own
+                write_file(folder / FIRST_WEIGHTS, read_file(settings.init_from, LARGEST_WEIGHTS))
             return folder
     raise UserError(f"there are a thousand runs called {name} already")
 

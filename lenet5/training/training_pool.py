@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lenet5.data.augmentation import low_resolution
-from lenet5.data.datasets import DATASETS, load_dataset, split
+from lenet5.data.datasets import DATASETS, load_dataset, split_of
 from lenet5.data.fonts import load_font_digits, load_letters
 from lenet5.data.found_digits import found_digits
 from lenet5.data.glyphs import load_pool
@@ -47,9 +47,9 @@ class Data:
         self.md5 = None if settings.dataset in DATASETS else fingerprint(images)
         self.network: Any = NETWORKS[settings.arch]  # a class with a mean and a std
         self.device = device
-        size = validation_size(settings, len(images.train_labels))
+        size = validation_size(settings, images)
         of_each = 1 if size < settings.val_size else 0  # of a small data set
-        train, val = split(images.train_labels, size, settings.seed, of_each)
+        train, val = split_of(images, size, settings.seed, of_each)
         test = torch.arange(len(images.test_labels))
         if settings.dry_run:
             train = train[: DRY_STEPS * settings.batch_size]
@@ -131,7 +131,8 @@ def added_images(
 def fingerprint(images: ImageSet) -> str:
     """The MD5 of a folder of pictures."""
     parts = (images.train_images, images.train_labels, images.test_images, images.test_labels)
-    return md5(b"".join(part.numpy().tobytes() for part in parts) + "\0".join(images.classes).encode())
+    names = "\0".join(images.classes) + (f"\0{images.validation}" if images.validation else "")
+    return md5(b"".join(part.numpy().tobytes() for part in parts) + names.encode())
 
 
 def with_classes_of(init_from: str | None, images: ImageSet) -> ImageSet:
@@ -148,9 +149,11 @@ def with_classes_of(init_from: str | None, images: ImageSet) -> ImageSet:
     )
 
 
-def validation_size(settings: Settings, count: int) -> int:
-    """How many of `count` training images are held out: `--val-size`, or fewer of a small data set."""
-    size, default = settings.val_size, DEFAULTS["val_size"]
+def validation_size(settings: Settings, images: ImageSet) -> int:
+    """How many training images are held out: the set's own, or `--val-size`, or fewer of a small set."""
+    size, default, count = settings.val_size, DEFAULTS["val_size"], len(images.train_labels)
+    if images.validation and size:
+        return images.validation
     if size == default and size > count // VAL_SHARE:
         say(f"holding out {count // VAL_SHARE:,} of {count:,} images to validate, not {size:,}")
         return count // VAL_SHARE

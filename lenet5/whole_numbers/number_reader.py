@@ -13,6 +13,7 @@ from lenet5.imaging.preprocess import INVERT
 from lenet5.reading.classifier import PRETRAINED as DIGIT_WEIGHTS
 from lenet5.reading.classifier import ImageClassifier, only_prediction
 from lenet5.reading.results import CsvWriter, JsonWriter, Result, TableWriter
+from lenet5.runtime.atomic_files import sha256_of
 from lenet5.runtime.errors import UserError, one_line
 from lenet5.runtime.project_files import project_file
 from lenet5.whole_numbers.exported_numbers import ExportedNumbers
@@ -83,7 +84,8 @@ class NumberReader:
         for name, value, known in (("reader", reader, READERS), ("invert", invert, INVERT)):
             if value not in known:
                 raise UserError(f"{name} is {value!r}, which is none of {', '.join(known)}")
-        self.one, self.invert, self.reject, self.reject_below = one, invert, reject, REJECT_BELOW
+        self.name, self.one, self.invert, self.top_k = reader, one, invert, top_k
+        self.reject, self.reject_below = reject, REJECT_BELOW
         self.reader: NetworkReader | GraphReader
         unused = digit_weights if reader == "network" else weights
         if unused is not None:
@@ -95,12 +97,19 @@ class NumberReader:
             digits = ImageClassifier(digit_weights or DIGIT_WEIGHTS, device=device, arch=arch)
             if digits.classes != list(range(10)):
                 raise UserError(f"{digits.weights} does not read the ten digits")
+            self.weights = digits.weights
             self.reader, self.find = GraphReader(digits.logits), digits.find
             return
-        network = network_of(os.fspath(weights or WEIGHTS), arch, device)
+        self.weights = os.fspath(weights or WEIGHTS)
+        network = network_of(self.weights, arch, device)
         self.reader = NetworkReader(network, top_k)
         self.reject_below = network.metadata.get("reject_below", REJECT_BELOW)
         self.find = network.load_finder()
+
+    def identity(self) -> dict[str, str]:
+        """What its answers depend on beside the picture: the weights, and the flags."""
+        flags = f"reader={self.name} one={self.one} invert={self.invert} reject={self.reject}"
+        return {"weights": sha256_of(self.weights), "flags": f"{flags} top-k={self.top_k}"}
 
     def predict(self, picture) -> str | None:
         """The numbers in one picture: a path, a PIL image or an array.

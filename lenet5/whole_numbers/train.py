@@ -15,9 +15,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from lenet5.runtime.atomic_files import check_writable
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, say
+from lenet5.runtime.outputs import check_outputs
 from lenet5.runtime.project_files import project_file
 from lenet5.runtime.signals import quiet_imports
 
@@ -198,10 +198,10 @@ def main(argv=None) -> int:
     settings = vars(parse_arguments(argv))
     folder, output = Path(settings.pop("run")), settings.pop("output")
     if (figure := settings.pop("figure")) is not None:
-        check_writable(figure)
+        check_outputs({"--figure": figure}, {})
         save_figure(figure, settings["data_dir"], settings["seed"])
         return 0
-    check_writable(output)
+    check_outputs({}, {"--output": output}, [settings["init_from"]])
     torch.manual_seed(settings["seed"])
     net = first_network(settings["init_from"])
     run = AveragedRun(net, settings, folder, decay=DECAY, columns=COLUMNS, max_grad_norm=5.0)

@@ -412,7 +412,7 @@ def test_a_folder_with_its_own_test_set(tmp_path, names):
         ({}, "needs a sub-folder for each class"),
         ({"1": 1}, "needs a sub-folder for each class"),
         ({"1": 2, "2": 0}, "2 is no class: it has no picture"),
-        ({"training/1": 1, "training/2": 1, "val/1": 1}, "training is no class"),
+        ({"training/1": 1, "training/2": 1, "val/1": 1}, "val needs a sub-folder"),
         ({"1": 2, "2": 1}, "at least two pictures"),
     ],
 )

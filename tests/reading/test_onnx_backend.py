@@ -1,5 +1,6 @@
 """An exported network reads what its weights read, without PyTorch; and which files are not run."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -180,7 +181,10 @@ def test_the_command_line_needs_no_pytorch(lenet5, workdir, capsys):
     for command, (status, out) in zip(commands, json.loads(done.stdout), strict=True):
         assert main([word.format("pth") for word in (*command, *SHIPPED)]) == status == 0
         assert_same_readings(*(objects(text) for text in (out, capsys.readouterr().out)))
-    assert_same_readings(*(objects(Path(f"{name}.jsonl").read_text()) for name in ("onnx", "pth")))
+    files = [objects(Path(f"{name}.jsonl").read_text()) for name in ("onnx", "pth")]
+    for row in itertools.chain(*files):
+        del row["weights"]
+    assert_same_readings(*files)
     figures = [
         np.asarray(Image.open(f"{name}.png").convert("RGB")).astype(int) for name in ("onnx", "pth")
     ]
