@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import math
 import os
 import stat
 import sys
-import warnings
+import threading
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from lenet5.runtime.errors import UserError, reason
+from lenet5.imaging.mnist_format import SIDE
+from lenet5.runtime.errors import UserError, reason, without_warnings
 
 # Pixels: a JPEG is decoded at a half, a quarter or an eighth while its sides keep so many.
 DRAFT_SIDE = 1024
@@ -22,6 +26,15 @@ TILE = 1024  # pixels of the reduced picture, the side of what is reduced at a t
 MOST_DECODED_SLOWLY = 1 << 20  # pixels, in the formats that Pillow decodes in Python
 MOST_DECODED = {"WEBP": 60_000_000, "AVIF": 100_000_000}  # pixels, which take 16 and 9 bytes meanwhile
 RUN_BY_PILLOW = ("EPS", "IPTC")  # by Ghostscript; an IPTC record may have EPS in it
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands
+OTHER_KINDS = {  # how they begin, and what to do
+    b"<svg": "it is a drawing in SVG: convert it, as with rsvg-convert -o digit.png digit.svg",
+    b"%pdf": "it is a PDF: convert its pages, as with pdftoppm -png pages.pdf page",
+    b"<!doctype html": "it is a web page and no picture: save the picture itself",
+    b"<html": "it is a web page and no picture: save the picture itself",
+}
+ROW = SIDE * SIDE  # pixels, as tables of MNIST have them
+MASK_LEVELS = 7  # of gray: a picture without a higher one is a mask
 COLOURED = ("RGB", "P", "CMYK", "YCbCr", "HSV")  # Pillow's modes
 
 
@@ -30,17 +43,66 @@ class PictureError(UserError):
 
 
 def open_picture(source) -> Image.Image:
-    """A PIL image from a path, an array or a PIL image, not yet of any fixed mode.
+    """A PIL image from any source, not yet of any fixed mode.
 
-    An array is H×W, H×W×3 or H×W×4 (axes of length 1 aside): integers and
-    booleans as they are, floating point numbers in [0, 1] or [0, 255].
+    A source is a path, the bytes of a file, a data URL, an open file or an upload, a PIL image, an
+    array or a tensor: H×W, H×W×3, H×W×4, 3×H×W (axes of length 1 aside) or a row of 784 pixels, with
+    integers and booleans as they are, floating point numbers in [0, 1] or [0, 255].
     Raises PictureError for what is not a picture.
     """
+    source = in_memory(source)
     if isinstance(source, Image.Image):
         return source
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, bytes):
+        if not source:
+            raise PictureError("it has no bytes")
+        return decoded(io.BytesIO(source))
+    if path_of(source) is not None:
         return open_file(os.fspath(source))
     return from_array(source)
+
+
+def path_of(source) -> str | None:
+    """The path that a source is; None for any other."""
+    is_path = isinstance(source, os.PathLike) or (isinstance(source, str) and not is_data_url(source))
+    return os.fspath(source) if is_path else None
+
+
+def is_data_url(source) -> bool:
+    return isinstance(source, str) and source[:5].lower() == "data:"
+
+
+def in_memory(source):
+    """The bytes of a data URL, an open file or an upload; any other source as it is."""
+    if isinstance(source, bytearray | memoryview):
+        return bytes(source)
+    if is_data_url(source):
+        return bytes_of_url(source)
+    if isinstance(source, Image.Image | os.PathLike) or not hasattr(source, "read"):
+        return source
+    # Starlette's uploads read asynchronously, and have the file itself in them.
+    file = source.file if hasattr(source, "file") and hasattr(source.file, "read") else source
+    try:
+        if hasattr(file, "seek"):
+            file.seek(0)  # who wrote it stands at its end
+        data = file.read()
+    except Exception as error:  # whatever kind of file it is
+        raise PictureError(f"it cannot be read: {reason(error)}") from error
+    if not isinstance(data, bytes):
+        raise PictureError("it is open as text: open it with mode 'rb'")
+    return data
+
+
+def bytes_of_url(url: str) -> bytes:
+    """What is in a data URL, as canvas.toDataURL() gives it."""
+    about, comma, data = url.partition(",")
+    try:
+        if not comma:
+            raise ValueError
+        is_base64 = about.lower().endswith(";base64")
+        return base64.b64decode(data, validate=True) if is_base64 else unquote_to_bytes(data)
+    except ValueError:  # of which binascii.Error is one
+        raise PictureError("it is a data URL that cannot be decoded") from None
 
 
 def open_file(path: str) -> Image.Image:
@@ -54,7 +116,19 @@ def open_file(path: str) -> Image.Image:
             raise PictureError("it is not a regular file")
         if about.st_size == 0:
             raise PictureError("the file is empty")
-        image = Image.open(path)
+        return decoded(path)
+    except (OSError, ValueError) as error:  # a null byte in the name
+        if path.startswith(("http://", "https://")):
+            raise PictureError(
+                "it is an address, and nothing is fetched: save the picture first"
+            ) from None
+        raise PictureError(reason(error)) from error
+
+
+def decoded(file) -> Image.Image:
+    """The first picture in a file, a path or a stream of bytes."""
+    try:
+        image = Image.open(file)
         check_decoder(image)
         if image.format in ("JPEG", "MPO"):
             # A photograph is decoded at a half, a quarter or an eighth of its size
@@ -70,9 +144,32 @@ def open_file(path: str) -> Image.Image:
     except (PictureError, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        raise PictureError("it is not a picture that Pillow can read") from None
+        return of_other_kind(file)
     except Exception as error:  # Pillow's many readers raise many kinds for a damaged file
         raise PictureError(reason(error)) from error
+
+
+def of_other_kind(file) -> Image.Image:
+    """A photograph in HEIC, if pillow-heif is installed. Raises PictureError with what to do."""
+    if isinstance(file, str):
+        with open(file, "rb") as opened:
+            start = opened.read(1024)
+    else:
+        start = file.getvalue()[:1024]
+    if start[4:8] == b"ftyp" and start[8:12] in HEIC:
+        try:
+            import pillow_heif
+        except ImportError:
+            raise PictureError("it is in HEIC: pip install pillow-heif, or save it as JPEG") from None
+        try:
+            return pillow_heif.open_heif(file).to_pillow()
+        except Exception as error:  # of a damaged file
+            raise PictureError(f"it is in HEIC and cannot be read: {reason(error)}") from error
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for kind, way_out in OTHER_KINDS.items():
+        if text.startswith(kind) or (text.startswith((b"<?xml", b"<!--")) and kind in text):
+            raise PictureError(way_out)
+    raise PictureError("it is not a picture that Pillow can read")
 
 
 def check_decoder(image: Image.Image) -> None:
@@ -90,8 +187,11 @@ def check_decoder(image: Image.Image) -> None:
 
 @contextlib.contextmanager
 def libtiff_silenced():
-    """Redirect stderr: libtiff itself writes there about damaged files that Pillow reads or refuses."""
-    if sys.stderr is None:  # a program without a terminal
+    """Redirect stderr: libtiff itself writes there about damaged files that Pillow reads or refuses.
+
+    Not where there are other threads, whose stderr it is too.
+    """
+    if sys.stderr is None or threading.active_count() > 1:
         yield
         return
     sys.stderr.flush()
@@ -106,26 +206,45 @@ def libtiff_silenced():
 
 
 def from_array(values) -> Image.Image:
-    """A PIL image from an array. Raises PictureError if its shape or values are no picture's."""
-    array = np.asarray(values)
-    if array.ndim > 2:
-        array = array.squeeze()
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
-        raise PictureError(f"an array of shape {np.shape(values)} is no picture")
+    """A PIL image from an array or a tensor. Raises PictureError if it is no picture's."""
+    array = pixels_of(values)
     if array.size == 0:
         raise PictureError("the array is empty")
     if array.dtype == np.uint8:
         return Image.fromarray(array)
     if array.dtype.kind not in "buif":
         raise PictureError(f"an array of {array.dtype} is no picture")
+    is_share = array.dtype.kind in "bf"
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise PictureError("the array holds values that are not finite numbers")
-    if np.asarray(values).dtype.kind in "bf" and array.min() >= 0 and array.max() <= 1:
+    if is_share and array.min() >= 0 and array.max() <= 1:
         array = array * 255
     elif array.max() > 255 or array.min() < 0:
         array = stretch(array)
     return Image.fromarray(array.round().astype(np.uint8))
+
+
+def pixels_of(values) -> np.ndarray:
+    """An array or tensor of a picture as H×W, H×W×3 or H×W×4. Raises PictureError for another shape."""
+    if hasattr(values, "detach"):  # of PyTorch: perhaps on another device, or in a graph
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    array = np.asarray(values)
+    about = f"an array of shape {array.shape}"
+    if array.size == ROW and max(array.shape) == ROW:
+        return array.reshape(SIDE, SIDE)
+    array = array.squeeze() if array.ndim > 2 else array
+    if array.ndim == 2:
+        return array
+    if array.ndim == 4 or (array.ndim == 3 and not {array.shape[0], array.shape[2]} & {3, 4}):
+        raise PictureError(f"{about} is no picture: of several, give one at a time")
+    if array.ndim != 3:
+        raise PictureError(f"{about} is no picture: give H×W, H×W×3, 3×H×W or {ROW} pixels")
+    is_first, is_last = array.shape[0] in (3, 4), array.shape[2] in (3, 4)
+    if is_first and is_last:
+        raise PictureError(f"{about} may be H×W×3 or 3×H×W: give it as a PIL image")
+    return np.ascontiguousarray(array.transpose(1, 2, 0)) if is_first else array
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -137,7 +256,18 @@ def upright(image: Image.Image) -> Image.Image:
         image = ImageOps.exif_transpose(image)
     if image.has_transparency_data and not is_deep(image):
         return without_transparency(image)
-    return image.convert("RGB") if image.mode in COLOURED else to_gray(image)
+    image = image.convert("RGB") if image.mode in COLOURED else to_gray(image)
+    return with_levels(image) if min(image.size) else image
+
+
+def with_levels(image: Image.Image) -> Image.Image:
+    """An "L" or "RGB" picture; a mask, with levels such as 0 and 1, from black to white."""
+    extrema = np.ravel(image.getextrema())
+    low, high = int(extrema.min()), int(extrema.max())
+    if low == high or high > MASK_LEVELS:
+        return image
+    levels = np.clip((np.arange(256) - low) / (high - low), 0, 1) * 255
+    return image.point(levels.round().astype(int).tolist() * len(image.getbands()))
 
 
 def of_moderate_size(image: Image.Image) -> Image.Image:
@@ -220,8 +350,7 @@ def without_transparency(image: Image.Image) -> Image.Image:
 def upright_picture(source) -> Image.Image:
     """Any source as `upright` gives it. Raises PictureError for what cannot be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about files that it reads all the same
+        with without_warnings():  # of Pillow, about files that it reads all the same
             image = upright(open_picture(source))
     except (PictureError, MemoryError):
         raise

@@ -1,11 +1,16 @@
 """Devices and the precision of products."""
 
-import warnings
+import functools
+import os
 
 import torch
 
 from lenet5.runtime.cli import DEVICES
-from lenet5.runtime.errors import UserError
+from lenet5.runtime.errors import UserError, without_warnings
+
+if hasattr(os, "register_at_fork"):
+    # A forked process lacks the threads of its parent, for which OpenMP would wait for ever.
+    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 # What `--precision` names, beside "auto".
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -18,8 +23,7 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     if name == "cpu":
         return torch.device("cpu")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns about drivers that nobody asked for
+    with without_warnings():  # of torch, about drivers that nobody asked for
         there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next((kind for kind, found in there.items() if found), "cpu"))

@@ -6,7 +6,6 @@ import io
 import os
 import pickletools
 import reprlib
-import warnings
 import zipfile
 from collections import OrderedDict
 from typing import Any
@@ -17,7 +16,7 @@ from torch import nn
 from lenet5.networks.metadata import check_description
 from lenet5.networks.registry import NETWORKS, build
 from lenet5.runtime.atomic_files import read_file, unpacked_size, write_file
-from lenet5.runtime.errors import UserError, one_line, say
+from lenet5.runtime.errors import UserError, one_line, say, without_warnings
 
 LARGEST_WEIGHTS = 64 << 20  # bytes; the largest network has half a megabyte
 # Kinds of numbers that weights may be stored as; a network takes them all.
@@ -147,8 +146,7 @@ def deserialize(path, data: bytes, largest: int, device: torch.device | str = "c
         stream = io.BytesIO(data)
         for _ in range(5):
             check_pickle(stream)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch, about odd files; the callers check what came out
+    with without_warnings():  # of torch, about odd files; the callers check what came out
         return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
 
 

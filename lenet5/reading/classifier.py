@@ -9,15 +9,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from lenet5.evaluation.confidence import kl_from_uniform, limits_of
 from lenet5.imaging.mnist_format import SIDE
-from lenet5.imaging.opening import PictureError
+from lenet5.imaging.opening import ROW, PictureError, path_of
 from lenet5.imaging.preprocess import INVERT, Finder, all_mnist_like, digits_of
 from lenet5.reading.onnx_backend import ExportedNetwork
 from lenet5.reading.results import Result
 from lenet5.runtime.atomic_files import sha256_of
-from lenet5.runtime.errors import UserError, say
+from lenet5.runtime.errors import UserError, one_line, say
 from lenet5.runtime.project_files import project_file
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "lenet5_model.pth"
 PRETRAINED = project_file("pretrained/lenet5.pth")
+LONGEST_NAME = 100  # characters of a path in a message
 FOLDERS = 3  # above a picture, which may be called as its class
 
 
@@ -73,7 +75,7 @@ class ImageClassifier:
         self.weights, self.metadata = self.network.path, self.network.metadata
         names = self.metadata["classes"]
         self.classes = [int(n) if n.isascii() and n.isdigit() and str(int(n)) == n else n for n in names]
-        self.invert, self.top_k = invert, min(top_k, len(self.classes))
+        self.invert, self.top_k = invert, min(checked_top_k(top_k), len(self.classes))
         self.temperature = self.metadata.get("temperature", 1.0)
         self.reject, self.limits = reject, limits_of(self.metadata)
 
@@ -113,25 +115,25 @@ class ImageClassifier:
         return {"weights": sha256_of(self.weights), "flags": flags}
 
     def predict(self, picture) -> int | str | None:
-        """The class of a path, PIL image or array; None if `reject` refuses it.
+        """The class of any source that `open_picture` knows; None if `reject` refuses it.
 
         Raises PictureError for an unreadable picture.
         """
         return only_prediction(self.predict_batch([picture]))
 
     def predict_batch(self, pictures: Iterable, prepared: list[tuple] | None = None) -> list[Result]:
-        """A Result for each path, PIL image or array; unreadable ones have their `error` set.
+        """A Result for each source that `open_picture` knows; unreadable ones have their `error` set.
 
         `prepared` is `prepare(pictures)`, if another process has computed it.
         """
-        pictures = list(pictures)
+        pictures = several(pictures)
         if prepared is None:
             digits = all_mnist_like(pictures, self.find, self.invert)
         else:
             digits = digits_of(prepared, self.find, self.invert)
         results = []
         for picture, (image, error) in zip(pictures, digits, strict=True):
-            path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+            path = path_of(picture)
             label = None if path is None else self.label_of(path)
             results.append(Result(path=path, label=label, image=image, error=error))
         self.answer(results)
@@ -202,11 +204,27 @@ class ImageClassifier:
         return next((c for label in labels for c in self.classes if str(c) == label), None)
 
 
+def several(pictures) -> list:
+    """The pictures that `predict_batch` is given. Raises UserError for a single one."""
+    shape = getattr(pictures, "shape", None)
+    is_one = isinstance(pictures, str | bytes | os.PathLike | Image.Image) or hasattr(pictures, "read")
+    if is_one or (shape is not None and len(shape) < 3 and shape[-1:] != (ROW,)):
+        raise UserError("predict_batch reads a list of pictures; predict reads one")
+    return list(pictures)
+
+
+def checked_top_k(top_k: int) -> int:
+    """A number of choices. Raises UserError unless there is one at least."""
+    if not isinstance(top_k, int) or top_k < 1:
+        raise UserError(f"top_k is {top_k!r}, and at least 1 is wanted")
+    return top_k
+
+
 def only_prediction(results: list[Result]):
     """The prediction of the only Result. Raises PictureError if it has an error."""
     (result,) = results
     if result.error is not None:
-        name = f"{result.path}: " if result.path else ""
+        name = f"{one_line(result.path)[:LONGEST_NAME]}: " if result.path else ""
         raise PictureError(f"{name}{result.error}")
     return result.prediction
 

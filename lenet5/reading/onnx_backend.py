@@ -62,6 +62,10 @@ class ExportedFile:
         if arch not in (None, self.arch):
             raise UserError(f"{path} holds a network of {self.arch[:40]}, not of {arch}")
 
+    def __reduce__(self):
+        """Pickled by its path, since a session cannot be: another process opens the file again."""
+        return type(self), (os.path.abspath(self.path), self.arch)
+
     def check(self, answer_to, blank: tuple[int, ...], shape: tuple[int, ...]) -> None:
         """Raise UserError unless the answer to uint8 zeros of a shape has the other one."""
         with cannot_be_run(self.path):
@@ -107,7 +111,10 @@ class ExportedFinder:
     """
 
     def __init__(self, path=FINDER):
-        self.session = open_session(path, FINDER_HINT)
+        self.path, self.session = os.path.abspath(path), open_session(path, FINDER_HINT)
+
+    def __reduce__(self):
+        return type(self), (self.path,)
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """N×3×H×W uint8 pictures to N×2×H×W float32 from 0 to 1: the digit's ink, and all writing."""

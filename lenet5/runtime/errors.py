@@ -4,6 +4,8 @@ import contextlib
 import errno
 import importlib
 import sys
+import threading
+import warnings
 
 
 class UserError(Exception):
@@ -58,6 +60,17 @@ def user_error(error: UserError | OSError | MemoryError) -> UserError:
 def say(message) -> None:
     """Print one line on stderr: everything that is not a result."""
     print(one_line(message), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def without_warnings():
+    """A context without Python's warnings, unless there are other threads, which share the filters."""
+    if threading.active_count() > 1:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from lenet5.evaluation.confidence import REJECT_BELOW
+from lenet5.imaging.opening import path_of
 from lenet5.imaging.preprocess import INVERT
 from lenet5.reading.classifier import PRETRAINED as DIGIT_WEIGHTS
-from lenet5.reading.classifier import ImageClassifier, only_prediction
+from lenet5.reading.classifier import ImageClassifier, checked_top_k, only_prediction, several
 from lenet5.reading.results import CsvWriter, JsonWriter, Result, TableWriter
 from lenet5.runtime.atomic_files import sha256_of
 from lenet5.runtime.errors import UserError, one_line
@@ -84,7 +85,8 @@ class NumberReader:
         for name, value, known in (("reader", reader, READERS), ("invert", invert, INVERT)):
             if value not in known:
                 raise UserError(f"{name} is {value!r}, which is none of {', '.join(known)}")
-        self.name, self.one, self.invert, self.top_k = reader, one, invert, top_k
+        self.name, self.one, self.invert = reader, one, invert
+        self.top_k = checked_top_k(top_k)
         self.reject, self.reject_below = reject, REJECT_BELOW
         self.reader: NetworkReader | GraphReader
         unused = digit_weights if reader == "network" else weights
@@ -112,7 +114,7 @@ class NumberReader:
         return {"weights": sha256_of(self.weights), "flags": f"{flags} top-k={self.top_k}"}
 
     def predict(self, picture) -> str | None:
-        """The numbers in one picture: a path, a PIL image or an array.
+        """The numbers in one picture: any source that `open_picture` knows.
 
         Raises PictureError if it cannot be read; None if there is none, or if `reject`
         refuses it.
@@ -122,12 +124,12 @@ class NumberReader:
     def predict_batch(
         self, pictures: Iterable, prepared: list[tuple] | None = None
     ) -> list[NumberResult]:
-        """One NumberResult for each path, PIL image or array, in their order.
+        """One NumberResult for each source that `open_picture` knows, in their order.
 
         A picture that cannot be read has its `error` set, and the others are read. `prepared`
         is what `prepare_pages` gives of them, where another process has called it.
         """
-        pictures = list(pictures)
+        pictures = several(pictures)
         if prepared is None:
             prepared = prepare_pages(pictures, self.invert)
         pages = [
@@ -138,7 +140,7 @@ class NumberReader:
         readings = iter(self.reader.read([strip.picture for strip in strips]))
         results = []
         for picture, found, (_, error) in zip(pictures, pages, prepared, strict=True):
-            path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+            path = path_of(picture)
             label = None if path is None else label_of(path)
             results.append(NumberResult(path=path, label=label, error=error))
             if error is None:

@@ -3,8 +3,8 @@
 The finder (networks/finder.py) tells what is writing.
 """
 
+import io
 import math
-import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from lenet5.imaging.centring import BOX_LEVEL, with_full_strength
 from lenet5.imaging.mnist_format import DIGIT_SIDE, STRIP_HEIGHT
-from lenet5.imaging.opening import upright_picture
+from lenet5.imaging.opening import in_memory, path_of, upright_picture
 from lenet5.imaging.preprocess import (
     LEAST_WRITING,
     LOOKS,
@@ -25,6 +25,7 @@ from lenet5.imaging.preprocess import (
     reduced,
     seen_at,
 )
+from lenet5.runtime.errors import without_warnings
 
 WRITING_SIDE = 384  # pixels: the longer side of what the finder sees first
 SHORTEST = 80  # pixels of the shorter side of that, if the longer one allows it
@@ -80,7 +81,8 @@ def prepare_pages(sources: Iterable, invert: str = "auto") -> list[tuple[Page | 
 
 
 def open_page(source) -> Page:
-    """A path, PIL image or array, decoded and reduced. Raises PictureError."""
+    """Any source that `open_picture` knows, decoded and reduced. Raises PictureError."""
+    source = in_memory(source)
     image = upright_picture(source)
     small = reduced(image, PAGE_SIDE).convert("RGB")
     across, down = (a / b for a, b in zip(size_of(source, image), small.size, strict=True))
@@ -106,9 +108,9 @@ def numbers_on(page: Page, find: Finder, invert: str = "auto", one: bool = False
 
 def size_of(source, upright: Image.Image) -> tuple[int, int]:
     """Width and height of the upright picture in its file, which may be decoded at a smaller size."""
-    size = upright.size
-    if isinstance(source, str | os.PathLike):
-        with Image.open(source) as file:
+    size, path = upright.size, path_of(source)
+    if path is not None or isinstance(source, bytes):
+        with without_warnings(), Image.open(path or io.BytesIO(source)) as file:
             size = file.size
     elif isinstance(source, Image.Image):
         size = source.size

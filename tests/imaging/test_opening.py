@@ -87,8 +87,8 @@ BAD_FILES = {
     "empty.png": (b"", "empty"),
     "text.png": (b"this is no picture\n", "not a picture"),
     "idx.jpg": (b"\x00\x00\x08\x03" + bytes(100), "not a picture"),
-    "heic.png": (HEIC, "not a picture"),
-    "svg.png": (SVG, "not a picture"),
+    "heic.png": (HEIC, "HEIC"),
+    "svg.png": (SVG, "rsvg-convert"),
     "slow.ppm": (b"P5 10000 10000 100\n" + bytes(100), "10000×10000 pixels"),  # decoded in Python
     "cut.png": (None, "truncated|cut off|broken"),
 }
