@@ -1,16 +1,11 @@
-"""The networks of model.py, for the package: no other module of it imports model."""
+"""The networks of model.py, for the package: no other module of it imports model.
 
-from model import (  # noqa: F401
-    INITIALISATIONS,
-    NAMES,
-    LeNet5,
-    LeNet5Conv,
-    LeNet5Padded,
-    LeNet5Tanh,
-    LeNetGAP,
-    build,
-    count_multiply_adds,
-    count_parameters,
-    init_he,
-    network_class,
-)
+In a checkout it stands beside the package, in an installed one inside it.
+"""
+
+from importlib.util import find_spec
+
+if find_spec("lenet5.model"):
+    from lenet5.model import *  # noqa: F403
+else:
+    from model import *  # noqa: F403
