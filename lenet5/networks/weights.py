@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from lenet5.networks.foreign_weights import MOST_CLASSES, renamed, unwrapped, without_prefix
 from lenet5.networks.metadata import check_description
 from lenet5.networks.registry import NETWORKS, build
 from lenet5.runtime.atomic_files import read_file, unpacked_size, write_file
-from lenet5.runtime.errors import UserError, one_line, say, without_warnings
+from lenet5.runtime.errors import UserError, import_package, one_line, say, without_warnings
 
 LARGEST_WEIGHTS = 64 << 20  # bytes; the largest network has half a megabyte
 # Kinds of numbers that weights may be stored as; a network takes them all.
@@ -64,15 +65,13 @@ def load_weights(path, arch: str | None = None) -> tuple[nn.Module, dict]:
     holds code, is of another network, or has a weight that is not a finite number.
     """
     state, metadata = read_state_dict(path)
-    for prefix in ("_orig_mod.", "module."):  # of torch.compile and DistributedDataParallel
-        if all(name.startswith(prefix) for name in state):
-            state = OrderedDict((name.removeprefix(prefix), t) for name, t in state.items())
+    state = without_prefix(state)
     if metadata:
         check_metadata(path, metadata)
         if arch not in (None, metadata["arch"]):
             raise UserError(f"{path} holds weights of {metadata['arch']}, not of {arch}")
     else:
-        metadata["arch"] = recognise(path, state, arch)
+        metadata["arch"], state = recognise(path, state, arch)
     net = build(metadata["arch"], class_count(path, state, metadata))
     try:
         net.load_state_dict(state)
@@ -89,9 +88,11 @@ def read_state_dict(path) -> tuple[OrderedDict, dict]:
     """The tensors in a file and its metadata, if it has ours, read without running any code in it."""
     if not os.path.exists(path):
         raise UserError(f"there are no weights at {path}; make some with: python train.py")
+    if os.fspath(path).lower().endswith(".onnx"):
+        raise UserError(f"{path} is an exported network, of which layers are wanted: give its .pth")
     data = read_file(path, LARGEST_WEIGHTS)
     try:
-        state = deserialize(path, data, LARGEST_WEIGHTS)
+        state, known = unwrapped(read_tensors(path, data))
     except (UserError, MemoryError):
         raise
     except Exception as error:  # torch.load raises a dozen kinds for a file that is not its own
@@ -107,7 +108,17 @@ def read_state_dict(path) -> tuple[OrderedDict, dict]:
     written = getattr(state, "_metadata", None)
     written = dict.get(written, "") if isinstance(written, dict) else None
     metadata = dict(dict.items(written)) if isinstance(written, dict) else {}
-    return tensors, metadata if "arch" in metadata else {}
+    return tensors, metadata | known if "arch" in metadata else {}
+
+
+def read_tensors(path, data: bytes):
+    """What is in a file that torch.save wrote, or safetensors."""
+    if not os.fspath(path).lower().endswith(".safetensors"):
+        return deserialize(path, data, LARGEST_WEIGHTS)
+    import_package("safetensors", path, "requirements-formats.txt")
+    from safetensors.torch import load
+
+    return load(data)
 
 
 def plain_tensor(path, name, tensor) -> torch.Tensor:
@@ -176,8 +187,7 @@ def class_count(path, state: dict, metadata: dict) -> int:
     outputs = last.shape[0] if last.dim() else 0
     if "classes" in metadata and len(metadata["classes"]) != outputs:
         raise UserError(f"{path} names {len(metadata['classes'])} classes for {outputs} outputs")
-    # The bound keeps a hostile file from asking for a layer of any size.
-    return outputs if 1 <= outputs <= 10_000 else 10
+    return outputs if 1 <= outputs <= MOST_CLASSES else 10
 
 
 def fits(state: dict, name: str, num_classes: int) -> bool:
@@ -189,21 +199,32 @@ def fits(state: dict, name: str, num_classes: int) -> bool:
     return {n: t.shape for n, t in state.items()} == {n: t.shape for n, t in wanted.items()}
 
 
-def recognise(path, state: dict, arch: str | None) -> str:
-    """The architecture of weights without metadata: `arch`, or else from names and shapes alone."""
+def recognise(path, state: OrderedDict, arch: str | None) -> tuple[str, OrderedDict]:
+    """The architecture of weights without metadata, and these under its names.
+
+    It is `arch`, or else told from the tensors' names, or from their shapes.
+    """
     number = class_count(path, state, {})
-    fitting = [name for name in NETWORKS if fits(state, name, number)]
-    if arch is None and len(fitting) != 1:
-        found = f"could be {' or '.join(fitting)}" if fitting else "its shapes fit none of ours"
-        raise UserError(f"{path} does not say what network it is of, and {found}: use --arch")
-    name = arch or fitting[0]
-    say_assumed(str(path), name)
-    return name
+    named = [name for name in NETWORKS if fits(state, name, number)]
+    if arch in named or (arch is None and len(named) == 1):
+        say_assumed(str(path), arch or named[0], "does not say what it is")
+        return arch or named[0], state
+    shaped = {} if named else renamed(state, arch)
+    if len(shaped) == 1:
+        ((name, own),) = shaped.items()
+        say_assumed(str(path), name, "has names of another program")
+        return name, own
+    if arch is not None:
+        say_assumed(str(path), arch, "does not say what it is")
+        return arch, state  # whose first difference the caller tells
+    fitting = named or list(shaped)
+    found = f"could be {' or '.join(fitting)}" if fitting else "its shapes fit none of ours"
+    raise UserError(f"{path} does not say what network it is of, and {found}: use --arch")
 
 
 @functools.cache  # a script may load its weights more than once
-def say_assumed(path: str, name: str) -> None:
-    say(f"{path} does not say what it is: assuming {name} and its own normalisation")
+def say_assumed(path: str, name: str, why: str) -> None:
+    say(f"{path} {why}: assuming {name}, its activation and pooling, and its own normalisation")
 
 
 def check_metadata(path, metadata: dict) -> None:
