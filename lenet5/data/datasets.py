@@ -5,7 +5,8 @@
     >>> mnist.train_images.shape, mnist.train_images.dtype
     (torch.Size([60000, 28, 28]), torch.uint8)
 
-A data set is MNIST or Fashion-MNIST (`sources.py`), one of torchvision's, or a folder of pictures.
+A data set is MNIST or Fashion-MNIST (`sources.py`), one of torchvision's, a folder of pictures, or a
+file (`dataset_files.py`).
 """
 
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from lenet5.data.dataset_files import idx_images, in_order, load_file
 from lenet5.data.picture_files import find_pictures, is_folder, is_hidden
 from lenet5.data.sources import DIGITS, IDX_SETS, ImageSet, load_idx_set
 from lenet5.imaging.preprocess import attempt, mnist_like
@@ -39,7 +41,7 @@ def load_mnist(folder="data") -> ImageSet:
 
 
 def load_dataset(name: str, folder="data") -> ImageSet:
-    """A data set by its `--dataset` name: a published one, or a folder of pictures.
+    """A data set by its `--dataset` name: a published one, a folder of pictures, or a file.
 
     `folder` keeps the published ones. Raises UserError if it cannot be loaded.
     """
@@ -48,14 +50,16 @@ def load_dataset(name: str, folder="data") -> ImageSet:
     if name in TORCHVISION_SETS:
         return load_from_torchvision(name, folder)
     check_dataset(name)
+    if os.path.isfile(name) or idx_images(name) is not None:
+        return image_set(name, *load_file(name))
     return load_folder(name)
 
 
 def check_dataset(name: str) -> None:
-    """Raise UserError if `--dataset` names neither a known data set nor a folder."""
-    if name not in DATASETS and not os.path.isdir(name):
+    """Raise UserError if `--dataset` names no known data set, no folder and no file."""
+    if name not in DATASETS and not os.path.exists(name):
         known = ", ".join(DATASETS)
-        raise UserError(f"--dataset: {name} is neither a folder of pictures nor a data set ({known})")
+        raise UserError(f"--dataset: {name} is no folder of pictures, no file and no data set ({known})")
 
 
 def load_from_torchvision(name: str, folder) -> ImageSet:
@@ -85,28 +89,35 @@ def load_from_torchvision(name: str, folder) -> ImageSet:
 def load_folder(folder) -> ImageSet:
     """A folder with a sub-folder of pictures for each class, pre-processed to 28×28.
 
-    Sub-folders `train`, `val` and `test`, or other names of `SPLITS`, may hold the classes. Without a
-    test set of its own every fifth training picture is for testing. Unreadable pictures are named and
-    left out. Raises UserError for fewer than two classes or an empty class.
+    Sub-folders `train`, `val` and `test`, or other names of `SPLITS`, may hold the classes. Unreadable
+    pictures are named and left out. Raises UserError for fewer than two classes or an empty class.
     """
-    parts = split_folders(folder)
-    train = read_classes(parts.get("train", folder))
-    others = {part: read_classes(parts[part]) for part in ("val", "test") if part in parts}
-    for part, (_, _, classes) in others.items():
-        if classes != train[2]:
-            raise UserError(f"{folder}: train has the classes {train[2]}, {part} has {classes}")
-    images, labels, classes = train
-    if "test" in others:
-        test_images, test_labels, _ = others["test"]
+    found = split_folders(folder)
+    read = {part: read_classes(found.get(part, folder)) for part in ("train", *found)}
+    classes = read["train"][2]
+    for part, (_, _, others) in read.items():
+        if others != classes:
+            raise UserError(f"{folder}: train has the classes {classes}, {part} has {others}")
+    return image_set(folder, {part: own[:2] for part, own in read.items()}, classes)
+
+
+def image_set(name, parts: dict, classes: list[str]) -> ImageSet:
+    """The data set of images and labels by part: train, perhaps val, perhaps test.
+
+    Without a test set of its own every fifth training picture is for testing.
+    """
+    images, labels = parts["train"]
+    if "test" in parts:
+        test_images, test_labels = parts["test"]
     elif labels.bincount().min() < 2:
-        raise UserError(f"{folder}: every class needs at least two pictures, one of them to test with")
+        raise UserError(f"{name}: every class needs at least two pictures, one of them to test with")
     else:
         size = max(len(classes), len(labels) // TEST_SHARE)
         learned, tested = split(labels, size, seed=0, of_each=1)
         test_images, test_labels = images[tested], labels[tested]
         images, labels = images[learned], labels[learned]
     found = ImageSet(images, labels, test_images, test_labels, classes)
-    return with_own_validation(found, *others["val"][:2]) if "val" in others else found
+    return with_own_validation(found, *parts["val"]) if "val" in parts else found
 
 
 def with_own_validation(found: ImageSet, images: torch.Tensor, labels: torch.Tensor) -> ImageSet:
@@ -130,8 +141,7 @@ def split_folders(folder) -> dict[str, Path]:
 def class_names(folder) -> list[str]:
     """The sub-folders of a folder, digits in their order and before other names."""
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if is_folder(e) and not is_hidden(e.name)]
-    return sorted(names, key=lambda name: (len(name), name) if name.isdigit() else (1 << 30, name))
+        return in_order({e.name for e in entries if is_folder(e) and not is_hidden(e.name)})
 
 
 def read_classes(folder) -> tuple[torch.Tensor, torch.Tensor, list[str]]:

@@ -117,7 +117,9 @@ def read_verified(raw: Path, file: IdxFile, name: str) -> bytes | None:
                 return data
         except UserError as error:
             problem = str(error)
-        say(f"{path} is damaged or altered and will not be used: {problem}")
+        say(
+            f"{path} is damaged or altered and will not be used: {problem} (own files: --dataset FOLDER)"
+        )
     return None
 
 

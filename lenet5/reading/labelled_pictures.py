@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,22 +29,29 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> LabelledPictures
     In a folder, names or folders of pictures tell their labels. Raises UserError for classes
     that are not those of the network.
     """
+    import torch
+
+    from lenet5.data.dataset_files import idx_images, load_file
     from lenet5.data.datasets import DATASETS, load_dataset
     from lenet5.data.fonts import FONTS, load_font_digits
     from lenet5.data.sources import DIGITS
 
-    if source not in (*DATASETS, "fonts"):
+    is_file = os.path.isfile(source) or (os.path.isdir(source) and idx_images(source) is not None)
+    if source not in (*DATASETS, "fonts") and not is_file:
         return labelled_folder(source, classifier)
     if source == "fonts":
         images, labels = load_font_digits(FONTS, held_out=True)
         classes = DIGITS
+    elif is_file:
+        parts, classes = load_file(source)
+        images, labels = parts.get("test", parts["train"])
     else:
         found = load_dataset(source, "data")
         images, labels, classes = found.test_images, found.test_labels, found.classes
-    if [str(name) for name in classifier.classes] != list(classes):
-        count = len(classifier.classes)
-        raise UserError(f"the weights know {count} classes that are not those of {source}")
-    return LabelledPictures(images, labels)
+    known = [str(name) for name in classifier.classes]
+    if not set(classes) <= set(known):
+        raise UserError(f"the weights know {len(known)} classes that are not those of {source}")
+    return LabelledPictures(images, torch.tensor([known.index(name) for name in classes])[labels])
 
 
 def labelled_folder(folder: str, classifier: ImageClassifier) -> LabelledPictures:
