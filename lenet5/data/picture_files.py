@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import glob
+import importlib.util
 import io
 import itertools
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lenet5.runtime.atomic_files import write_file
-from lenet5.runtime.errors import UserError, reason, say
+from lenet5.runtime.errors import UserError, one_line, reason, say
 from lenet5.runtime.outputs import MARK, format_of, identity, is_figure
 
+MOST_KINDS = 5  # of what was left out, that are told apart
 # Of archives from a Mac, network storage and Windows. Other hidden ones begin with a point.
 SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
 
@@ -58,8 +63,8 @@ def entries(folder: str, seen: set, left_out: Counter) -> tuple[list[str], set[s
                 why = "seen already, through a link" if own in seen else None
                 seen.add(own)
                 folders.add(entry.name)
-            elif not is_registered(os.path.splitext(entry.name)[1].lower()):
-                why = "of other kinds"
+            elif not is_registered(extension := os.path.splitext(entry.name)[1].lower()):
+                why = f"{one_line(extension)[:12]} files" if extension else "files without extension"
             elif is_figure(entry.path):
                 why = "figures that these scripts drew"
             if why is None:
@@ -86,6 +91,8 @@ def is_folder(entry: os.DirEntry) -> bool:
 def is_registered(extension: str) -> bool:
     """Whether files with this extension, in small letters, are pictures to Pillow."""
     Image.preinit()  # the readers of PNG and JPEG and a few more; all of them take longer to import
+    if extension in (".heic", ".heif"):
+        return importlib.util.find_spec("pillow_heif") is not None
     return extension in Image.EXTENSION or extension in Image.registered_extensions()
 
 
@@ -98,7 +105,7 @@ def find_pictures(paths: Iterable[str]) -> Iterator[str]:
     that it gets its line like everything that cannot be read.
     """
     left_out: Counter = Counter()
-    for path in paths:
+    for path in itertools.chain.from_iterable(map(expanded, paths)):
         if not os.path.isdir(path):
             yield path
             continue
@@ -109,7 +116,16 @@ def find_pictures(paths: Iterable[str]) -> Iterator[str]:
         else:
             yield from itertools.chain([first], pictures)
     if left_out:
-        say(f"left out: {', '.join(f'{count:,} {why}' for why, count in left_out.most_common())}")
+        kinds = [f"{count:,} {why}" for why, count in left_out.most_common(MOST_KINDS)]
+        others = sum(left_out.values()) - sum(count for _, count in left_out.most_common(MOST_KINDS))
+        say(f"left out: {', '.join(kinds + [f'{others:,} others'] * bool(others))}")
+
+
+def expanded(path: str) -> list[str]:
+    """The paths that a pattern stands for, such as *.png, which not every shell expands."""
+    if not glob.has_magic(path) or os.path.lexists(path):
+        return [path]
+    return sorted(glob.glob(path, recursive=True)) or [path]
 
 
 def save_drawn(path, picture: Image.Image) -> None:
@@ -129,6 +145,8 @@ def save_drawn(path, picture: Image.Image) -> None:
 def listed_paths(source: str) -> Iterator[str]:
     """The paths in a file, one a line, or on standard input for "-"."""
     with contextlib.ExitStack() as stack:
+        if source == "-" and sys.stdin is None:
+            raise UserError("--files-from -: there is no standard input; name a file")
         if source == "-":
             lines = sys.stdin.buffer
         else:
@@ -136,7 +154,18 @@ def listed_paths(source: str) -> Iterator[str]:
                 lines = stack.enter_context(open(source, "rb"))
             except OSError as error:
                 raise UserError(f"cannot read {source}: {reason(error)}") from error
-        for line in lines:
-            path = os.fsdecode(line.rstrip(b"\r\n"))
+        for line in decoded_lines(lines):
+            path = line.rstrip("\r\n")
             if path:
                 yield path
+
+
+def decoded_lines(lines: BinaryIO) -> Iterator[str]:
+    """Lines of text: of the system's encoding, or with the mark of UTF-8 or UTF-16, as PowerShell's."""
+    first = lines.readline()
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = (first + lines.read()).decode("utf-16", "surrogatepass")
+        yield from text.splitlines()
+        return
+    yield os.fsdecode(first.removeprefix(codecs.BOM_UTF8))
+    yield from map(os.fsdecode, lines)

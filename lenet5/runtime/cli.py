@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import sys
+import warnings
 
 from lenet5.runtime.errors import Stopped, UserError, partly_done, say, user_error
 from lenet5.runtime.signals import end_quietly, handling_signals, stop
@@ -46,7 +47,9 @@ def command_line(main):
     itself, in `with quiet_imports():`.
     """
     if main.__module__ == "__main__":  # a program, which also ends quietly before and after main()
+        open_missing_streams()
         end_quietly()
+        warnings.simplefilter("ignore")  # what the user can mend is said in a line of ours
 
     @functools.wraps(main)
     def guarded(argv=None) -> int:
@@ -73,6 +76,17 @@ def command_line(main):
             return shown.status
 
     return guarded
+
+
+def open_missing_streams() -> None:
+    """Open what a shell closed (`>&-`) or never opened (pythonw), so that no file takes its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))
 
 
 def leave_stdout() -> None:

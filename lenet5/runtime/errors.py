@@ -7,6 +7,8 @@ import sys
 import threading
 import warnings
 
+LONGEST, HALF = 120, 55  # characters of a word in a message, and of its ends in place of a longer one
+
 
 class UserError(Exception):
     """An error that the person at the terminal can mend.
@@ -44,7 +46,7 @@ def reason(error: BaseException) -> str:
         return "the disk is full; free some space and run the command again"
     if isinstance(error, OSError) and error.strerror:
         return one_line(error.strerror)
-    return one_line(str(error).strip() or type(error).__name__)
+    return one_line(" ".join(str(error).split()) or type(error).__name__)
 
 
 def user_error(error: UserError | OSError | MemoryError) -> UserError:
@@ -58,8 +60,12 @@ def user_error(error: UserError | OSError | MemoryError) -> UserError:
 
 
 def say(message) -> None:
-    """Print one line on stderr: everything that is not a result."""
-    print(one_line(message), file=sys.stderr, flush=True)
+    """Print one line on stderr: everything that is not a result; of very long words the ends."""
+    words = (
+        f"{word[:HALF]}…{word[-HALF:]}" if len(word) > LONGEST else word
+        for word in one_line(message).split(" ")
+    )
+    print(" ".join(words), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -32,11 +32,16 @@ def epoch_line(row: dict, epochs: int, left: float) -> str:
     width = len(str(epochs))
     accuracy = [percent(row[f"{part}_accuracy"]).replace(" %", "%") for part in PARTS]
     return (
-        f"epoch {row['epoch']:{width}}/{epochs}{row['train_loss']:8.4f}"
+        f"epoch {row['epoch']:{width}}/{epochs} {short(row['train_loss'])}"
         + "".join(f"{share:>8}" for share in accuracy)
         + f"{row['lr']:7.0e}{row['seconds']:7.1f}s"
         + (f"  {duration(left)} left" if left else "")
     )
+
+
+def short(loss: float) -> str:
+    """A loss in seven columns."""
+    return f"{loss:7.4f}" if loss < 99.9999 else f"{loss:7.2f}" if loss < 9999.99 else f"{loss:7.1e}"
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from inference import ImageClassifier
+from lenet5.data.picture_files import find_pictures
 from lenet5.export.onnx_graph import onnx_model
 from lenet5.imaging.opening import PictureError, open_picture, upright_picture
 from lenet5.runtime.errors import UserError
@@ -297,3 +298,23 @@ def test_levels_of_a_mask():
     assert np.array_equal(np.asarray(upright_picture(mask + 8)), mask + 8)  # no mask
     assert not np.asarray(upright_picture(np.zeros((9, 9), np.uint8))).any()
     assert open_picture(mask).getextrema() == (0, 1)
+
+
+# ---------------------------------------------------------------- photographs of telephones
+
+
+def test_heic_is_read_where_pillow_heif_is_there(classifier, tmp_path, monkeypatch, capsys):
+    heif = pytest.importorskip("pillow_heif")
+    openers = sorted(Image.OPEN)
+    with Image.open(SEVEN) as image:
+        heif.from_pillow(image.convert("RGB").resize((256, 256))).save(tmp_path / "digit_7.heic")
+    data = (tmp_path / "digit_7.heic").read_bytes()
+    assert [classifier.predict(source) for source in (tmp_path / "digit_7.heic", data)] == [7, 7]
+    assert list(find_pictures([str(tmp_path)])) == [str(tmp_path / "digit_7.heic")]
+    assert sorted(Image.OPEN) == openers
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    with pytest.raises(PictureError, match="pip install pillow-heif, or save it as JPEG"):
+        classifier.predict(data)
+    monkeypatch.setattr("lenet5.data.picture_files.importlib.util.find_spec", lambda name: None)
+    assert list(find_pictures([str(tmp_path)])) == [str(tmp_path)]
+    assert "1 .heic files" in capsys.readouterr().err

@@ -17,7 +17,8 @@ const MODES = { // what is read: the sheet's width and a stroke's, in pixels of 
     bars: "How sure each digit is",
   },
 };
-const PICTURES_KEPT = 3; // with all their pixels, of those that were opened
+const PICTURES_KEPT = 3; // of those that were opened
+const MOST_ENLARGED = 4; // times the sheet's pixels, when something is drawn on a picture
 const SLOW = 16; // milliseconds: where reading takes longer, the pen goes first
 const SPOKEN_AFTER = 500; // milliseconds without a change: nobody wants to hear each step of a stroke
 const STEP = 8; // pixels that an arrow key moves the pen
@@ -30,7 +31,7 @@ let network; // the one that reads digits, see network.js
 const loadedNetworks = new Map();
 const drawings = { digit: [], number: [] };
 let mode = "digit";
-let actions = drawings[mode]; // what was drawn: {points}, {picture, pixels} or {cleared}, the last one last
+let actions = drawings[mode]; // what was done: {points}, {picture, pixels} or {cleared}, the last one last
 let stroke = null; // the one that is being drawn
 let pen = { x: SHEET / 2, y: SHEET / 2, isDown: false }; // the keyboard's
 let isWaiting = false; // for the next frame
@@ -41,28 +42,38 @@ const frameTimes = []; // milliseconds of the last frames
 
 // ---------------------------------------------------------------- the sheet
 
-/** The actions since the sheet was last clear. */
-const visible = () => actions.slice(actions.findLastIndex((action) => action.cleared) + 1);
+/** The actions since the sheet was last clear, or since a picture took the place of all. */
+function visible() {
+  const first = actions.findLastIndex(({ cleared, picture }) => cleared || picture);
+  return actions.slice(actions[first]?.picture ? first : first + 1);
+}
 
-/** Paint a stroke or a picture on the sheet. */
-function paintAction(action) {
-  if (action.picture) {
-    paint.drawImage(action.picture, 0, 0);
-  } else if (action.points) {
-    paint.lineWidth = MODES[mode].pen;
-    paint.lineCap = paint.lineJoin = "round";
-    paint.strokeStyle = "#000";
-    paint.beginPath();
-    action.points.forEach(([x, y]) => paint.lineTo(x, y));
-    if (action.points.length === 1) paint.lineTo(...action.points[0]); // a dot
-    paint.stroke();
+/** Paint actions on a sheet that is `scale` times as large. */
+function paintAll(context, shown, scale) {
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, sheet.width, SHEET);
+  context.imageSmoothingQuality = "high";
+  context.lineWidth = MODES[mode].pen;
+  context.lineCap = context.lineJoin = "round";
+  for (const { picture, points } of shown) {
+    if (picture) context.drawImage(picture, ...placeOf(picture));
+    if (!points) continue;
+    context.beginPath();
+    points.forEach(([x, y]) => context.lineTo(x, y));
+    if (points.length === 1) context.lineTo(...points[0]); // a dot
+    context.stroke();
   }
 }
 
+/** Where a picture is on the sheet: in its middle, as large as fits. */
+function placeOf({ width, height }) {
+  const scale = Math.min(sheet.width / width, SHEET / height), w = width * scale, h = height * scale;
+  return [(sheet.width - w) / 2, (SHEET - h) / 2, w, h];
+}
+
 function repaint() {
-  paint.fillStyle = "#fff";
-  paint.fillRect(0, 0, sheet.width, SHEET);
-  visible().forEach(paintAction);
+  paintAll(paint, visible(), 1);
   refresh();
 }
 
@@ -70,8 +81,9 @@ function add(action) {
   liftPens();
   find("message").textContent = "";
   actions.push(action);
-  // A large picture's own pixels are kept only as long as somebody may want them back.
-  actions.filter(({ pixels }) => pixels).slice(0, -PICTURES_KEPT).forEach((old) => delete old.pixels);
+  // Large pictures are kept only as long as somebody may want them back.
+  const old = actions.filter(({ picture }) => picture).slice(0, -PICTURES_KEPT);
+  actions.splice(0, old.length ? actions.indexOf(old.at(-1)) + 1 : 0);
   repaint();
 }
 
@@ -102,10 +114,16 @@ function showPen(isShown) {
   mark.style.top = `${(100 * pen.y) / SHEET}%`;
 }
 
-/** The pixels that are read: of an opened picture itself, or of the sheet once it was drawn on. */
+/** The pixels that are read: of the opened picture itself, with what was drawn on it, or of the sheet. */
 function pixels() {
-  const shown = visible();
-  return shown.length === 1 && shown[0].pixels ? shown[0].pixels : paint.getImageData(0, 0, sheet.width, SHEET);
+  const shown = visible(), opened = shown[0]?.picture;
+  if (!opened) return paint.getImageData(0, 0, sheet.width, SHEET);
+  if (shown.length === 1) return shown[0].pixels;
+  const scale = Math.max(opened.width / sheet.width, opened.height / SHEET, 1);
+  const canvas = new OffscreenCanvas(Math.round(sheet.width * scale), Math.round(SHEET * scale));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  paintAll(context, shown, scale);
+  return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
 function place(event) {
@@ -172,7 +190,7 @@ async function openPicture(file) {
   try {
     picture = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     const pixels = pixelsOf(picture, file.type === "image/jpeg");
-    if (number === opened) add({ picture: onSheet(pixels), pixels });
+    if (number === opened) add({ picture: canvasOf(pixels), pixels });
   } catch {
     find("message").textContent = `${file.name || "What was pasted"} is not a picture that this browser can read.`;
   } finally {
@@ -180,14 +198,15 @@ async function openPicture(file) {
   }
 }
 
-/** A picture as large as fits on the sheet, in its middle, without what can be seen through. */
-function onSheet({ width, height, data }) {
+/** A picture to be shown, without what can be seen through, in a few times the sheet's pixels at most. */
+function canvasOf({ width, height, data }) {
   const whole = new OffscreenCanvas(width, height);
   whole.getContext("2d").putImageData(imageOf(upright({ width, height, data })), 0, 0);
-  const scale = Math.min(sheet.width / width, SHEET / height), w = width * scale, h = height * scale;
-  const canvas = new OffscreenCanvas(sheet.width, SHEET), context = canvas.getContext("2d");
+  const scale = Math.min(1, (MOST_ENLARGED * SHEET) / Math.max(width, height));
+  const canvas = new OffscreenCanvas(Math.ceil(width * scale), Math.ceil(height * scale));
+  const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(whole, (sheet.width - w) / 2, (SHEET - h) / 2, w, h);
+  context.drawImage(whole, 0, 0, canvas.width, canvas.height);
   return canvas;
 }
 

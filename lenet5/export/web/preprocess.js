@@ -25,7 +25,15 @@ function upright(pixels) {
     return (mixed + (mixed >> 8)) >> 8; // divided by 255, and rounded
   }));
   const isGray = [1, 2].every((c) => colours[c].values.every((value, i) => value === colours[0].values[i]));
-  return isGray ? colours.slice(0, 1) : colours;
+  return withLevels(isGray ? colours.slice(0, 1) : colours);
+}
+
+/** A picture; a mask, with levels such as 0 and 1, from black to white. */
+function withLevels(colours) {
+  const low = Math.min(...colours.map(({ values }) => smallestOf(values)));
+  const high = Math.max(...colours.map(({ values }) => largestOf(values)));
+  if (low === high || high > MASK_LEVELS) return colours;
+  return colours.map((colour) => mapped(colour, (value) => roundHalfEven((255 * (value - low)) / (high - low))));
 }
 
 /** One of the four channels of pixels as a picture. */
