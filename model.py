@@ -149,9 +149,9 @@ class LeNet5Conv(nn.Module):
         x = F.max_pool2d(F.relu(self.c1(x)), 2)  # C1 N×6×28×28, S2 N×6×14×14
         x = F.max_pool2d(F.relu(self.c3(x)), 2)  # C3 N×16×10×10, S4 N×16×5×5
         x = F.relu(self.c5(x))  # N×120×1×1, or N×120×h×w
-        x = x.movedim(1, -1)  # full connections read the last axis: N×h×w×120
+        x = x.permute(0, 2, 3, 1)  # full connections read the last axis: N×h×w×120
         x = F.relu(self.f6(x))  # N×h×w×84
-        x = self.output(x).movedim(-1, 1)  # N×10×h×w
+        x = self.output(x).permute(0, 3, 1, 2)  # N×10×h×w
         return x.flatten(1) if x.shape[2:] == (1, 1) else x
 
 

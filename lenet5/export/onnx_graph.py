@@ -48,6 +48,8 @@ NAMES_IN_FILE = {
     "linear": "full",
     "rbf": "distance",
 }
+# Beyond it tanh is 1 in float32, and OpenCV's is not a number.
+SATURATED = np.float32(10)
 POOLING = {"kernel_shape": [2, 2], "strides": [2, 2]}
 # Operations that are a node without numbers: its type and attributes.
 NODES: dict[str, tuple[str, dict]] = {
@@ -103,6 +105,7 @@ def add_operation(graph: Graph, operation: Operation, inner: str, name: str) -> 
         graph.add("Slice", *places, name=name)
     elif kind == "scaled_tanh":
         graph.add("Mul", number("steepness", np.float32(STEEPNESS)), name=f"{inner}.argument")
+        graph.add("Clip", number("least", -SATURATED), number("most", SATURATED), name=f"{inner}.clip")
         graph.add("Tanh", name=f"{inner}.tanh")
         graph.add("Mul", number("amplitude", np.float32(AMPLITUDE)), name=name)
     elif weight is None:

@@ -47,7 +47,8 @@ def convolve_and_pool(convolution: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     maps, channels = convolution.weight.shape[:2]
     height, width = x.shape[2:]
     bias = convolution.bias
-    if x.device.type != "cpu" or bias is None or convolution.padding != (0, 0):
+    is_plain = x.device.type != "cpu" or torch.jit.is_tracing()  # which keeps a batch's size otherwise
+    if is_plain or bias is None or convolution.padding != (0, 0):
         return F.max_pool2d(convolution(x), 2)
     if channels > 1 or height % 4 or width % 4 or min(height, width) < 8:
         # The pooling takes a tenth of the time where the maps of a place lie side by side.
