@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lenet5.networks.metadata import check_description
-from lenet5.networks.registry import NETWORKS, build
+from lenet5.networks.registry import KNOWN, NETWORKS, build
 from lenet5.runtime.atomic_files import read_file, unpacked_size, write_file
 from lenet5.runtime.errors import UserError, one_line, say
 
@@ -211,6 +211,6 @@ def say_assumed(path: str, name: str) -> None:
 def check_metadata(path, metadata: dict) -> None:
     """Raise UserError unless the metadata can be relied upon."""
     arch = metadata["arch"]
-    if not isinstance(arch, str) or arch not in NETWORKS:
+    if not isinstance(arch, str) or arch not in KNOWN:
         raise UserError(f"{path} is of {one_line(reprlib.repr(arch))}, which is not known here")
     check_description(path, metadata)
