@@ -11,7 +11,6 @@ a process has more at its peak after one `predict` than after its imports.
 
 import http.client
 import io
-import resource
 import subprocess
 import sys
 import time
@@ -145,12 +144,10 @@ def table_of(found: dict) -> str:
             ]
         )
     heads = ["picture", "8 clients", "latency, median and 95 %", "`predict`", "`predict_batch`"]
-    one = found["one"]
-    return (
-        markdown(heads, cells)
-        + f"\n\nThe first `predict` of a 128×128 PNG takes {one['first']:.2f} s with the weights and the "
-        f"finder, a later one {1000 * one['again']:.1f} ms; all took {one['megabytes']:.0f} MB beside "
-        "PyTorch's own."
+    first, again, megabytes = (found["one"][name] for name in ("first", "again", "megabytes"))
+    return markdown(heads, cells) + (
+        f"\n\nThe first `predict` of a 128×128 PNG takes {first:.2f} s with the weights and the finder, "
+        f"a later one {1000 * again:.1f} ms; all took {megabytes:.0f} MB beside PyTorch's own."
     )
 
 

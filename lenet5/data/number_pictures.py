@@ -58,7 +58,7 @@ PATTERNS = {
     "d*%": 1,
 }
 ABOVE_AND_BELOW = ((-1, False), (1, False))
-IN_CELLS = 0.2  # of the numbers are written in a form's boxes or stand on wheels, at one pitch
+IN_CELLS = 0.12  # of the numbers are written in a form's boxes or stand on wheels, at one pitch
 
 
 class Slots(NamedTuple):
@@ -88,11 +88,12 @@ class Glyphs(NamedTuple):
 
 
 def make_numbers(
-    pool: Pool, count: int, size: tuple[int, int], seed: int
+    pool: Pool, count: int, size: tuple[int, int], seed: int, plain: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor, list[str], torch.Tensor]:
     """N×3×H×W pictures from 0 to 1, N×1×H×W masks of all writing, each number's digits, their places.
 
     The places are N×H×W uint8: 1 where the first digit has its ink, 2 for the second; 0 elsewhere.
+    A share `plain` is on even paper and seen by no camera.
     """
     dice, rng = Dice(count, size, seed), np.random.default_rng(seed)
     glyphs = glyphs_of(pool)
@@ -124,8 +125,10 @@ def make_numbers(
     paper, ink = two_colours(dice)
     picture = draw_security_print(background(dice, paper, ink), dice, ink, 0.25)
     picture = draw_form(picture, dice, slots, hand, x, y, ink)
+    is_plain = torch.from_numpy(rng.random(count) < plain)[:, None, None, None]
+    picture = torch.where(is_plain, paper, picture)
     picture = draw_ink(picture, dice, fields, ink_there, others, ink)
-    picture = camera(picture, dice, hand.size)
+    picture = torch.where(is_plain, picture, camera(picture, dice, hand.size))
     numbers = ["".join(str(digit) for digit in row if digit >= 0) for row in labels.tolist()]
     return bilevel(picture, writing, dice), writing[:, None], numbers, digits.byte()
 

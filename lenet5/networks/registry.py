@@ -6,14 +6,19 @@ from torch import nn
 
 from lenet5.networks import definition
 from lenet5.networks.lenet1998 import LeNet1998, connections
+from lenet5.networks.number_network import LeNet5Wide
 from lenet5.runtime.errors import UserError
 
 # Classes of networks, which say their `arch`, `mean` and `std`.
 NETWORKS: dict[str, Any] = {name: definition.network_class(name) for name in definition.NAMES}
+# And those that train.py does not train.
+KNOWN: dict[str, Any] = {**NETWORKS, LeNet5Wide.arch: LeNet5Wide}
 
 
 def build(name: str, num_classes: int = 10) -> nn.Module:
     """A new network by its `--arch` name; `model.build` with a UserError for its ValueError."""
+    if name == LeNet5Wide.arch:
+        return LeNet5Wide(num_classes)
     try:
         return definition.build(name, num_classes)
     except ValueError as error:

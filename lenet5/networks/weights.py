@@ -15,7 +15,7 @@ from torch import nn
 
 from lenet5.networks.foreign_weights import MOST_CLASSES, renamed, unwrapped, without_prefix
 from lenet5.networks.metadata import check_description
-from lenet5.networks.registry import NETWORKS, build
+from lenet5.networks.registry import KNOWN, NETWORKS, build
 from lenet5.runtime.atomic_files import read_file, unpacked_size, write_file
 from lenet5.runtime.errors import UserError, import_package, one_line, say, without_warnings
 
@@ -230,6 +230,6 @@ def say_assumed(path: str, name: str, why: str) -> None:
 def check_metadata(path, metadata: dict) -> None:
     """Raise UserError unless the metadata can be relied upon."""
     arch = metadata["arch"]
-    if not isinstance(arch, str) or arch not in NETWORKS:
+    if not isinstance(arch, str) or arch not in KNOWN:
         raise UserError(f"{path} is of {one_line(reprlib.repr(arch))}, which is not known here")
     check_description(path, metadata)

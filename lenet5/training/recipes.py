@@ -21,7 +21,9 @@ class Settings:
     """The settings of a run. Their order is that in config.json."""
 
     arch: str = setting("lenet5", "the network; list tells of each")
-    dataset: str = setting("mnist", f"{', '.join(DATASETS)}, a folder of classes, or a file", metavar="NAME")
+    dataset: str = setting(
+        "mnist", f"{', '.join(DATASETS)}, a folder of classes, or a file", metavar="NAME"
+    )
     data_dir: str = setting("data", "where data sets are kept", metavar="DIR")
     epochs: int = setting(10, "passes over the images", number(int, 1, 100_000))
     batch_size: int = setting(256, "images of an optimiser step", number(int, 1, 60_000))

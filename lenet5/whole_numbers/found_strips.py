@@ -20,7 +20,8 @@ from lenet5.whole_numbers.strips import components, find_numbers, make_strip, wr
 SIZES = ((48, 144), (64, 256), (48, 192), (96, 320), (64, 160), (64, 384), (96, 192))
 TEXTURES = 15  # one of so many batches has no writing; prime to the number of sizes
 NEAR = np.ones((3, 3), np.uint8)  # a thin stroke may be found a pixel beside
-LEAST_FOUND = 0.5  # of each digit's ink: a strip with less of one is not of that number
+LEAST_FOUND = 0.8  # of each digit's ink: a strip with less of one is not of that number
+PLAIN = 0.4  # of the pictures are on even paper and seen by no camera
 
 
 class Strips(NamedTuple):
@@ -57,7 +58,7 @@ def make_batch(number: int, seed: int) -> dict[str, np.ndarray]:
     """The strips found in one batch of pictures."""
     size = SIZES[number % len(SIZES)]
     if number % TEXTURES:
-        pictures, _, texts, places = make_numbers(known_pool(), BATCH, size, seed)
+        pictures, _, texts, places = make_numbers(known_pool(), BATCH, size, seed, PLAIN)
     else:
         pictures, texts = make_textures(BATCH, size, seed), [""] * BATCH
         places = torch.zeros(BATCH, *size, dtype=torch.uint8)

@@ -12,7 +12,6 @@ import os
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from lenet5.networks.definition import LeNet5Conv
 from lenet5.networks.devices import pick_device
@@ -47,21 +46,6 @@ class TrainedNumbers:
 
     def load_finder(self) -> FinderNetwork:
         return FinderNetwork(device=self.device)
-
-
-def as_wide(net: nn.Module) -> LeNet5Conv:
-    """A LeNet5Conv with a LeNet5's weights and an eleventh class, "between".
-
-    C5's full connection to 16×5×5 becomes a 5×5 convolution. The new class begins with a
-    constant logit.
-    """
-    wide = LeNet5Conv(len(CLASSES))
-    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    state["c5.weight"] = state["c5.weight"].reshape(120, 16, 5, 5)
-    state["output.weight"] = F.pad(state["output.weight"], (0, 0, 0, 1))
-    state["output.bias"] = F.pad(state["output.bias"], (0, 1), value=4.0)
-    wide.load_state_dict(state)
-    return wide
 
 
 def row_of_answers(net: LeNet5Conv, inputs: torch.Tensor) -> torch.Tensor:

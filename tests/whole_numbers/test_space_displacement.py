@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from benchmarks.made_up_numbers import make_strings
-from lenet5.imaging.inputs import to_input
-from lenet5.whole_numbers.space_displacement import as_wide, ctc_loss, row_of_answers
+from lenet5.whole_numbers.space_displacement import ctc_loss, row_of_answers
 from lenet5.whole_numbers.windows import BLANK, CLASSES, STRIDE, WINDOW, strip_input
 from model import LeNet5Conv
 
@@ -42,15 +41,6 @@ def test_the_middle_of_the_first_window_is_the_first_pixel(net):
     inputs = strip_input(strip, 0.0, 1.0)
     assert inputs.shape == (1, 1, 32, 8 + WINDOW)
     assert np.flatnonzero(inputs[0, 0, 0]).tolist() == [WINDOW // 2]
-
-
-@torch.inference_mode()
-def test_lenet5_made_wide_reads_digits_as_before(mnist, pretrained):
-    net, metadata = pretrained
-    wide = as_wide(net).eval()
-    inputs = to_input(mnist.train_images[:100], metadata["mean"], metadata["std"])
-    torch.testing.assert_close(wide(inputs)[:, :10], net(inputs), rtol=1e-4, atol=1e-3)
-    assert (wide(inputs)[:, BLANK] == 4.0).all()
 
 
 def probability_by_hand(shares: np.ndarray, digits: list[int]) -> float:
