@@ -43,9 +43,10 @@ def check_outputs(
             continue  # a device or a pipe
         own = identity(path)
         if own in read:
-            raise UserError(f"{name} {path} is one of the files to be read: name another file")
+            raise UserError(f"{path} is to be read and would be overwritten: give {name} another file")
         if own in written:
-            raise UserError(f"{written[own]} and {name} are the same file, {path}: name two")
+            pair = f"{written[own]} and {name} {path}"
+            raise UserError(f"two flags name the same file, {pair}: give each its own")
         written[own] = name
         if os.path.isfile(path) and is_foreign_picture(path):
             raise UserError(

@@ -296,6 +296,58 @@ def test_opened_picture_is_saved_as_it_was_read(tab, tmp_path, mnist):
     assert settled(tab).split(",")[0] == before.split(",")[0]
 
 
+def digit_file(digit: int):
+    return ROOT / "test_digits" / f"digit_{digit}.png"
+
+
+def open_file(tab, path, actions: int) -> str:
+    """Open a picture, which is the last of so many actions, and wait for the answer."""
+    tab.set_input_files("#file", path)
+    wait_for(tab, f"actions.length === {actions}")
+    settled(tab)
+    return tab.inner_text("#digit")
+
+
+def test_a_picture_takes_the_place_of_all_before_it(tab, tmp_path):
+    """Opened one after the other, drawn on, undone: each is read as if it were opened alone."""
+    draw(tab, STROKES[8])
+    alone = {}
+    for k, digit in enumerate((3, 5, 9)):
+        assert open_file(tab, digit_file(digit), k + 2) == str(digit)
+        alone[digit] = tab.evaluate("[...lookAt(pixels()).digit]")
+        expected = ImageClassifier(PRETRAINED, device="cpu").predict_batch([digit_file(digit)])[0]
+        assert np.abs(np.array(alone[digit]) - expected.image.ravel()).mean() < 0.02
+    tab.click("#undo")
+    settled(tab)
+    assert tab.evaluate("[...lookAt(pixels()).digit]") == alone[5]
+    draw(tab, STROKES[1])  # on the 5
+    tab.click("#undo")
+    settled(tab)
+    assert tab.evaluate("[...lookAt(pixels()).digit]") == alone[5]
+    tab.click("#clear")
+    assert settled(tab)
+    draw(tab, STROKES[7])
+    assert shown(tab) == "7"
+
+
+def test_what_is_drawn_on_a_picture_is_read_in_the_picture_s_pixels(tab, tmp_path):
+    """A small digit in a large picture, with a dot beside it: on the sheet it has ten pixels."""
+    sheet = Image.new("L", (1120, 1120), 255)
+    sheet.paste(Image.open(digit_file(4)).convert("L").resize((90, 90)), (500, 500))
+    sheet.save(tmp_path / "large.png")
+    assert open_file(tab, tmp_path / "large.png", 1) == "4"
+    draw(tab, ["5,5 5,5"])
+    settled(tab)
+    assert tab.evaluate("pixels().width") == 1120
+    assert tab.inner_text("#digit") == "4"
+
+
+def test_a_mask_is_a_picture(tab, tmp_path):
+    ink = np.asarray(Image.open(digit_file(6)).convert("L")) < 128
+    Image.fromarray(ink.astype(np.uint8)).save(tmp_path / "mask.png")
+    assert open_file(tab, tmp_path / "mask.png", 1) == "6"
+
+
 def test_keys_that_are_held_or_the_browser_s_own_do_not_draw(tab):
     tab.focus("#sheet")
     tab.keyboard.down("Space")
