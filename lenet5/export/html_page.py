@@ -35,7 +35,8 @@ OWN = PRETRAINED.with_name("lenet5-1998.pth")  # the paper's
 NUMBERS = PRETRAINED.with_name("lenet5-numbers.pth")  # reads whole numbers, where classes are digits
 BESIDE = "(the paper's own, where the classes are digits and it has room)"  # in --help
 MOST_BYTES = 900_000  # of a page whose networks nobody has named
-BITS, FEWER_BITS = 18, 16  # of a weight on the page; of the finder's and the network of numbers'
+# Of a weight on the page: of networks of digits, of the finder, of the network of numbers.
+BITS, FINDER_BITS, NUMBER_BITS = 20, 16, 14
 SCRIPTS = ("filters", "finder", "preprocess", "strip", "network", "decoding", "app")
 # Modules of the package whose constants the scripts may use by their names.
 MODULES = (
@@ -89,7 +90,7 @@ def description(path, arch: str | None = None) -> dict:
         "knowsNonDigits": metadata.get("non_digits") is True,
         "testAccuracy": metadata.get("test_accuracy"),
         "operations": [
-            operation_of(step, name if step is steps[-1] else "", FEWER_BITS if is_wide else BITS)
+            operation_of(step, name if step is steps[-1] else "", NUMBER_BITS if is_wide else BITS)
             for name, steps in operations(classifier.net).items()
             for step in steps
         ],
@@ -101,7 +102,7 @@ def finder() -> dict:
     """The finder's convolutions in the order in which they are applied."""
     kernels = [layer for layer in FinderNetwork().net.modules() if isinstance(layer, nn.Conv2d)]
     steps = [step for layer in kernels for step in operations_of(layer)]
-    return {"operations": [operation_of(step, "", FEWER_BITS) for step in steps]}
+    return {"operations": [operation_of(step, "", FINDER_BITS) for step in steps]}
 
 
 def networks(weights, beside: list | None = None, arch: str | None = None) -> list[dict]:

@@ -90,7 +90,7 @@ def test_page_computes_every_network_of_the_family(browser, mnist, tmp_path, arc
     tab.close()
 
 
-@pytest.mark.parametrize("bits", [8, 13, html_page.FEWER_BITS, html_page.BITS, 24])
+@pytest.mark.parametrize("bits", [8, 13, html_page.FINDER_BITS, html_page.BITS, 24])
 @pytest.mark.parametrize("largest", [0.0, 1e-30, 1.0, 3e38])
 def test_packed_numbers_are_rounded_to_so_many_bits(tab, largest, bits):
     numbers = np.random.default_rng(0).uniform(-1, 1, 999)

@@ -168,7 +168,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(flags, monkeypatch, caps
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(0 <= float(row["right"]) <= 1 for row in rows)
     _, metadata = load_weights("whole.pth")
-    assert (metadata["arch"], metadata["classes"]) == ("lenet5-conv", CLASSES)
+    assert (metadata["arch"], metadata["classes"]) == ("lenet5-wide", CLASSES)
     assert metadata["val_accuracy"] == float(rows[-1]["right"])
     assert metadata["temperature"] in train.TEMPERATURES
     assert 0 < metadata["reject_below"] <= 1
