@@ -59,6 +59,7 @@ with quiet_imports():  # of PyTorch
     from lenet5.training.settings import (
         check_shareable,
         device_of,
+        file_of,
         make_parser,
         resolve_settings,
         settings_of,
@@ -85,8 +86,8 @@ def requested_run(given: dict) -> tuple[Path | None, Settings]:
     if folder is not None and (folder / FIRST_WEIGHTS).exists():
         settings.init_from = str(folder / FIRST_WEIGHTS)
     output = None if settings.dry_run else settings.output
-    inputs = filter(None, (settings.teacher, settings.fonts))
-    check_outputs({"--plot": settings.plot}, {"--output": output}, inputs)
+    inputs = (file_of(settings, name) for name in ("teacher", "fonts"))
+    check_outputs({"--plot": settings.plot}, {"--output": output}, map(str, filter(None, inputs)))
     if settings.tensorboard:
         import_package("tensorboard", "--tensorboard", "requirements-tensorboard.txt")
     return folder, settings

@@ -1,6 +1,5 @@
 """Knowledge distillation: a teacher's probabilities as targets."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,8 +78,6 @@ def make_soft_targets(settings: Settings, data: Data, device: torch.device) -> S
         )
     if metadata["classes"] != data.classes:
         raise UserError(f"{path} knows other classes than {settings.dataset} has")
-    if path.resolve() == Path(settings.output).resolve():
-        raise UserError(f"the trained weights would overwrite the teacher {path}: name another --output")
     held_out = metadata.get("val_size", 0) if metadata.get("seed") == settings.seed else 0
     if held_out < settings.val_size:
         say(f"validation images may have been among those that {path} was trained on")

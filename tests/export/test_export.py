@@ -184,11 +184,11 @@ def test_int8_reads_as_well_in_a_third_of_the_bytes(exported, mnist):
 
 def test_int8_is_not_calibrated_on_images_that_it_is_judged_on(mnist, pretrained):
     source = writers.Source("", *pretrained, "")
-    train, held = writers.parts(source, mnist.train_labels)
+    train, held = writers.parts(source, mnist)
     assert held.equal(split(mnist.train_labels, 5000, 0)[1])
     assert not set(train.tolist()) & set(held.tolist())
     without = source._replace(metadata={**pretrained[1], "val_size": 0})
-    assert len(writers.parts(without, mnist.train_labels)[1]) == 5000
+    assert len(writers.parts(without, mnist)[1]) == 5000
 
 
 @pytest.mark.parametrize(("right", "status"), [(4950, 0), (4945, 0), (4944, 2)])

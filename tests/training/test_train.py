@@ -268,7 +268,7 @@ def test_a_teacher_has_to_fit(workdir, capsys):
     assert_one_error_line(capsys.readouterr().err, "letters.pth knows other classes")
     save_weights("lenet5_model.pth", LeNet5())
     assert main([*SHORT, "--teacher", "./lenet5_model.pth"]) == 2
-    assert_one_error_line(capsys.readouterr().err, "would overwrite the teacher")
+    assert_one_error_line(capsys.readouterr().err, "lenet5_model.pth", "would be overwritten")
     assert runs() == []
 
 
