@@ -29,7 +29,7 @@ with quiet_imports():
 
     from lenet5.data.drawing_styles import CELL, PAPER, PEN, contact_sheet, noisy, shifted, thinned
     from lenet5.data.font_faces import Face, default_face, find_faces, fitting_font
-    from lenet5.data.picture_files import save_drawn
+    from lenet5.data.picture_files import check_drawn, save_drawn
 
 SIZE = 128  # pixels, the side of a picture
 OVERSAMPLING = 4  # drawn four times as large and averaged, so that hinting does not matter
@@ -158,6 +158,7 @@ def main(argv=None) -> int:
         if os.path.realpath(arguments.sheet).startswith(folder + os.sep):
             raise UserError("--sheet must be outside the output folder: inference.py reads all in it")
         check_outputs({"--sheet": arguments.sheet}, {})
+        check_drawn(arguments.sheet)
     # The ten pictures of the bare command are named by their digit alone.
     is_bare = not (arguments.fonts or arguments.styles or arguments.per_digit)
     drawings = plan(faces, styles, arguments.per_digit, arguments.seed)

@@ -56,13 +56,13 @@ def main(argv=None) -> int:
     with quiet_imports():  # also of PyTorch or onnxruntime, which the weights need
         arguments = parse_arguments(argv)
         from lenet5.imaging.preprocess import prepare
-        from lenet5.reading.classifier import ImageClassifier
+        from lenet5.reading.classifier import PRETRAINED, WEIGHTS, ImageClassifier
         from lenet5.reading.many_pictures import read_pictures
         from lenet5.reading.results import WRITERS, PlotKeeper
         from lenet5.reading.tasks import TASKS
 
         if distributed.is_first():
-            check_files(arguments)
+            check_files(arguments, (WEIGHTS, PRETRAINED))
         if arguments.task and not distributed.is_first():
             return 0  # the first process does it alone
         classifier = ImageClassifier(

@@ -54,10 +54,16 @@ def main(argv=None) -> int:
     with quiet_imports():
         arguments = parse_arguments(argv)
         from lenet5.reading.many_pictures import read_pictures
-        from lenet5.whole_numbers.number_reader import WRITERS, NumberKeeper, NumberReader
+        from lenet5.whole_numbers.number_reader import (
+            DIGIT_WEIGHTS,
+            WEIGHTS,
+            WRITERS,
+            NumberKeeper,
+            NumberReader,
+        )
         from lenet5.whole_numbers.strips import prepare_pages
 
-        check_files(arguments)
+        check_files(arguments, (WEIGHTS, DIGIT_WEIGHTS))
         reader = NumberReader(
             arguments.weights,
             reader=arguments.reader,

@@ -86,8 +86,10 @@ def requested_run(given: dict) -> tuple[Path | None, Settings]:
     if folder is not None and (folder / FIRST_WEIGHTS).exists():
         settings.init_from = str(folder / FIRST_WEIGHTS)
     output = None if settings.dry_run else settings.output
-    inputs = (file_of(settings, name) for name in ("teacher", "fonts"))
+    inputs = [settings.dataset, *(file_of(settings, name) for name in ("teacher", "fonts"))]
     check_outputs({"--plot": settings.plot}, {"--output": output}, map(str, filter(None, inputs)))
+    # The run keeps a copy of its first weights, which its own may replace.
+    check_outputs({"--plot": settings.plot}, {}, filter(None, [settings.init_from]))
     if settings.tensorboard:
         import_package("tensorboard", "--tensorboard", "requirements-tensorboard.txt")
     return folder, settings

@@ -39,6 +39,11 @@ SHIPPED = ["--weights", str(PRETRAINED)]
         (inference.main, [FOUR, "--plot", "link.png"]),
         (read_number.main, ["mine.png", "--plot", "mine.png"]),
         (read_number.main, ["--output", "mine.png"]),
+        (inference.main, ["--plot", "notes.txt"]),
+        (inference.main, ["--evaluate", "set.npz", "--plot", "set.npz"]),
+        (train.main, ["--dataset", "set.npz", "--plot", "set.npz"]),
+        (train.main, ["--dataset", "set.npz", "--output", "set.npz"]),
+        (train.main, ["--init-from", "w.pth", "--plot", "w.pth"]),
         (train.main, ["--dry-run", "--plot", "mine.png"]),
         (train.main, ["--max-steps", "1", "--output", "mine.png"]),
         (train.main, ["--compare", "--plot", "mine.png"]),
@@ -49,11 +54,16 @@ def test_no_picture_of_a_person_is_overwritten(workdir, capsys, main, flags):
     shutil.copy(FOUR, "mine.png")
     os.symlink("mine.png", "link.png")
     Path("notes.txt").write_text("mine")
+    Path("set.npz").write_bytes(b"mine")
+    shutil.copy(PRETRAINED, "w.pth")
     os.symlink(DIGITS, "test_digits")
     before = Path("mine.png").read_bytes()
     assert main(flags + (SHIPPED if main is inference.main else [])) == 2
-    assert_one_error_line(capsys.readouterr().err, "notes.txt" if "notes.txt" in flags else ".png")
+    name = next(flag for flag in flags[::-1] if "." in flag)
+    assert_one_error_line(capsys.readouterr().err, name.removeprefix("./"))
     assert Path("mine.png").read_bytes() == before
+    assert Path("w.pth").read_bytes() == PRETRAINED.read_bytes()
+    assert Path("set.npz").read_bytes() == b"mine"
     assert Path("notes.txt").read_text() == "mine"
 
 
@@ -101,7 +111,24 @@ def test_a_figure_is_what_its_name_says_and_carries_a_mark(workdir, name, start)
     assert Path(name).read_bytes() == same
 
 
-@pytest.mark.parametrize("name", ["x.tiff", "x.GIF", "x.webp", "x.bmp", "x.eps"])
+def test_the_default_weights_are_not_overwritten(workdir, capsys):
+    shutil.copy(PRETRAINED, "lenet5_model.pth")
+    assert inference.main([FOUR, "--plot", "lenet5_model.pth"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "lenet5_model.pth", "would be overwritten")
+    assert Path("lenet5_model.pth").read_bytes() == PRETRAINED.read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_with_a_name_is_not_waited_for(workdir, capsys):
+    Path("d").mkdir()
+    os.mkfifo("d/x.png")
+    shutil.copy(FOUR, "d/digit_4.png")
+    assert inference.main(["d", "--format", "json", *SHIPPED]) == 1
+    assert "not a regular file" in capsys.readouterr().out
+    assert is_figure("d/x.png") is False
+
+
+@pytest.mark.parametrize("name", ["x.tiff", "x.GIF", "x.webp", "x.bmp", "x.eps", "x.ppm", "x.ico"])
 def test_a_format_that_no_figure_has_is_refused(name):
     with pytest.raises(UserError, match="PNG, JPEG, SVG or PDF"):
         format_of(name)
@@ -172,6 +199,27 @@ def test_a_changed_picture_is_read_again_and_counts_once(workdir, capsys, format
     assert len(Path("r").read_bytes().splitlines()) == len(after)
 
 
+def test_a_picture_that_is_named_twice_counts_twice_until_it_changes(workdir, capsys):
+    shutil.copy(FOUR, "digit_7.png")
+    flags = ["digit_7.png", "digit_7.png", "--output", "r", *SHIPPED]
+    for _ in range(2):
+        assert inference.main(flags) == 0
+        assert "2 read, 0 of 2 right" in capsys.readouterr().out
+    shutil.copy(SEVEN, "digit_7.png")
+    for _ in range(2):
+        assert inference.main(flags) == 0
+        assert "2 read, 2 of 2 right" in capsys.readouterr().out
+
+
+def test_a_picture_from_the_far_future_and_one_that_comes_later(workdir, capsys):
+    shutil.copy(FOUR, "digit_4.png")
+    os.utime("digit_4.png", (1e11, 1e11))
+    assert inference.main(["digit_4.png", "later.png", "--output", "r", *SHIPPED]) == 1
+    shutil.copy(SEVEN, "later.png")
+    assert inference.main(["digit_4.png", "later.png", "--output", "r", *SHIPPED]) == 0
+    assert "2 read, 1 of 1 right" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("format", ["json", "csv"])
 def test_a_file_of_an_older_version_is_gone_on_with(workdir, capsys, format):
     flags = ["--output", "r", "--format", format, *SHIPPED]
@@ -238,6 +286,9 @@ def test_a_class_is_as_deep_as_its_pictures_lie(workdir, capsys):
     assert "left out: 1 hidden" in capsys.readouterr().err
     assert inference.main(["set", "--format", "json", *SHIPPED]) == 0
     assert [row["label"] for row in objects(capsys.readouterr().out)] == [4, 4, 4, 7, 7]
+    drawn("3/course/lenet/a.png")
+    assert inference.main([str(workdir / "3/course/lenet/a.png"), "--format", "json", *SHIPPED]) == 0
+    assert objects(capsys.readouterr().out)[0]["label"] is None  # a folder that is not about digits
 
 
 @pytest.mark.parametrize(
@@ -253,6 +304,21 @@ def test_a_set_s_own_validation_pictures_choose(workdir, names):
     learned, chosen = split_of(found, 5000, seed=0)
     assert found.train_labels[chosen].tolist() == [0, 0, 1, 1]
     assert len(learned) == (10 if len(names) == 3 else 10 - tested)
+
+
+def test_other_folders_beside_the_parts_are_named_and_nothing_is_held_out_unasked(workdir, capsys):
+    for part in ("train", "val", "test", "notes"):
+        drawn(*(f"set/{part}/{name}/a.png" for name in "47"))
+    found = load_dataset("set")
+    assert "left out of set: notes" in capsys.readouterr().err
+    learned, chosen = split_of(found, 0, seed=0)
+    assert (len(learned), len(chosen)) == (2, 0)
+
+
+def test_of_a_folder_and_a_link_to_it_the_folder_is_read(workdir):
+    drawn("f/zeros/a.png")
+    os.symlink("zeros", "f/a_link")
+    assert list(find_pictures(["f"])) == ["f/zeros/a.png"]
 
 
 def test_classes_may_be_called_as_the_parts_of_a_set(workdir):

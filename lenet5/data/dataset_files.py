@@ -61,7 +61,7 @@ def read_parts(path: Path) -> dict[str, Part]:
 def read_tables(path: Path) -> dict[str, Part]:
     """A table, and one beside it that is called test where it is called train and has labels."""
     parts = {"train": read_table(path)}
-    for other in beside(path):
+    for other in test_files(path):
         try:
             parts["test"] = read_table(other)
             break
@@ -70,7 +70,7 @@ def read_tables(path: Path) -> dict[str, Part]:
     return parts
 
 
-def beside(path: Path) -> list[Path]:
+def test_files(path: Path) -> list[Path]:
     """The files that are called test where a training file is called train."""
     if "train" not in path.name.lower():
         return []
@@ -82,7 +82,7 @@ def read_table(path: Path) -> Part:
     """The rows of a table. Raises UserError if it has no labels."""
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         first = file.readline().rstrip("\r\n").replace('"', "").split(",")
-    has_names = not all(re.fullmatch(r"\s*-?[\d.]+\s*", word) for word in first[1:])
+    has_names = not all(map(is_number, first[1:]))
     named = [i for i, word in enumerate(first) if has_names and word.strip().lower() in LABELS]
     if not named and len(first) != 1 + SIDE * SIDE:
         raise UserError(f"{path} has {len(first)} columns and none of labels, which training needs")
@@ -92,10 +92,26 @@ def read_table(path: Path) -> Part:
 
     def rows(columns, kind) -> np.ndarray:
         return np.loadtxt(
-            path, kind, delimiter=",", skiprows=int(has_names), usecols=columns, quotechar='"', ndmin=2
+            path,
+            kind,
+            delimiter=",",
+            skiprows=int(has_names),
+            usecols=columns,
+            quotechar='"',
+            comments=None,
+            encoding="utf-8-sig",
+            ndmin=2,
         )
 
     return Part(rows(pixels, np.float32), rows([column], str)[:, 0])
+
+
+def is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def read_archive(path: Path) -> dict[str, Part]:
@@ -118,7 +134,7 @@ def read_archive(path: Path) -> dict[str, Part]:
 def read_idx(path: Path) -> dict[str, Part]:
     """An IDX file of images with its labels, and those of the test images beside it."""
     parts = {"train": idx_part(path)}
-    tests = [other for other in beside(path) if other != path]
+    tests = [other for other in test_files(path) if other != path]
     return parts | ({"test": idx_part(tests[0])} if tests else {})
 
 
@@ -143,6 +159,8 @@ def load_file(path) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], list[
     parts = read_parts(found)
     names = {name: list(map(class_name, part.labels.ravel().tolist())) for name, part in parts.items()}
     classes = in_order(set(names["train"]))
+    if "" in classes:
+        raise UserError(f"{path} has a row without a label")
     if len(classes) < 2:
         raise UserError(f"{path} has one class, and at least two are to be told apart")
     for name, own in names.items():
@@ -160,8 +178,8 @@ def load_file(path) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], list[
 
 def class_name(label: Any) -> str:
     """A class as it is called: 7 for 7, 7.0 and "7"."""
-    text = str(label).strip()
-    return text.removesuffix(".0") if isinstance(label, float) or text.endswith(".0") else text
+    text = label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+    return text.strip().removesuffix(".0")
 
 
 def in_order(names: set[str]) -> list[str]:
@@ -171,13 +189,14 @@ def in_order(names: set[str]) -> list[str]:
 
 def pictures(images: np.ndarray, path) -> torch.Tensor:
     """N×28×28 uint8 as in MNIST: rows of 784 and 28×28 as they are, others pre-processed."""
+    if images.ndim < 2 or not images.size or images.dtype.kind not in "buif":
+        raise UserError(f"{path}: {images.dtype} of shape {images.shape} are no pictures")
     if images.ndim == 4 and 1 in (images.shape[1], images.shape[3]):
         images = images.reshape(len(images), *(side for side in images.shape[1:] if side != 1))
     if images.shape[1:] == (SIDE * SIDE,):
         images = images.reshape(-1, SIDE, SIDE)
     if images.shape[1:] == (SIDE, SIDE):
-        is_share = images.dtype.kind == "f" and len(images) and images.max() <= 1
-        levels = images * 255 if is_share else images
+        levels = images * 255.0 if images.max() <= 1 else images  # shares, or a mask
         if not np.isfinite(levels).all() or levels.min() < 0 or levels.max() > 255:
             raise UserError(f"{path}: its pixels are not from 0 to 255")
         return torch.from_numpy(np.rint(levels).astype(np.uint8))

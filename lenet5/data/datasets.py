@@ -94,10 +94,13 @@ def load_folder(folder) -> ImageSet:
     """
     found = split_folders(folder)
     read = {part: read_classes(found.get(part, folder)) for part in ("train", *found)}
+    others = [name for name in class_names(folder) if Path(folder, name) not in found.values()]
+    if found and others:
+        say(f"left out of {folder}: {', '.join(others)}")
     classes = read["train"][2]
-    for part, (_, _, others) in read.items():
-        if others != classes:
-            raise UserError(f"{folder}: train has the classes {classes}, {part} has {others}")
+    for part, (_, _, own) in read.items():
+        if own != classes:
+            raise UserError(f"{folder}: train has the classes {classes}, {part} has {own}")
     return image_set(folder, {part: own[:2] for part, own in read.items()}, classes)
 
 
@@ -171,8 +174,9 @@ def split_of(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the training images to train on and to validate with: the set's own, or `split`."""
     count = len(images.train_labels)
-    if images.validation and size:
-        return torch.arange(count - images.validation), torch.arange(count - images.validation, count)
+    if images.validation:
+        learned = count - images.validation
+        return torch.arange(learned), torch.arange(learned, count if size else learned)
     return split(images.train_labels, size, seed, of_each)
 
 

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lenet5.runtime.atomic_files import write_file
 from lenet5.runtime.errors import UserError, one_line, reason, say
-from lenet5.runtime.outputs import MARK, format_of, identity, is_figure
+from lenet5.runtime.outputs import MARK, file_key, format_of, is_figure
 
 MOST_KINDS = 5  # of what was left out, that are told apart
 # Of archives from a Mac, network storage and Windows. Other hidden ones begin with a point.
@@ -33,7 +33,7 @@ def walk(folder: str, left_out: Counter) -> Iterator[str]:
     """
     # What is still to be seen in each folder on the way down, the last name first: folders may
     # lie deeper than Python calls functions. One folder's names are in memory, not its paths.
-    waiting, seen = [("", [folder], {folder})], {identity(folder)}
+    waiting, seen = [("", [folder], {folder})], {file_key(folder)}
     while waiting:
         above, names, folders = waiting[-1]
         if not names:
@@ -51,28 +51,35 @@ def walk(folder: str, left_out: Counter) -> Iterator[str]:
 
 
 def entries(folder: str, seen: set, left_out: Counter) -> tuple[list[str], set[str]]:
-    """The names of the pictures and folders in a folder, the last one first; which are folders."""
-    names, folders = [], set()
+    """The names of the pictures and folders in a folder, the last one first; which are folders.
+
+    Of a folder and a link to it the folder is read.
+    """
+    names, folders, links = [], set(), []
     with os.scandir(folder) as found:
         for entry in found:
-            why = None
+            extension = os.path.splitext(entry.name)[1].lower()
             if is_hidden(entry.name):
-                why = "hidden"
+                left_out["hidden"] += 1
+            elif is_folder(entry) and entry.is_symlink():
+                links.append(entry.name)
             elif is_folder(entry):
-                own = identity(entry.path)
-                why = "seen already, through a link" if own in seen else None
-                seen.add(own)
+                seen.add(file_key(entry.path))
                 folders.add(entry.name)
-            elif not is_registered(extension := os.path.splitext(entry.name)[1].lower()):
-                why = f"{one_line(extension)[:12]} files" if extension else "files without extension"
+            elif not is_registered(extension):
+                left_out[f"{one_line(extension)[:12]} files" if extension else "without extension"] += 1
             elif is_figure(entry.path):
-                why = "figures that these scripts drew"
-            if why is None:
-                names.append(entry.name)
+                left_out["figures that these scripts drew"] += 1
             else:
-                left_out[why] += 1
-    names.sort(reverse=True)
-    return names, folders
+                names.append(entry.name)
+    for name in sorted(links):
+        own = file_key(os.path.join(folder, name))
+        if own in seen:
+            left_out["seen already, through a link"] += 1
+        else:
+            seen.add(own)
+            folders.add(name)
+    return sorted([*names, *folders], reverse=True), folders
 
 
 def is_hidden(name: str) -> bool:
@@ -105,7 +112,7 @@ def find_pictures(paths: Iterable[str]) -> Iterator[str]:
     that it gets its line like everything that cannot be read.
     """
     left_out: Counter = Counter()
-    for path in itertools.chain.from_iterable(map(expanded, paths)):
+    for path in paths:
         if not os.path.isdir(path):
             yield path
             continue
@@ -122,23 +129,30 @@ def find_pictures(paths: Iterable[str]) -> Iterator[str]:
 
 
 def expanded(path: str) -> list[str]:
-    """The paths that a pattern stands for, such as *.png, which not every shell expands."""
+    """The paths that an argument stands for: those of a pattern such as *.png that no shell expanded."""
+    if path[:5].lower() == "data:" and not os.path.lexists(path):
+        raise UserError("a data URL is for predict() and the server: name a file")
     if not glob.has_magic(path) or os.path.lexists(path):
         return [path]
-    return sorted(glob.glob(path, recursive=True)) or [path]
+    return sorted(glob.glob(path)) or [path]
+
+
+def check_drawn(path) -> None:
+    """Raise UserError unless `save_drawn` writes the format that a name tells."""
+    if format_of(path) not in ("png", "jpg"):
+        raise UserError(f"{path}: this is written as PNG or JPEG: name one of these")
 
 
 def save_drawn(path, picture: Image.Image) -> None:
     """Write a picture that is no digit to read, as PNG or JPEG, with the mark of a figure."""
     buffer, mark = io.BytesIO(), MARK.decode()
+    check_drawn(path)
     if format_of(path) == "jpg":
         picture.convert("RGB").save(buffer, "JPEG", quality=80, comment=mark)
-    elif format_of(path) == "png":
+    else:
         about = PngInfo()
         about.add_text("Software", mark)
         picture.save(buffer, "PNG", pnginfo=about)
-    else:
-        raise UserError(f"{path}: this is written as PNG or JPEG: name one of these")
     write_file(path, buffer.getvalue())
 
 
@@ -164,8 +178,8 @@ def decoded_lines(lines: BinaryIO) -> Iterator[str]:
     """Lines of text: of the system's encoding, or with the mark of UTF-8 or UTF-16, as PowerShell's."""
     first = lines.readline()
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = (first + lines.read()).decode("utf-16", "surrogatepass")
-        yield from text.splitlines()
+        text = (first + lines.read()).decode("utf-16", "replace")
+        yield from text.split("\n")
         return
     yield os.fsdecode(first.removeprefix(codecs.BOM_UTF8))
     yield from map(os.fsdecode, lines)

@@ -32,7 +32,7 @@ GRACE = 5  # more, for an answer in place of a closed connection
 MOST_CONNECTIONS = 64
 PART = 1 << 16  # bytes that are read at a time
 FORM = "multipart/form-data"
-PICTURES = ("image/", "application/octet-stream", FORM)
+PICTURE_TYPES = ("image/", "application/octet-stream", FORM)
 WANTED = "send a picture with its Content-Type, such as image/png, or as the file of a form"
 
 
@@ -76,7 +76,11 @@ class Server(ThreadingHTTPServer):
         if not self.open.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread could be started
+            self.open.release()
+            self.shutdown_request(request)
 
     def process_request_thread(self, request, client_address) -> None:
         try:
@@ -114,13 +118,22 @@ class Handler(BaseHTTPRequestHandler):
     timeout = MOST_SECONDS  # without a byte
 
     def handle_one_request(self) -> None:
-        self.server.deadlines[self.connection] = time.monotonic() + MOST_SECONDS + GRACE
+        self.expect_request()
         try:
             super().handle_one_request()
         finally:
             self.server.deadlines.pop(self.connection, None)
 
+    def expect_request(self) -> None:
+        """From now on the request, or the rest of it, has its time."""
+        self.server.deadlines[self.connection] = time.monotonic() + MOST_SECONDS + GRACE
+
+    def parse_request(self) -> bool:
+        self.expect_request()
+        return super().parse_request()
+
     def do_GET(self) -> None:
+        self.close_connection |= "Content-Length" in self.headers  # a body would be the next request
         path = self.path.partition("?")[0]
         if path == "/":
             self.answer(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
@@ -140,8 +153,10 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(refused)
             self.drain()
             return
-        except (UserError, MemoryError) as error:
-            self.refuse(RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, reason(error)))
+        except ConnectionError:
+            raise  # the client has gone
+        except Exception as error:  # whatever the libraries raise: the client is to get an answer
+            self.refuse(RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, reason(error)[:120]))
             return
         if found["error"] is not None:
             self.send_object(HTTPStatus.UNPROCESSABLE_ENTITY, {"error": one_line(found["error"])})
@@ -154,8 +169,8 @@ class Handler(BaseHTTPRequestHandler):
         if path not in self.server.makers:
             raise RefusedError(HTTPStatus.NOT_FOUND, "pictures are read at /digit and at /number")
         length = self.length()
-        kind = self.headers.get("Content-Type", PICTURES[1]).lower()
-        if not kind.startswith(PICTURES):
+        kind = self.headers.get("Content-Type", PICTURE_TYPES[1]).lower()
+        if not kind.startswith(PICTURE_TYPES):
             raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{one_line(kind)[:60]}: {WANTED}")
         body = self.body(length)
         self.server.deadlines.pop(self.connection, None)
@@ -164,10 +179,11 @@ class Handler(BaseHTTPRequestHandler):
     def length(self) -> int:
         """The bytes of the body. Raises RefusedError."""
         text = self.headers.get("Content-Length")
-        if text is None:
+        if text is None or "Transfer-Encoding" in self.headers:
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "say how long it is, with Content-Length")
         if not text.isascii() or not text.isdigit():
             raise RefusedError(HTTPStatus.BAD_REQUEST, "its Content-Length is no number")
+        text = text.lstrip("0") or "0"
         if int(text[:20]) > MOST_BYTES:
             most = f"{MOST_BYTES >> 20} MB"
             raise RefusedError(
@@ -201,7 +217,7 @@ class Handler(BaseHTTPRequestHandler):
         raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, f"the form has no file: {WANTED}")
 
     def refuse(self, refused: RefusedError) -> None:
-        """Answer that no, and end the connection, on which the body may still be coming."""
+        """Answer with an error and close the connection, on which the body may still be coming."""
         self.close_connection = True
         self.send_object(refused.status, {"error": str(refused)})
 

@@ -83,7 +83,7 @@ def in_memory(source):
     # Starlette's uploads read asynchronously, and have the file itself in them.
     file = source.file if hasattr(source, "file") and hasattr(source.file, "read") else source
     try:
-        if hasattr(file, "seek"):
+        with contextlib.suppress(AttributeError, OSError):  # of a pipe
             file.seek(0)  # who wrote it stands at its end
         data = file.read()
     except Exception as error:  # whatever kind of file it is

@@ -11,6 +11,7 @@ from lenet5.runtime.errors import UserError
 # Under what programs put a state dict beside the epoch, the optimiser and so on.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 DEEPEST = 3  # wrappers in each other
+MOST_TENSORS = 40  # more than any network here has
 MOST_CLASSES = 10_000  # keeps a hostile file from asking for a layer of any size
 
 
@@ -50,7 +51,10 @@ def renamed(state: OrderedDict, arch: str | None) -> dict[str, OrderedDict]:
 
     `arch`, where given, is the only network that is asked for.
     """
-    sizes = sorted({len(t) for t in state.values() if t.dim() in (1, 2) and len(t) <= MOST_CLASSES})
+    if len(state) > MOST_TENSORS:
+        return {}
+    # The last layer's rows; of the paper's network they are the digits' bitmaps.
+    sizes = sorted({len(t) for t in state.values() if t.dim() == 2 and len(t) <= MOST_CLASSES})
     found: dict[str, OrderedDict] = {}
     for name in [arch] if arch in NETWORKS else NETWORKS:
         for size in sizes:

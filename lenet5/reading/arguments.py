@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
 from lenet5.runtime.cli import DEVICES, ArgumentParser, number
 from lenet5.runtime.outputs import check_outputs
@@ -50,10 +51,22 @@ def add_reading_flags(parser: ArgumentParser, plot: str, choices: str, top_k: in
     add("--files-from", metavar="FILE", help="read paths from a file, one a line; - is standard input")
 
 
-def check_files(arguments: argparse.Namespace) -> None:
-    """Raise UserError if what is written would overwrite what is read: see `check_outputs`."""
-    names = ("weights", "digit_weights", "files_from", "explain", "maps")
-    inputs = [*arguments.paths, *(getattr(arguments, name, None) for name in names)]
+def check_files(arguments: argparse.Namespace, defaults: Iterable) -> None:
+    """Raise UserError if what is written would overwrite what is read: see `check_outputs`.
+
+    `defaults`: the weights that are read where none are named.
+    """
+    names = (
+        "weights",
+        "digit_weights",
+        "files_from",
+        "explain",
+        "maps",
+        "evaluate",
+        "embedding",
+        "robustness",
+    )
+    inputs = [*arguments.paths, *defaults, *(getattr(arguments, name, None) for name in names)]
     inputs += getattr(arguments, "beside", None) or []
     check_outputs({"--plot": arguments.plot}, {"--output": arguments.output}, filter(None, inputs))
 

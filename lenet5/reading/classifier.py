@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 WEIGHTS = "lenet5_model.pth"
 PRETRAINED = project_file("pretrained/lenet5.pth")
 LONGEST_NAME = 100  # characters of a path in a message
-FOLDERS = 3  # above a picture, which may be called as its class
 
 
 class ImageClassifier:
@@ -111,7 +110,7 @@ class ImageClassifier:
 
     def identity(self) -> dict[str, str]:
         """What its answers depend on beside the picture: the weights, and the flags."""
-        flags = f"invert={self.invert} reject={self.reject} top-k={self.top_k}"
+        flags = f"arch={self.network.arch} invert={self.invert} reject={self.reject} top-k={self.top_k}"
         return {"weights": sha256_of(self.weights), "flags": flags}
 
     def predict(self, picture) -> int | str | None:
@@ -196,19 +195,26 @@ class ImageClassifier:
     def label_of(self, path: str) -> int | str | None:
         """The true class if the name (digit_N….png) or a folder is one, else None.
 
-        Of the folders the nearest counts, as in 7/writer2/a.png.
+        Of the folders the nearest counts, as in 7/writer2/a.png: the picture's own, or one that a
+        relative path names.
         """
         name = re.match(r"digit_(\d)(?!\d)", os.path.basename(path))
-        folders = os.path.abspath(path).split(os.sep)[:-1]
-        labels = [name[1]] if name else folders[: -FOLDERS - 1 : -1]
+        above = os.path.dirname(os.path.abspath(path))
+        given = os.path.dirname(path).split(os.sep)
+        folders = [os.path.basename(above), *(() if os.path.isabs(path) else given[::-1])]
+        labels = [name[1]] if name else folders
         return next((c for label in labels for c in self.classes if str(c) == label), None)
 
 
 def several(pictures) -> list:
     """The pictures that `predict_batch` is given. Raises UserError for a single one."""
     shape = getattr(pictures, "shape", None)
-    is_one = isinstance(pictures, str | bytes | os.PathLike | Image.Image) or hasattr(pictures, "read")
-    if is_one or (shape is not None and len(shape) < 3 and shape[-1:] != (ROW,)):
+    kinds = str | bytes | bytearray | memoryview | os.PathLike | Image.Image
+    is_one = isinstance(pictures, kinds) or hasattr(pictures, "read")
+    if shape is not None:  # N×784 and N×28×28 are several
+        is_coloured = len(shape) == 3 and shape[2] in (3, 4)
+        is_one = is_one or len(shape) < 2 or (len(shape) == 2 and shape[1] != ROW) or is_coloured
+    if is_one:
         raise UserError("predict_batch reads a list of pictures; predict reads one")
     return list(pictures)
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from lenet5.data.picture_files import find_pictures, listed_paths
+from lenet5.data.picture_files import expanded, find_pictures, listed_paths
 from lenet5.reading.output_file import results_to
 from lenet5.reading.results import Report
 from lenet5.reading.workers import Preparation
@@ -75,11 +75,12 @@ def write_results(reader, arguments, report: Report, kept, preparation, writers:
 
 def wanted_paths(arguments) -> Iterator[str]:
     """All that the command line asks to read."""
+    paths = [path for argument in arguments.paths for path in expanded(argument)]
     if arguments.files_from is not None:
-        return find_pictures(itertools.chain(arguments.paths, listed_paths(arguments.files_from)))
+        return find_pictures(itertools.chain(paths, listed_paths(arguments.files_from)))
     if not arguments.paths and not os.path.isdir(PICTURES):
         raise UserError(f"there is no {PICTURES}/ here; make it with: python generate_test_digits.py")
-    return find_pictures(arguments.paths or [PICTURES])
+    return find_pictures(paths or [PICTURES])
 
 
 def batches(paths: Iterator[str], size: int) -> Iterator[list[str]]:

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timezone
 
 from lenet5.reading.results import STAMP, Report, Result
 from lenet5.runtime.atomic_files import append, lock, sync_folder
@@ -62,8 +61,8 @@ class OutputFile:
     def __init__(self, file, path: str, format: str, identity: dict, report: Report, writers: dict):
         self.file, self.report, self.identity = file, report, identity
         self.is_regular = os.path.isfile(path)
-        self.counted: dict[str, tuple[dict, dict]] = {}  # by path: the picture then, what counts
-        self.now: dict[str, dict] = {}  # by path: the picture that is being read
+        self.counted: dict[str, tuple] = {}  # by path in the file: the picture, COUNTED, how often
+        self.now: dict[str, tuple] = {}  # by path: the picture that is being read
         if self.is_regular:
             lock(file, path)
         length, is_older = 0, False
@@ -85,42 +84,48 @@ class OutputFile:
             self.writer = writers["csv"](self.text, header=length == 0, stamped=not is_older)
 
     def count(self, path: str, row: dict) -> None:
-        """Count a result, in place of the one of the picture before it changed."""
-        picture = {name: row[name] for name in ("size", "time") if name in row}
-        before, counted = self.counted.get(path, (picture, {}))
+        """Count a result that is in the file, in place of those of the picture before it changed."""
+        picture = (row["size"], row["time"]) if "weights" in row else None
+        before, values, times = self.counted.get(path, (picture, (), 0))
         if before != picture:
-            self.report.add(counted, -1)
-        self.counted[path] = picture, {name: row[name] for name in COUNTED}
+            self.report.add(dict(zip(COUNTED, values, strict=True)), -times)
+            times = 0
+        self.counted[path] = picture, tuple(row[name] for name in COUNTED), times + 1
         self.report.add(row)
 
     def is_done(self, path: str) -> bool:
         """Whether the file has the result of a picture as it is now, or of an older version."""
         now = picture_at(path)
-        if path in self.counted and self.counted[path][0] in (now, {}):
+        if path in self.counted and self.counted[path][0] in (now, None):
             return True
         self.now[path] = now
         return False
 
     def write(self, results: list[Result]) -> None:
         for result in results:
-            result.stamp = self.identity | self.now.get(str(result.path), {})
+            size, time = self.now.get(str(result.path), (None, None))
+            result.stamp = self.identity | {"size": size, "time": time}
         self.writer.write(results)
         append(self.file, self.text.getvalue().encode("utf-8", "surrogateescape"))
         self.text.seek(0)
         self.text.truncate()
         for result in results:
-            self.count(str(result.path), result.as_object())
+            path, row = str(result.path), result.as_object()
+            self.now.pop(path, None)
+            if path in self.counted:
+                self.count(path, row)
+            else:  # a million of them are not to be remembered
+                self.report.add(row)
 
 
-def picture_at(path: str) -> dict:
-    """A file's size in bytes and when it was changed, as text; None where there is none."""
+def picture_at(path: str) -> tuple[str | None, str | None]:
+    """A file's size in bytes and when it was changed, in seconds, as text; None where there is none."""
     try:
         about = os.stat(path)
     except (OSError, ValueError):
-        return {"size": None, "time": None}
+        return None, None
     seconds, rest = divmod(about.st_mtime_ns, 10**9)
-    time = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-    return {"size": str(about.st_size), "time": f"{time}.{rest:09}Z"}
+    return str(about.st_size), f"{seconds}.{rest:09}"
 
 
 def check_identity(path: str, row: dict, identity: dict) -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 
-LONGEST, HALF = 120, 55  # characters of a word in a message, and of its ends in place of a longer one
+LONGEST, HALF = 300, 60  # characters of a word in a message, and of its ends in place of a longer one
 
 
 class UserError(Exception):

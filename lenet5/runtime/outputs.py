@@ -1,4 +1,4 @@
-"""What a command may write: none of its inputs, no file twice, no picture of somebody else's.
+"""One check of what a command writes, before it begins.
 
 Figures carry a mark, by which they are told from pictures that are to be read.
 """
@@ -15,10 +15,26 @@ from lenet5.runtime.errors import UserError, one_line
 MARK = b"figure of the LeNet-5 suite"
 MARK_WITHIN = 4096  # bytes from the beginning of a figure
 # How PNG, JPEG, GIF, BMP, TIFF, PDF and WebP begin; HEIC and AVIF have "ftyp" in it.
-PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"%PDF", b"RIFF")
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"%PDF", b"RIFF")
 UNMARKED = "training_results.png"  # older versions wrote it without the mark
 FORMATS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".svg": "svg", ".pdf": "pdf"}  # of figures
-OTHERS = (".bmp", ".eps", ".gif", ".heic", ".ps", ".svgz", ".tif", ".tiff", ".webp")
+OTHERS = (
+    *(
+        ".avif",
+        ".bmp",
+        ".eps",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".ico",
+        ".jp2",
+        ".pbm",
+        ".pcx",
+        ".pgm",
+    ),
+    *(".pnm", ".ppm", ".ps", ".svgz", ".tga", ".tif", ".tiff", ".webp", ".xbm"),
+)
+PDF_END = 1 << 16  # bytes: there its metadata are
 
 
 def check_outputs(
@@ -31,7 +47,7 @@ def check_outputs(
     """
     if any(figures.values()) and "MPLBACKEND" in os.environ:
         check_backend()
-    read = {identity(path) for path in inputs}
+    read = {file_key(path) for path in inputs}
     written: dict[tuple, str] = {}
     for name, path in {**figures, **others}.items():
         if path is None:
@@ -41,16 +57,16 @@ def check_outputs(
             format_of(path)
         if os.path.exists(path) and not os.path.isfile(path):
             continue  # a device or a pipe
-        own = identity(path)
+        own = file_key(path)
         if own in read:
             raise UserError(f"{path} is to be read and would be overwritten: give {name} another file")
         if own in written:
             pair = f"{written[own]} and {name} {path}"
             raise UserError(f"two flags name the same file, {pair}: give each its own")
         written[own] = name
-        if os.path.isfile(path) and is_foreign_picture(path):
+        if is_foreign(path, name in figures):
             raise UserError(
-                f"{name} {path} is a picture that these scripts did not draw, and is not overwritten: "
+                f"{name} {path} is there already without the mark of a figure, and is not overwritten: "
                 "name another file"
             )
 
@@ -72,8 +88,8 @@ def format_of(path) -> str:
     return FORMATS.get(extension, "png")
 
 
-def identity(path) -> tuple:
-    """What two paths of the same file have in common."""
+def file_key(path) -> tuple:
+    """Equal for two paths of one file."""
     try:
         about = os.stat(path)
         return about.st_dev, about.st_ino
@@ -86,18 +102,27 @@ def is_figure(path) -> bool:
     return MARK in beginning(path)
 
 
-def is_foreign_picture(path) -> bool:
-    """Whether a file is a picture without the mark, and is not called as `train.py` calls its own."""
+def is_foreign(path, is_for_figure: bool) -> bool:
+    """Whether a file is there that is no figure of these scripts: any at all, or else a picture.
+
+    `train.py` may redraw what is called as its own figure.
+    """
     start = beginning(path)
-    is_picture = start.startswith(PICTURES) or start[4:8] == b"ftyp" or b"<svg" in start
-    return is_picture and MARK not in start and os.path.basename(path) != UNMARKED
+    is_picture = start.startswith(SIGNATURES) or start[4:8] == b"ftyp" or b"<svg" in start
+    is_kept = is_picture or (is_for_figure and bool(start))
+    return is_kept and MARK not in start and os.path.basename(path) != UNMARKED
 
 
 def beginning(path) -> bytes:
-    """The first bytes of a file, and all of a PDF, which ends with its metadata; none if unreadable."""
+    """The first bytes of a regular file, and the last ones of a PDF; none if it cannot be read."""
     try:
+        if not os.path.isfile(path):  # opening a pipe would wait for its other end
+            return b""
         with open(path, "rb") as file:
             start = file.read(MARK_WITHIN)
-            return start + file.read() if start.startswith(b"%PDF") else start
+            if start.startswith(b"%PDF"):
+                file.seek(max(0, os.path.getsize(path) - PDF_END))
+                start += file.read()
+            return start
     except (OSError, ValueError):
         return b""

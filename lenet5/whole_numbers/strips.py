@@ -3,6 +3,7 @@
 The finder (networks/finder.py) tells what is writing.
 """
 
+import contextlib
 import io
 import math
 from collections.abc import Iterable
@@ -110,7 +111,11 @@ def size_of(source, upright: Image.Image) -> tuple[int, int]:
     """Width and height of the upright picture in its file, which may be decoded at a smaller size."""
     size, path = upright.size, path_of(source)
     if path is not None or isinstance(source, bytes):
-        with without_warnings(), Image.open(path or io.BytesIO(source)) as file:
+        with (
+            contextlib.suppress(Image.UnidentifiedImageError),  # HEIC, which is not reduced in decoding
+            without_warnings(),
+            Image.open(path or io.BytesIO(source)) as file,
+        ):
             size = file.size
     elif isinstance(source, Image.Image):
         size = source.size

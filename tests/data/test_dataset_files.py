@@ -57,8 +57,8 @@ def assert_same(found, images, labels):
 
 @pytest.mark.parametrize(
     "form",
-    [{}, {"last": True, "head": "class"}, {"quoted": True}, {"head": ""}],
-    ids=["Kaggle's", "OpenML's", "quoted", "without names"],
+    [{}, {"last": True, "head": "class"}, {"quoted": True}, {"head": ""}, {"head": "", "quoted": True}],
+    ids=["Kaggle's", "OpenML's", "quoted", "without names", "without names, with a mark"],
 )
 def test_a_table(tmp_path, digits, form):
     write_table(tmp_path / "mnist.csv", *digits, **form)
@@ -90,11 +90,13 @@ def test_a_table_of_training_with_one_of_test(tmp_path, digits):
 
 
 @pytest.mark.parametrize("names", [("x_{}", "y_{}"), ("{}_images", "{}_labels")])
-@pytest.mark.parametrize("kind", ["bytes", "shares", "with an axis", "rows"])
+@pytest.mark.parametrize("kind", ["bytes", "shares", "with an axis", "rows", "a mask"])
 def test_an_archive(tmp_path, digits, names, kind):
     images, labels = digits
     made = {"bytes": images, "shares": images / 255, "with an axis": images[..., None]}
     made["rows"] = images.reshape(len(images), -1)
+    made["a mask"] = images > 127
+    images = 255 * made[kind].astype(np.uint8) if kind == "a mask" else images
     parts = {"train": np.s_[:36], "val": np.s_[36:48], "test": np.s_[48:]}
     arrays = {}
     order = np.random.default_rng(0).permutation(60)
@@ -167,6 +169,8 @@ def test_arrays_that_are_no_data_set(tmp_path, digits):
             "x_test": images[:1],
             "y_test": np.array([11]),
         },
+        "no pictures": {"x_train": np.array(["a"] * 60), "y_train": labels},
+        "without a label": {"x_train": images, "y_train": np.array(["a", ""] * 30)},
         "cannot be read": {"x_train": np.array([object()]), "y_train": labels},
     }.items():
         np.savez(tmp_path / "a.npz", **arrays)

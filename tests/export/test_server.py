@@ -28,6 +28,7 @@ def server():
         "/digit": lambda: as_objects(ImageClassifier(PRETRAINED, device="cpu")),
         "/number": lambda: as_objects(NumberReader(device="cpu")),
         "/broken": broken,
+        "/failing": lambda: failing,
     }
     with web.Server(("127.0.0.1", 0), b"the page", readers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -37,6 +38,10 @@ def server():
 
 def broken():
     raise UserError("there are no weights at x.pth")
+
+
+def failing(picture: bytes):
+    raise RuntimeError("libraries raise many kinds")
 
 
 def ask(server, method: str, path: str, body=None, headers=PNG) -> tuple[int, dict]:
@@ -100,7 +105,10 @@ def test_the_page_and_health(server):
         (422, "no bytes", "POST", "/number", b"", PNG),
         (422, "rsvg-convert", "POST", "/digit", b"<svg/>", {"Content-Type": "image/svg+xml"}),
         (422, "truncated", "POST", "/digit", SEVEN[:200], PNG),
+        (413, "32 MB", "POST", "/digit", None, PNG | {"Content-Length": "0" * 20 + "50000000"}),
+        (411, "Content-Length", "POST", "/digit", SEVEN, PNG | {"Transfer-Encoding": "chunked"}),
         (500, "no weights", "POST", "/broken", SEVEN, PNG),
+        (500, "many kinds", "POST", "/failing", SEVEN, PNG),
     ],
 )
 def test_what_is_refused_says_why_in_one_line(server, status, words, method, path, body, headers):

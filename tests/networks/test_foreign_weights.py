@@ -162,6 +162,7 @@ def test_safetensors(tmp_path):
         {"model": {"model": {"model": {"model": {"model": {}}}}}},
         OrderedDict(a=torch.zeros(3)),
         {"a.b": torch.zeros(3), "a.c": torch.zeros(3)},
+        {f"a{i}": torch.zeros(i, 1) for i in range(1, 1500)},  # each may be a last layer
     ],
 )
 def test_what_holds_no_network_is_one_line(tmp_path, state):

@@ -50,6 +50,19 @@ def small() -> np.ndarray:
         return 255 - np.asarray(image.convert("L").resize((28, 28), Image.Resampling.BOX))
 
 
+class Pipe(io.RawIOBase):
+    """What cannot go back to its beginning."""
+
+    def __init__(self, data: bytes):
+        self.data = data
+
+    def seek(self, *where):
+        raise io.UnsupportedOperation("seek")
+
+    def read(self, size=-1):
+        return self.data
+
+
 def at_its_end(data: bytes) -> io.BytesIO:
     """A stream that was written just now."""
     stream = io.BytesIO()
@@ -80,6 +93,7 @@ SOURCES = {
     "open file": lambda: open(SEVEN, "rb"),
     "BytesIO": lambda: io.BytesIO(SEVEN.read_bytes()),
     "BytesIO at its end": lambda: at_its_end(SEVEN.read_bytes()),
+    "pipe": lambda: Pipe(SEVEN.read_bytes()),
     "upload": lambda: Upload(SEVEN.read_bytes()),
     "data URL": data_url,
     "data URL in capitals": lambda: "DATA" + data_url()[4:],
@@ -183,7 +197,9 @@ def test_clear_errors_for_wrong_calls(make):
         with pytest.raises(UserError, match="top_k"):
             make(device="cpu", top_k=top_k, **weights)
     reader = make(device="cpu", **weights)
-    for single in ("a.png", SEVEN, SEVEN.read_bytes(), io.BytesIO(), Image.new("L", (9, 9)), gray()):
+    singles = ["a.png", SEVEN, SEVEN.read_bytes(), io.BytesIO(), Image.new("L", (9, 9)), gray()]
+    singles += [bytearray(b"x"), small().ravel(), np.stack([gray()] * 3, axis=-1)]
+    for single in singles:
         with pytest.raises(UserError, match="predict reads one"):
             reader.predict_batch(single)
     rows = np.stack([small().ravel()] * 2)
@@ -312,6 +328,8 @@ def test_heic_is_read_where_pillow_heif_is_there(classifier, tmp_path, monkeypat
     assert [classifier.predict(source) for source in (tmp_path / "digit_7.heic", data)] == [7, 7]
     assert list(find_pictures([str(tmp_path)])) == [str(tmp_path / "digit_7.heic")]
     assert sorted(Image.OPEN) == openers
+    found = NumberReader(device="cpu").predict_batch([tmp_path / "digit_7.heic", SEVEN, data])
+    assert [len(result.numbers) for result in found] == [1, 1, 1]
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
     with pytest.raises(PictureError, match="pip install pillow-heif, or save it as JPEG"):
         classifier.predict(data)

@@ -82,8 +82,8 @@ function add(action) {
   find("message").textContent = "";
   actions.push(action);
   // Large pictures are kept only as long as somebody may want them back.
-  const old = actions.filter(({ picture }) => picture).slice(0, -PICTURES_KEPT);
-  actions.splice(0, old.length ? actions.indexOf(old.at(-1)) + 1 : 0);
+  const opened = actions.filter(({ picture }) => picture);
+  if (opened.length > PICTURES_KEPT) actions.splice(0, actions.indexOf(opened.at(-PICTURES_KEPT)));
   repaint();
 }
 
@@ -202,7 +202,7 @@ async function openPicture(file) {
 function canvasOf({ width, height, data }) {
   const whole = new OffscreenCanvas(width, height);
   whole.getContext("2d").putImageData(imageOf(upright({ width, height, data })), 0, 0);
-  const scale = Math.min(1, (MOST_ENLARGED * SHEET) / Math.max(width, height));
+  const scale = Math.min(1, (MOST_ENLARGED * sheet.width) / width, (MOST_ENLARGED * SHEET) / height);
   const canvas = new OffscreenCanvas(Math.ceil(width * scale), Math.ceil(height * scale));
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
