@@ -5,6 +5,7 @@
 --dataset FOLDER or FILE   train-images-idx3-ubyte and its like, plain or .gz
 """
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,11 @@ def idx_images(folder) -> Path | None:
     """The IDX file of training images in a folder, if there is one."""
     found = [path for path in sorted(Path(folder).iterdir()) if IDX.match(path.name)]
     return next((path for path in found if "train" in path.name.lower()), found[0] if found else None)
+
+
+def is_data_file(name: str) -> bool:
+    """Whether this is a file, or a folder with IDX files."""
+    return os.path.isfile(name) or (os.path.isdir(name) and idx_images(name) is not None)
 
 
 def read_parts(path: Path) -> dict[str, Part]:

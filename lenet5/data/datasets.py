@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lenet5.data.dataset_files import idx_images, in_order, load_file
+from lenet5.data.dataset_files import in_order, is_data_file, load_file
 from lenet5.data.picture_files import find_pictures, is_folder, is_hidden
 from lenet5.data.sources import DIGITS, IDX_SETS, ImageSet, load_idx_set
 from lenet5.imaging.preprocess import attempt, mnist_like
@@ -50,7 +50,7 @@ def load_dataset(name: str, folder="data") -> ImageSet:
     if name in TORCHVISION_SETS:
         return load_from_torchvision(name, folder)
     check_dataset(name)
-    if os.path.isfile(name) or idx_images(name) is not None:
+    if is_data_file(name):
         return image_set(name, *load_file(name))
     return load_folder(name)
 

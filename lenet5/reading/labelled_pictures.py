@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,12 +30,12 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> LabelledPictures
     """
     import torch
 
-    from lenet5.data.dataset_files import idx_images, load_file
+    from lenet5.data.dataset_files import is_data_file, load_file
     from lenet5.data.datasets import DATASETS, load_dataset
     from lenet5.data.fonts import FONTS, load_font_digits
     from lenet5.data.sources import DIGITS
 
-    is_file = os.path.isfile(source) or (os.path.isdir(source) and idx_images(source) is not None)
+    is_file = source not in (*DATASETS, "fonts") and is_data_file(source)
     if source not in (*DATASETS, "fonts") and not is_file:
         return labelled_folder(source, classifier)
     if source == "fonts":
@@ -45,6 +44,7 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> LabelledPictures
     elif is_file:
         parts, classes = load_file(source)
         images, labels = parts.get("test", parts["train"])
+        say(f"{len(labels):,} pictures of {source}{', its test set' if 'test' in parts else ''}")
     else:
         found = load_dataset(source, "data")
         images, labels, classes = found.test_images, found.test_labels, found.classes
