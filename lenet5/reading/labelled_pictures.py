@@ -35,19 +35,18 @@ def evaluation_set(source: str, classifier: ImageClassifier) -> LabelledPictures
     from lenet5.data.fonts import FONTS, load_font_digits
     from lenet5.data.sources import DIGITS
 
-    is_file = source not in (*DATASETS, "fonts") and is_data_file(source)
-    if source not in (*DATASETS, "fonts") and not is_file:
-        return labelled_folder(source, classifier)
     if source == "fonts":
         images, labels = load_font_digits(FONTS, held_out=True)
         classes = DIGITS
-    elif is_file:
+    elif source in DATASETS:
+        found = load_dataset(source, "data")
+        images, labels, classes = found.test_images, found.test_labels, found.classes
+    elif is_data_file(source):
         parts, classes = load_file(source)
         images, labels = parts.get("test", parts["train"])
         say(f"{len(labels):,} pictures of {source}{', its test set' if 'test' in parts else ''}")
     else:
-        found = load_dataset(source, "data")
-        images, labels, classes = found.test_images, found.test_labels, found.classes
+        return labelled_folder(source, classifier)
     known = [str(name) for name in classifier.classes]
     if not set(classes) <= set(known):
         raise UserError(f"the weights know {len(known)} classes that are not those of {source}")
