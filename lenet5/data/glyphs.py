@@ -19,7 +19,7 @@ from lenet5.data.skeletons import BOX, FIELD, SIGNS, sign_fields, skeleton_field
 from lenet5.runtime.project_files import project_file
 
 FONTS = project_file("fonts/glyphs.npz")
-MNIST_GLYPHS = 12_000  # in the pool
+MNIST_GLYPHS = 12_000  # in the finder's pool
 SKELETON_HANDS, SIGN_HANDS = 900, 40  # that write all ten digits, all signs
 REACH = 10  # pixels of a field: distances are exact up to here
 FIRST_SIGN = -2  # the label of the first of the SIGNS; the others have lower ones
@@ -114,9 +114,9 @@ def distances_to(mask: torch.Tensor) -> torch.Tensor:
     return squared.sqrt()
 
 
-def load_pool(images: torch.Tensor, labels: torch.Tensor, seed: int) -> Pool:
-    """The pool of the first of N×28×28 uint8 MNIST images with N labels, and of all else there is."""
-    digits = images[:MNIST_GLYPHS], labels[:MNIST_GLYPHS]
+def load_pool(images: torch.Tensor, labels: torch.Tensor, seed: int, count: int = MNIST_GLYPHS) -> Pool:
+    """The pool of the first `count` of N×28×28 uint8 MNIST images with labels, and of all else."""
+    digits = images[:count], labels[:count]
     return make_pool(digits, load_font_digits(FONTS), load_letters(FONTS), SKELETON_HANDS, seed)
 
 

@@ -61,6 +61,14 @@ ABOVE_AND_BELOW = ((-1, False), (1, False))
 IN_CELLS = 0.12  # of the numbers are written in a form's boxes or stand on wheels, at one pitch
 
 
+class Mix(NamedTuple):
+    """What numbers to make. The finder learned from the defaults."""
+
+    plain: float = 0.0  # share on even paper, seen by no camera
+    mnist: float = 0.5  # share in digits of MNIST, of which each has another hand
+    digits: int = PATTERNS["d*"]  # how often, beside the other patterns, digits stand alone
+
+
 class Slots(NamedTuple):
     """The characters of N numbers: N×S arrays, of which the last ones of a number may be unused.
 
@@ -88,16 +96,16 @@ class Glyphs(NamedTuple):
 
 
 def make_numbers(
-    pool: Pool, count: int, size: tuple[int, int], seed: int, plain: float = 0.0
+    pool: Pool, count: int, size: tuple[int, int], seed: int, mix: Mix | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, list[str], torch.Tensor]:
     """N×3×H×W pictures from 0 to 1, N×1×H×W masks of all writing, each number's digits, their places.
 
     The places are N×H×W uint8: 1 where the first digit has its ink, 2 for the second; 0 elsewhere.
-    A share `plain` is on even paper and seen by no camera.
     """
+    mix = mix or Mix()
     dice, rng = Dice(count, size, seed), np.random.default_rng(seed)
     glyphs = glyphs_of(pool)
-    slots = Slots(*map(np.array, zip(*[lay_out(glyphs, rng) for _ in range(count)], strict=True)))
+    slots = Slots(*map(np.array, zip(*[lay_out(glyphs, rng, mix) for _ in range(count)], strict=True)))
     hand, x, y = random_place(slots, glyphs, dice, rng)
     fields = torch.full((count, *size), 99.0)
     masks = torch.zeros(count, *size)
@@ -125,7 +133,7 @@ def make_numbers(
     paper, ink = two_colours(dice)
     picture = draw_security_print(background(dice, paper, ink), dice, ink, 0.25)
     picture = draw_form(picture, dice, slots, hand, x, y, ink)
-    is_plain = torch.from_numpy(rng.random(count) < plain)[:, None, None, None]
+    is_plain = torch.from_numpy(rng.random(count) < mix.plain)[:, None, None, None]
     picture = torch.where(is_plain, paper, picture)
     picture = draw_ink(picture, dice, fields, ink_there, others, ink)
     picture = torch.where(is_plain, picture, camera(picture, dice, hand.size))
@@ -150,9 +158,9 @@ def glyphs_of(pool: Pool) -> Glyphs:
     )
 
 
-def characters(rng: np.random.Generator) -> str:
-    """The characters of a random pattern: d, a, s, _ and signs."""
-    often = np.array(list(PATTERNS.values()), float)
+def characters(rng: np.random.Generator, digits: int = PATTERNS["d*"]) -> str:
+    """The characters of a random pattern: d, a, s, _ and signs. `digits`: see `Mix`."""
+    often = np.array([digits if pattern == "d*" else n for pattern, n in PATTERNS.items()], float)
     pattern = list(PATTERNS)[rng.choice(len(PATTERNS), p=often / often.sum())]
     written = ""
     for before, one in pairwise(" " + pattern):
@@ -161,10 +169,10 @@ def characters(rng: np.random.Generator) -> str:
     return written[:MOST_CHARACTERS]
 
 
-def lay_out(glyphs: Glyphs, rng: np.random.Generator) -> tuple:
+def lay_out(glyphs: Glyphs, rng: np.random.Generator, mix: Mix) -> tuple:
     """One number's row of `Slots`."""
-    text = characters(rng)
-    hand = int(rng.choice(glyphs.hands)) if rng.random() < 0.5 else None
+    text = characters(rng, mix.digits)
+    hand = int(rng.choice(glyphs.hands)) if rng.random() < 1 - mix.mnist else None
     gap = rng.choice([rng.uniform(-0.2, 0.05), rng.uniform(0.05, 0.35), rng.uniform(0.3, 0.9)])
     uneven, jitter = (rng.choice([0.01, rng.uniform(0.01, most)]) for most in (0.3, 0.12))
     pitch = rng.uniform(0.7, 1.6) if rng.random() < IN_CELLS else 0.0

@@ -11,17 +11,21 @@ import torch
 
 from lenet5.data.finder_pictures import make_textures
 from lenet5.data.glyphs import Pool
-from lenet5.data.number_pictures import MOST_CHARACTERS, make_numbers
+from lenet5.data.number_pictures import MOST_CHARACTERS, Mix, make_numbers
 from lenet5.data.picture_workers import BATCH, kept_in, known_finder, known_pool
 from lenet5.imaging.mnist_format import STRIP_HEIGHT
 from lenet5.whole_numbers.strips import components, find_numbers, make_strip, writing_in
 
 # Height and width of the pictures of one batch after the other.
-SIZES = ((48, 144), (64, 256), (48, 192), (96, 320), (64, 160), (64, 384), (96, 192))
+SIZES = (
+    *((48, 144), (64, 256), (32, 112), (48, 192)),
+    *((96, 320), (32, 192), (64, 384), (96, 192)),
+)
 TEXTURES = 15  # one of so many batches has no writing; prime to the number of sizes
 NEAR = np.ones((3, 3), np.uint8)  # a thin stroke may be found a pixel beside
 LEAST_FOUND = 0.8  # of each digit's ink: a strip with less of one is not of that number
-PLAIN = 0.4  # of the pictures are on even paper and seen by no camera
+MIX = Mix(plain=0.4, mnist=0.6, digits=120)
+GLYPHS = 40_000  # of MNIST's training images; the others are held out
 
 
 class Strips(NamedTuple):
@@ -58,7 +62,7 @@ def make_batch(number: int, seed: int) -> dict[str, np.ndarray]:
     """The strips found in one batch of pictures."""
     size = SIZES[number % len(SIZES)]
     if number % TEXTURES:
-        pictures, _, texts, places = make_numbers(known_pool(), BATCH, size, seed, PLAIN)
+        pictures, _, texts, places = make_numbers(known_pool(), BATCH, size, seed, MIX)
     else:
         pictures, texts = make_textures(BATCH, size, seed), [""] * BATCH
         places = torch.zeros(BATCH, *size, dtype=torch.uint8)

@@ -25,7 +25,7 @@ with quiet_imports():  # of PyTorch
 
     from lenet5.data.augmentation import warp
     from lenet5.data.datasets import load_mnist
-    from lenet5.data.glyphs import MNIST_GLYPHS, load_pool
+    from lenet5.data.glyphs import load_pool
     from lenet5.data.number_pictures import make_numbers
     from lenet5.data.picture_sheet import save_sheet
     from lenet5.evaluation.metrics import evaluate
@@ -37,7 +37,7 @@ with quiet_imports():  # of PyTorch
     from lenet5.training.schedules import one_cycle
     from lenet5.whole_numbers import space_displacement as sdn
     from lenet5.whole_numbers.decoding import best_path, search
-    from lenet5.whole_numbers.found_strips import Strips, found_strips
+    from lenet5.whole_numbers.found_strips import GLYPHS, MIX, Strips, found_strips
     from lenet5.whole_numbers.windows import BLANK, CLASSES, strip_input, window_count
 
 DECAY = 0.999
@@ -160,7 +160,7 @@ def save_figure(path: str, data_dir: str, seed: int) -> None:
     """Draw fifty made-up numbers, each above the mask of its writing."""
     mnist = load_mnist(data_dir)
     pool = load_pool(mnist.train_images, mnist.train_labels, seed)
-    pictures, masks, *_ = make_numbers(pool, 50, (64, 256), seed)
+    pictures, masks, *_ = make_numbers(pool, 50, (64, 256), seed, MIX)
     save_sheet(path, pictures, masks[:, 0], columns=5)
 
 
@@ -207,8 +207,8 @@ def main(argv=None) -> int:
     seed, kept_in = settings["seed"], settings["data_dir"]
     mnist = load_mnist(kept_in)
     images, labels = mnist.train_images, mnist.train_labels
-    strips = found_strips(load_pool(images, labels, seed), settings["strings"], seed, kept_in)
-    others = load_pool(images[MNIST_GLYPHS:], labels[MNIST_GLYPHS:], seed + 1)
+    strips = found_strips(load_pool(images, labels, seed, GLYPHS), settings["strings"], seed, kept_in)
+    others = load_pool(images[GLYPHS:], labels[GLYPHS:], seed + 1)
     held_out = found_strips(others, settings["val_size"], seed + 1, kept_in)
     if not len(strips.ends) * len(held_out.ends):
         raise UserError("the finder found no number at all: give more --strings and --val-size")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lenet5.data import number_pictures
-from lenet5.data.number_pictures import MOST_CHARACTERS, PATTERNS, characters, make_numbers
+from lenet5.data.number_pictures import MOST_CHARACTERS, PATTERNS, Mix, characters, make_numbers
 from lenet5.data.skeletons import SIGNS
 from tests.data.conftest import small_pool
 
@@ -38,7 +38,7 @@ def test_numbers_are_reproducible_and_in_range(pool):
 
 @pytest.mark.parametrize(("text", "digits"), [("ddd.dd", 5), ("(d)", 1), ("a=s", 0), ("dd_dd", 4)])
 def test_signs_letters_and_gaps_are_no_digits(pool, monkeypatch, text, digits):
-    monkeypatch.setattr(number_pictures, "characters", lambda rng: text)
+    monkeypatch.setattr(number_pictures, "characters", lambda *_: text)
     _, masks, numbers, _ = make_numbers(pool, 12, SIZE, seed=1)
     assert {len(number) for number in numbers} == {digits}
     assert (masks.amax(dim=(1, 2, 3)) > 0.9).all()
@@ -56,9 +56,9 @@ def test_characters_are_those_of_the_patterns():
 
 def test_a_number_is_written_from_left_to_right_in_its_picture(pool, monkeypatch):
     """The text's order is that of the places."""
-    monkeypatch.setattr(number_pictures, "characters", lambda rng: "ddd")
+    monkeypatch.setattr(number_pictures, "characters", lambda *_: "ddd")
     glyphs = number_pictures.glyphs_of(pool)
-    rows = [number_pictures.lay_out(glyphs, np.random.default_rng(seed)) for seed in range(50)]
+    rows = [number_pictures.lay_out(glyphs, np.random.default_rng(seed), Mix()) for seed in range(50)]
     for slots in map(number_pictures.Slots._make, rows):
         assert (np.diff(slots.x[:3]) > 0).all()
         assert (slots.used[:3] == 1).all()

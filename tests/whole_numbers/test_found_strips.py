@@ -70,7 +70,7 @@ def test_a_strip_that_lost_a_digit_is_left_out(few, monkeypatch):
         found_strips, "make_numbers", lambda *args: (pictures, None, ["1111", "2222", "3333"], places)
     )
     monkeypatch.setattr(found_strips, "writing_in", lambda *args: 255 * next(found))
-    assert texts_of(make_batch(7, 0)["digits"]) == ["1111"]
+    assert texts_of(make_batch(8, 0)["digits"]) == ["1111"]
 
 
 def test_a_batch_in_which_nothing_is_found_has_no_strips(few, monkeypatch):
