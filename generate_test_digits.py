@@ -20,19 +20,22 @@ from typing import NamedTuple
 from lenet5.runtime.atomic_files import make_folder, write_file
 from lenet5.runtime.cli import ArgumentParser, command_line, number
 from lenet5.runtime.errors import UserError, partly_done
-from lenet5.runtime.outputs import check_outputs
+from lenet5.runtime.outputs import check_outputs, is_foreign
 from lenet5.runtime.signals import quiet_imports
 
 with quiet_imports():
     import numpy as np
     from PIL import Image, ImageDraw, ImageFilter
+    from PIL.PngImagePlugin import PngInfo
 
     from lenet5.data.drawing_styles import CELL, PAPER, PEN, contact_sheet, noisy, shifted, thinned
     from lenet5.data.font_faces import Face, default_face, find_faces, fitting_font
     from lenet5.data.picture_files import check_drawn, save_drawn
 
+FOLDER = "test_digits"
 SIZE = 128  # pixels, the side of a picture
 OVERSAMPLING = 4  # drawn four times as large and averaged, so that hinting does not matter
+MARK = "digit of the LeNet-5 suite"  # in the files
 DIGIT_HEIGHT = 0.68  # of the picture's side
 # fmt: off
 STYLES = ["plain", "bold", "outline", "rotated", "thin", "thick",
@@ -125,16 +128,24 @@ def plan(faces: list[Face], styles: list[str], per_digit: int | None, seed: int)
 
 
 def png(picture: Image.Image) -> bytes:
-    """A picture as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    """A picture as the bytes of a PNG file, with the mark of these digits."""
+    buffer, about = io.BytesIO(), PngInfo()
+    about.add_text("Software", MARK)
+    picture.save(buffer, format="PNG", pnginfo=about)
     return buffer.getvalue()
+
+
+def check_own(paths: list[str]) -> None:
+    """Raise UserError if pictures are there that these scripts did not draw."""
+    for path in paths:
+        if is_foreign(path, False, MARK.encode()):
+            raise UserError(f"{path} was not drawn by this script: give another --output")
 
 
 def parse_arguments(argv):
     parser = ArgumentParser(prog="generate_test_digits.py", description="Draw test digits as PNG files.")
     add, count = parser.add_argument, number(int, 1, 1_000_000)
-    add("--output", default="test_digits", help="folder for the pictures")
+    add("--output", default=FOLDER, help="folder for the pictures")
     add("--size", type=number(int, 8, 4096), default=SIZE, help=f"side in pixels ({SIZE})")
     add("--fonts", nargs="+", metavar="FONT", help="font files, family names, or all (DejaVu Sans)")
     styles = f"{', '.join(STYLES)}, or all (plain)"
@@ -162,12 +173,15 @@ def main(argv=None) -> int:
     # The ten pictures of the bare command are named by their digit alone.
     is_bare = not (arguments.fonts or arguments.styles or arguments.per_digit)
     drawings = plan(faces, styles, arguments.per_digit, arguments.seed)
+    names = [f"digit_{one.digit}" if is_bare else one.name for one in drawings]
+    paths = [os.path.join(arguments.output, f"{name}.png") for name in names]
+    if arguments.output != FOLDER:
+        check_own(paths)
     cells = {}
-    for drawing in drawings:
+    for drawing, path in zip(drawings, paths, strict=True):
         picture = drawing.draw(arguments.size, arguments.seed)
-        name = f"digit_{drawing.digit}" if is_bare else drawing.name
         with partly_done() if drawing is not drawings[0] else contextlib.nullcontext():
-            write_file(os.path.join(arguments.output, f"{name}.png"), png(picture))
+            write_file(path, png(picture))
         if arguments.sheet:
             cells[drawing] = picture.resize((CELL, CELL), Image.Resampling.LANCZOS)
     with partly_done():

@@ -57,6 +57,20 @@ def test_a_picture_depends_on_its_name_and_the_seed_alone(workdir):
     assert not any(np.array_equal(one[name], other[name]) for name in one)
 
 
+def test_a_picture_that_it_did_not_draw_is_kept(workdir, capsys):
+    assert main(["--output", "out"]) == 0
+    assert main(["--output", "out"]) == 0  # its own are drawn anew
+    own = workdir / "out" / "digit_3.png"
+    Image.new("L", (28, 28)).save(own)
+    before = own.read_bytes()
+    first = workdir / "out" / "digit_0.png"
+    first.unlink()
+    assert main(["--output", "out"]) == 2
+    assert_one_error_line(capsys.readouterr().err, "digit_3.png", "give another --output")
+    assert own.read_bytes() == before
+    assert not first.exists()  # it was refused before anything was drawn
+
+
 @pytest.mark.parametrize(
     ("flags", "count"),
     [

@@ -102,15 +102,15 @@ def is_figure(path) -> bool:
     return MARK in beginning(path)
 
 
-def is_foreign(path, is_for_figure: bool) -> bool:
-    """Whether a file is there that is no figure of these scripts: any at all, or else a picture.
+def is_foreign(path, is_for_figure: bool, mark: bytes = MARK) -> bool:
+    """Whether a file is there without the mark of these scripts: any at all, or else a picture.
 
     `train.py` may redraw what is called as its own figure.
     """
     start = beginning(path)
     is_picture = start.startswith(SIGNATURES) or start[4:8] == b"ftyp" or b"<svg" in start
     is_kept = is_picture or (is_for_figure and bool(start))
-    return is_kept and MARK not in start and os.path.basename(path) != UNMARKED
+    return is_kept and mark not in start and os.path.basename(path) != UNMARKED
 
 
 def beginning(path) -> bytes:
