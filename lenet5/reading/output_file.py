@@ -131,10 +131,12 @@ def picture_at(path: str) -> tuple[str | None, str | None]:
 def check_identity(path: str, row: dict, identity: dict) -> None:
     """Raise UserError for a result that other weights or flags gave."""
     for name, now in identity.items():
-        if row.get(name, now) != now:
-            then = one_line(str(row[name])[:60])
+        then = str(row.get(name, now))
+        if then != now:
+            pairs = ((then, now), (now, then))
+            old, new = (" ".join(w for w in a.split() if w not in b.split()) for a, b in pairs)
             raise UserError(
-                f"{path} holds results with other {name} ({then}; now {now}): "
+                f"{path} holds results with other {name} ({one_line(old)[:40]}; now {new}): "
                 "name another --output, or remove it"
             )
 

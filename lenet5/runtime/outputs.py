@@ -18,22 +18,11 @@ MARK_WITHIN = 4096  # bytes from the beginning of a figure
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"%PDF", b"RIFF")
 UNMARKED = "training_results.png"  # older versions wrote it without the mark
 FORMATS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".svg": "svg", ".pdf": "pdf"}  # of figures
-OTHERS = (
-    *(
-        ".avif",
-        ".bmp",
-        ".eps",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".ico",
-        ".jp2",
-        ".pbm",
-        ".pcx",
-        ".pgm",
-    ),
-    *(".pnm", ".ppm", ".ps", ".svgz", ".tga", ".tif", ".tiff", ".webp", ".xbm"),
-)
+# Pictures' extensions, in which no figure is written.
+# fmt: off
+OTHERS = (".avif", ".bmp", ".eps", ".gif", ".heic", ".heif", ".ico", ".jp2", ".pbm", ".pcx", ".pgm",
+          ".pnm", ".ppm", ".ps", ".svgz", ".tga", ".tif", ".tiff", ".webp", ".xbm")
+# fmt: on
 PDF_END = 1 << 16  # bytes: there its metadata are
 
 
