@@ -359,23 +359,25 @@ def test_mode_is_chosen_and_a_number_drawn_by_the_keyboard(tab, reader, find):
     assert tab.inner_text("#digit") == ""
 
 
-def printed_page() -> Image.Image:
-    """Two lines in print, higher than wide, as no sheet of the page is."""
+def printed_page(lines: tuple = ((60, "5062"), (250, "781"))) -> Image.Image:
+    """Lines in print at heights, higher than wide, as no sheet of the page is."""
     picture = Image.new("L", (300, 420), 240)
     font = ImageFont.truetype(default_face().path, 60)
-    for y, text in ((60, "5062"), (250, "781")):
+    for y, text in lines:
         ImageDraw.Draw(picture).text((40, y), text, fill=20, font=font)
     return picture
 
 
 def test_picture_with_numbers_is_read_as_python_reads_it(numbers, reader, find):
-    picture, file = printed_page(), io.BytesIO()
-    picture.save(file, "PNG")
-    hand_over(numbers, "paste", file.getvalue())
-    wait_for(numbers, "actions.length === 1")
-    settled(numbers)
-    assert numbers.inner_text("#digit") == " ".join(expected_of(reader, find, picture)) != ""
-    assert numbers.locator("#strips .strip").count() == 2
+    """A second one takes the first one's place."""
+    for count, picture in ((2, printed_page()), (1, printed_page(((150, "946"),)))):
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        hand_over(numbers, "paste", file.getvalue())
+        wait_for(numbers, f"actions.length === {3 - count}")
+        settled(numbers)
+        assert numbers.inner_text("#digit") == " ".join(expected_of(reader, find, picture)) != ""
+        assert numbers.locator("#strips .strip").count() == count
 
 
 def test_saved_number_has_the_same_strip_in_python(numbers, find, tmp_path):
