@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lenet5.networks.metadata import check_description
-from lenet5.networks.registry import KNOWN, NETWORKS, build
+from lenet5.networks.registry import KNOWN, build
 from lenet5.runtime.atomic_files import read_file, unpacked_size, write_file
 from lenet5.runtime.errors import UserError, one_line, say
 
@@ -194,7 +194,7 @@ def fits(state: dict, name: str, num_classes: int) -> bool:
 def recognise(path, state: dict, arch: str | None) -> str:
     """The architecture of weights without metadata: `arch`, or else from names and shapes alone."""
     number = class_count(path, state, {})
-    fitting = [name for name in NETWORKS if fits(state, name, number)]
+    fitting = [name for name in KNOWN if fits(state, name, number)]
     if arch is None and len(fitting) != 1:
         found = f"could be {' or '.join(fitting)}" if fitting else "its shapes fit none of ours"
         raise UserError(f"{path} does not say what network it is of, and {found}: use --arch")
