@@ -45,10 +45,11 @@ PATTERNS = {
     "d*~": 3,
     "d*-": 2,
     "-d*": 1,
-    "dd/dd/dd": 2,
+    "dd/dd/dd": 6,
+    "d*/d*": 2,
     "dd-dd-dddd": 2,
     "d.d*": 2,
-    "(d*)": 2,
+    "(d*)": 4,
     "d*_d*": 4,
     "ddd_ddd_ddd": 3,
     "ddd'ddd": 1,
@@ -67,6 +68,7 @@ class Mix(NamedTuple):
     plain: float = 0.0  # share on even paper, seen by no camera
     mnist: float = 0.5  # share in digits of MNIST, of which each has another hand
     digits: int = PATTERNS["d*"]  # how often, beside the other patterns, digits stand alone
+    zeros: float = 0.2  # share of the digits that are zeros, beside a tenth of the others
 
 
 class Slots(NamedTuple):
@@ -188,7 +190,7 @@ def lay_out(glyphs: Glyphs, rng: np.random.Generator, mix: Mix) -> tuple:
             continue
         side, down = (1 + size_drift * share) * math.exp(rng.normal(0, jitter)), rng.normal(0, jitter)
         if one == "d":
-            digit = int(rng.integers(10)) if rng.random() < 0.8 else 0
+            digit = int(rng.integers(10)) if rng.random() >= mix.zeros else 0
             glyph = int(rng.choice(glyphs.digits[digit])) if hand is None else hand + digit
             smaller = (zeros if digit == 0 else 1.0) * (end if i >= len(text) - 2 else 1.0)
             down += rng.uniform(-0.5, 0.5) * (1 - smaller)

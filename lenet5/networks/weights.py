@@ -15,7 +15,7 @@ from torch import nn
 
 from lenet5.networks.foreign_weights import MOST_CLASSES, renamed, unwrapped, without_prefix
 from lenet5.networks.metadata import check_description
-from lenet5.networks.registry import KNOWN, NETWORKS, build
+from lenet5.networks.registry import KNOWN, build
 from lenet5.runtime.atomic_files import read_file, unpacked_size, write_file
 from lenet5.runtime.errors import UserError, import_package, one_line, say, without_warnings
 
@@ -205,7 +205,7 @@ def recognise(path, state: OrderedDict, arch: str | None) -> tuple[str, OrderedD
     It is `arch`, or else told from the tensors' names, or from their shapes.
     """
     number = class_count(path, state, {})
-    named = [name for name in NETWORKS if fits(state, name, number)]
+    named = [name for name in KNOWN if fits(state, name, number)]
     if arch in named or (arch is None and len(named) == 1):
         say_assumed(str(path), arch or named[0], "does not say what it is")
         return arch or named[0], state

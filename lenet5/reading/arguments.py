@@ -73,8 +73,8 @@ def check_files(arguments: argparse.Namespace, defaults: Iterable) -> None:
 
 def network_name(text: str) -> str:
     """An argparse `type`: one of the networks, whose names only those ask for who give one."""
-    from lenet5.networks.registry import NETWORKS  # imports PyTorch
+    from lenet5.networks.registry import KNOWN  # imports PyTorch
 
-    if text not in NETWORKS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no network; choose from {', '.join(NETWORKS)}")
+    if text not in KNOWN:
+        raise argparse.ArgumentTypeError(f"{text!r} is no network; choose from {', '.join(KNOWN)}")
     return text

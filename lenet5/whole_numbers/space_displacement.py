@@ -1,9 +1,10 @@
-"""The space displacement network (section VII of the paper) and its loss.
+"""The space displacement network (section VII of the paper) and its losses.
 
 A convolutional network slides over a wide strip in one run and classifies each 32×32
 window, two pixels apart. An eleventh class, "between", is for windows without a digit in
-their middle. The loss is that of connectionist temporal classification (CTC; Graves et
-al., 2006): it needs the number, not the digits' places.
+their middle. One loss is that of connectionist temporal classification (CTC; Graves et
+al., 2006): it needs the number, not the digits' places. With it alone, two windows may each leave a
+digit to the other, or both read it; so there is one of single windows as well.
 `decoding.py` turns logits into numbers.
 """
 
@@ -20,8 +21,10 @@ from lenet5.networks.finder import FinderNetwork
 from lenet5.networks.weights import load_weights
 from lenet5.runtime.distributed import own_device
 from lenet5.runtime.errors import UserError
-from lenet5.whole_numbers.windows import BLANK, CLASSES, strip_input, window_count
+from lenet5.whole_numbers.windows import BLANK, CLASSES, STRIDE, strip_input, window_count
 
+NO_TARGET = -100  # of a window without a loss: F.cross_entropy ignores it
+OFF = 4  # pixels: a window farther from all digits' middles is "between"
 HINT = "python -m lenet5.whole_numbers.train makes weights that do"
 
 
@@ -76,3 +79,31 @@ def ctc_loss(logits: torch.Tensor, widths: torch.Tensor, digits: torch.Tensor) -
         scores, digits[is_digit], windows, lengths, blank=BLANK, reduction="sum", zero_infinity=True
     )
     return loss / lengths.sum().clamp(min=1)
+
+
+def window_loss(
+    logits: torch.Tensor, widths: torch.Tensor, digits: torch.Tensor, middles: torch.Tensor
+) -> torch.Tensor:
+    """The cross-entropy of N×T×11 logits of strips with `window_targets`, per digit."""
+    targets = window_targets(logits.shape[1], widths, digits, middles)
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    return loss / (digits >= 0).sum().clamp(min=1)
+
+
+def window_targets(
+    count: int, widths: torch.Tensor, digits: torch.Tensor, middles: torch.Tensor
+) -> torch.Tensor:
+    """The classes of `count` windows of each strip, N×count; NO_TARGET for some.
+
+    The window nearest to a digit's middle has that digit, those farther than OFF pixels from the
+    middles of all N×D `digits` are "between".
+    """
+    is_digit = digits >= 0
+    places = STRIDE * torch.arange(count)
+    away = (places[None, :, None] - middles.masked_fill(~is_digit, -(10**6))[:, None]).abs().amin(dim=2)
+    targets = torch.where(away > OFF, BLANK, NO_TARGET)
+    targets[torch.arange(count) >= window_count(widths)[:, None]] = NO_TARGET
+    nearest = (middles / STRIDE).round().long().clamp(0, count - 1)
+    rows = torch.arange(len(targets))[:, None].expand_as(nearest)
+    targets[rows[is_digit], nearest[is_digit]] = digits[is_digit]
+    return targets

@@ -36,6 +36,7 @@ BEST_HEIGHT, CLOSE = 48, 1.7
 MOST_WRITING = 1024  # pixels: the longer side of what the finder sees later
 MOST_ZOOM = 4.0
 PAGE_SIDE = 1024  # larger pictures are reduced to this side
+SURE = 0.5  # of the strongest ink: somewhere in it, each piece of writing has more
 DUST = 5  # pixels: a component with no more is no writing
 TALL, SMALL = 3.0, 0.5  # of the usual height of the ink: a component outside is no digit by itself
 SPECK = 0.12  # of the usual height: a lower component belongs to no number
@@ -147,18 +148,25 @@ def writing_in(picture: np.ndarray, find: Finder, invert: str) -> np.ndarray:
 def components(amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The connected pieces of ink: H×W labels, and N×5 boxes (x, y, width, height, pixels).
 
-    Label 0 and box 0 are the paper's.
+    Label 0 and box 0 are the paper's. A piece that is faint everywhere, such as a dark corner of the
+    paper, has no pixels.
     """
     strong = np.percentile(amount[amount > 0], 99) if amount.any() else 0.0
     mask = (amount > BOX_LEVEL * strong).astype(np.uint8)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    boxes[np.bincount(labels[amount > SURE * strong], minlength=len(boxes)) == 0, 4] = 0
     return labels, boxes
 
 
 def usual_height(boxes: np.ndarray) -> float:
-    """The height of N×5 boxes in which most ink is; 0 if there is none but the paper's."""
+    """The height of N×5 boxes in which most ink is; 0 if there is none but the paper's.
+
+    Of a box no more ink counts than would fill a square of its height: a long stain is no writing.
+    """
     written = boxes[1:][boxes[1:, 4] > DUST]
-    return float(np.median(np.repeat(written[:, 3], written[:, 4]))) if len(written) else 0.0
+    heights = written[:, 3]
+    ink = np.minimum(written[:, 4], heights**2)
+    return float(np.median(np.repeat(heights, ink))) if len(written) else 0.0
 
 
 def find_numbers(boxes: np.ndarray, one: bool = False) -> list[list[int]]:

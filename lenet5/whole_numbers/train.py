@@ -2,8 +2,8 @@
 
     $ python -m lenet5.whole_numbers.train
 
-Learns from strips of made-up numbers as the finder gives them (`found_strips.py`), by
-connectionist temporal classification: it needs the digits of a number, not their places. The
+Learns from strips of made-up numbers as the finder gives them (`found_strips.py`): whole numbers by
+connectionist temporal classification, and single windows in which a digit's middle is or none. The
 run's folder gets a row in metrics.csv after every epoch; the same command resumes an interrupted
 run. `right` is the share of other strips, of MNIST's digits and of hands that are not learned,
 which the averaged weights' best path reads; temperature and limit are fitted on these. Test images
@@ -41,6 +41,7 @@ with quiet_imports():  # of PyTorch
     from lenet5.whole_numbers.windows import BLANK, CLASSES, strip_input, window_count
 
 DECAY = 0.999
+WINDOWS_WEIGHT = 0.5  # of the loss of single windows, added to the whole number's
 WARM_UP = 0.05  # of the steps
 DESCRIBED = ("epochs", "strings", "seed", "val_size")  # in the weights' metadata
 COLUMNS = ("epoch", "train_loss", "right", "seconds")
@@ -93,9 +94,10 @@ def train_epoch(run: AveragedRun, strips: Strips, epoch: int) -> None:
     places = torch.arange(len(strips.ends))
     parts = batches(strips, places, settings["batch_size"], generator)
     for i, part in enumerate(parts):
-        pictures, widths, digits = strips.batch(part)
+        pictures, widths, digits, middles = strips.batch(part)
         logits = logits_of(run.net.train(), augmented(pictures, generator))
         loss = sdn.ctc_loss(logits, widths, digits)
+        loss += WINDOWS_WEIGHT * sdn.window_loss(logits, widths, digits, middles)
         run.step(loss, one_cycle((epoch - 1 + i / len(parts)) / settings["epochs"], WARM_UP))
 
 
@@ -104,7 +106,7 @@ def held_out_logits(net, strips: Strips) -> list[tuple]:
     """Logits, widths and digits of the strips, in batches."""
     found = []
     for part in batches(strips, torch.arange(len(strips.ends)), 64, torch.Generator()):
-        pictures, widths, digits = strips.batch(part)
+        pictures, widths, digits, _ = strips.batch(part)
         found.append((logits_of(net.eval(), pictures), widths, digits))
     return found
 

@@ -525,7 +525,7 @@ def test_export_writes_the_page_with_the_networks_that_are_asked_for(workdir, ca
     text = (workdir / "three.html").read_text(encoding="utf-8")
     described = json.loads(re.search(r"const NETWORKS = (.*);", text)[1])
     archs = [network["arch"] for network in described]
-    assert archs == ["lenet5-tanh", "lenet5", "lenet5-1998", "lenet5-conv"]
+    assert archs == ["lenet5-tanh", "lenet5", "lenet5-1998", "lenet5-wide"]
     assert export.main(["--html", "own.html", "--weights", str(OWN)]) == 0
     assert "networks: lenet5-1998, lenet5-numbers\n" in capsys.readouterr().out
 

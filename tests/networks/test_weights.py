@@ -17,7 +17,7 @@ from torch import nn
 
 import model
 from lenet5.networks.metadata import LARGEST_NUMBER, LONGEST_NAME
-from lenet5.networks.registry import NETWORKS
+from lenet5.networks.registry import KNOWN
 from lenet5.networks.weights import check_metadata, class_count, load_weights, save_weights
 from lenet5.runtime.errors import UserError
 from model import LeNet5
@@ -79,7 +79,7 @@ def test_arch_decides_between_networks_of_the_same_shapes(tmp_path, monkeypatch)
     class Other(LeNet5):
         arch = "other"
 
-    monkeypatch.setitem(NETWORKS, "other", Other)
+    monkeypatch.setitem(KNOWN, "other", Other)
     monkeypatch.setitem(model.FAMILY, "other", Other)
     path = save(tmp_path / "plain.pth", dict(LeNet5().state_dict()))
     with pytest.raises(UserError, match="lenet5 or other: use --arch"):

@@ -8,7 +8,7 @@ from lenet5.data import picture_workers
 from lenet5.data.number_pictures import MOST_CHARACTERS
 from lenet5.runtime.errors import UserError
 from lenet5.whole_numbers import found_strips
-from lenet5.whole_numbers.found_strips import Strips, has_digits, make_batch
+from lenet5.whole_numbers.found_strips import Strips, has_digits, make_batch, middles_of
 from lenet5.whole_numbers.space_displacement import window_count
 
 
@@ -36,7 +36,9 @@ def test_a_batch_is_reproducible_and_has_the_digits_of_its_strips(few, monkeypat
     assert 0 < count <= 6
     assert first["columns"].shape == (first["widths"].sum(), 32)
     assert first["columns"].dtype == np.uint8
-    assert first["digits"].shape == (count, MOST_CHARACTERS)
+    assert first["digits"].shape == first["middles"].shape == (count, MOST_CHARACTERS)
+    assert ((first["middles"] < 0) == (first["digits"] < 0)).all()
+    assert (first["middles"].max(axis=1) < first["widths"]).all()
     for strip in np.split(first["columns"], first["widths"].cumsum()[:-1]):
         assert strip.max() == 255
         assert not strip[:6].any()  # the margin before the ink
@@ -70,7 +72,10 @@ def test_a_strip_that_lost_a_digit_is_left_out(few, monkeypatch):
         found_strips, "make_numbers", lambda *args: (pictures, None, ["1111", "2222", "3333"], places)
     )
     monkeypatch.setattr(found_strips, "writing_in", lambda *args: 255 * next(found))
-    assert texts_of(make_batch(8, 0)["digits"]) == ["1111"]
+    batch = make_batch(8, 0)
+    assert texts_of(batch["digits"]) == ["1111"]
+    # 8 pixels of paper, then 20 for the 24 of a bar's height: the bars' middles are 20 pixels apart.
+    assert batch["middles"][0, :5].tolist() == [10, 26, 43, 59, -1]
 
 
 def test_a_batch_in_which_nothing_is_found_has_no_strips(few, monkeypatch):
@@ -90,20 +95,29 @@ def test_digits_found_by_hand():
     assert has_digits(np.zeros((1, 7)) > 0, 0 * places, 0)
 
 
+def test_middles_of_digits():
+    """The first is in columns 0 and 2, the second in 1."""
+    places = np.array([[1, 0, 1, 0], [0, 2, 0, 0]])
+    assert middles_of(places, 2).tolist() == [1.5, 1.5]
+    assert middles_of(places, 0).tolist() == []
+
+
 def test_strips_beside_each_other_come_apart_in_batches():
     parts = [
         torch.full((32, width), value, dtype=torch.uint8) for width, value in ((3, 7), (5, 8), (2, 9))
     ]
     digits = torch.full((3, MOST_CHARACTERS), -1)
     digits[1, :2] = torch.tensor([4, 2])
-    strips = Strips(torch.cat(parts, dim=1), torch.tensor([3, 8, 10]), digits)
+    middles = digits + 5
+    strips = Strips(torch.cat(parts, dim=1), torch.tensor([3, 8, 10]), digits, middles)
     assert strips.widths().tolist() == [3, 5, 2]
-    pictures, widths, own = strips.batch(torch.tensor([1, 0]))
+    pictures, widths, own, where = strips.batch(torch.tensor([1, 0]))
     assert pictures.shape == (2, 32, 5)
     assert widths.tolist() == [5, 3]
     assert torch.equal(pictures[0], parts[1])
     assert torch.equal(pictures[1], torch.cat([parts[0], torch.zeros(32, 2)], dim=1))
     assert torch.equal(own, digits[[1, 0]])
+    assert torch.equal(where, middles[[1, 0]])
 
 
 def test_strips_are_kept_in_a_file(few, pool, tmp_path, monkeypatch):

@@ -192,8 +192,8 @@ def test_weights_that_lost_their_metadata_are_read_all_the_same(pictures, capsys
     torch.save(bare, "bare.pth")
     _, out, err = run(capsys, pictures / "number_1984.png", "--weights", "bare.pth")
     assert "1984 ✓" in out
-    assert "assuming lenet5-conv" in err
-    flags = ["--weights", "bare.pth", "--arch", "lenet5-conv"]
+    assert "assuming lenet5-wide" in err
+    flags = ["--weights", "bare.pth", "--arch", "lenet5-wide"]
     assert "1984 ✓" in run(capsys, pictures / "number_1984.png", *flags)[1]
     status, _, err = run(capsys, pictures, "--weights", "bare.pth", "--arch", "lenet5-tanh")
     assert status == 2

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from benchmarks.made_up_numbers import make_strings
-from lenet5.whole_numbers.space_displacement import ctc_loss, row_of_answers
+from lenet5.whole_numbers.space_displacement import (
+    NO_TARGET,
+    ctc_loss,
+    row_of_answers,
+    window_loss,
+    window_targets,
+)
 from lenet5.whole_numbers.windows import BLANK, CLASSES, STRIDE, WINDOW, strip_input
 from model import LeNet5Conv
 
@@ -74,3 +80,22 @@ def test_a_number_that_no_path_can_spell_is_left_out():
     assert loss.item() == 0
     loss.backward()
     assert not logits.grad.any()
+
+
+def test_what_a_window_is_to_see():
+    """A 7 in pixel 9 of a strip of 30, windows two pixels apart; no digit in one of 8."""
+    digits, middles = torch.tensor([[7, -1], [-1, -1]]), torch.tensor([[9, -1], [-1, -1]])
+    targets = window_targets(18, torch.tensor([30, 8]), digits, middles)
+    off, none = NO_TARGET, BLANK
+    # Windows 0 to 15 have their middles in pixels 0 to 30; those of 6, 8, 10 and 12 see most of the 7.
+    assert targets[0].tolist() == [none] * 3 + [off, 7, off, off] + [none] * 9 + [off] * 2
+    assert targets[1].tolist() == [none] * 5 + [off] * 13
+
+
+def test_loss_of_windows_by_hand():
+    digits, middles = torch.tensor([[7]]), torch.tensor([[4]])
+    logits = torch.randn(1, 6, 11, generator=torch.Generator().manual_seed(2))
+    shares = logits.softmax(dim=2)[0]
+    wanted = -shares[2, 7].log() - shares[5, BLANK].log()  # of pixels 0 to 8 one is told, and pixel 10
+    loss = window_loss(logits, torch.tensor([10]), digits, middles)
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)

@@ -16,6 +16,7 @@ from lenet5.whole_numbers.strips import (
     numbers_in,
     size_of,
     split_line,
+    usual_height,
 )
 
 
@@ -91,6 +92,21 @@ def test_digits_that_touch_on_a_rising_line_are_not_as_high_as_their_box():
     labels[:] = 0
     labels[13:45, 10:24] = 1  # one digit that is as high as that
     assert digit_height(labels, np.array([boxes[0], (10, 13, 14, 32, 448)]), [1]) == 32
+
+
+def test_a_stain_is_no_writing_and_no_measure_of_its_height():
+    """24 strokes of 4×20 pixels, and a dark corner of 40×120: faint, then as strong as they are."""
+    amount = np.zeros((80, 400), np.float32)
+    for i in range(24):
+        amount[10:30, 12 * i : 12 * i + 4] = 255
+    amount[40:, 280:] = 80
+    labels, boxes = components(amount)
+    assert boxes[labels[60, 300]].tolist() == [280, 40, 120, 40, 0]
+    assert len(find_numbers(boxes)[0]) == 24
+    amount[40:, 280:] = 255
+    _, boxes = components(amount)
+    assert usual_height(boxes) == 20
+    assert len(find_numbers(boxes)[0]) == 24
 
 
 def test_nothing_and_the_grain_of_the_paper_are_no_number(find):

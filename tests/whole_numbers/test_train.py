@@ -50,9 +50,8 @@ def random_strips(count: int, height: int = 32, width: int = 60) -> torch.Tensor
 
 def test_batches_are_strips_about_as_wide_as_each_other():
     widths = torch.randperm(50, generator=torch.Generator().manual_seed(0)) + 20
-    strips = Strips(
-        torch.zeros(32, int(widths.sum())), widths.cumsum(0), torch.zeros(50, MOST_CHARACTERS)
-    )
+    digits = torch.zeros(50, MOST_CHARACTERS)
+    strips = Strips(torch.zeros(32, int(widths.sum())), widths.cumsum(0), digits, digits)
     places = torch.arange(5, 50)
     found = train.batches(strips, places, 8, torch.Generator().manual_seed(0))
     assert sorted(torch.cat(found).tolist()) == places.tolist()
@@ -189,7 +188,7 @@ def test_windows_beyond_a_strip_are_not_read(monkeypatch):
     logits[:, 2, 7] = logits[:, 3, 8] = 5
     digits = torch.full((2, MOST_CHARACTERS), -1)
     digits[1, :2] = torch.tensor([7, 8])
-    strips = Strips(torch.zeros(32, 10), torch.tensor([3, 10]), digits)
+    strips = Strips(torch.zeros(32, 10), torch.tensor([3, 10]), digits, digits)
     monkeypatch.setattr(
         train, "held_out_logits", lambda net, strips: [(logits, strips.widths(), strips.digits)]
     )

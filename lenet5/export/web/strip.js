@@ -28,16 +28,20 @@ function writingIn(colours, invert) {
   return atTrueRatio({ colours }, writing);
 }
 
-/** The connected pieces of ink, as `piecesOf` gives them. */
+/** The connected pieces of ink, as `piecesOf` gives them; those that are faint everywhere have no area. */
 function components(amount) {
   const strong = anyOf(amount.values) ? percentile(amount.values.filter((value) => value > 0), 99) : 0;
-  return piecesOf(above(amount, BOX_LEVEL * strong));
+  const found = piecesOf(above(amount, BOX_LEVEL * strong));
+  const sure = new Set(found.labels.filter((_, i) => amount.values[i] > SURE * strong));
+  found.pieces.forEach((piece, i) => sure.has(i) || (piece.area = 0));
+  return found;
 }
 
 /** The height of pieces in which most ink is; 0 if there is none but the paper. */
 function usualHeight(pieces) {
   const written = pieces.slice(1).filter(({ area }) => area > DUST);
-  return written.length ? median(Float32Array.from(written.flatMap(({ area, h }) => Array(area).fill(h)))) : 0;
+  const heights = written.flatMap(({ area, h }) => Array(Math.min(area, h * h)).fill(h)); // not of a long stain
+  return written.length ? median(Float32Array.from(heights)) : 0;
 }
 
 /** Which pieces make up each number, in reading order. */
