@@ -32,11 +32,6 @@ def number(rng, length: int = 5) -> str:
     return "".join(map(str, rng.integers(0, 10, length)))
 
 
-def date(rng):
-    text = f"{rng.integers(1, 29):02}/{rng.integers(1, 13):02}/{rng.integers(10, 40)}"
-    return sheet_with(text, rng), text
-
-
 def in_parentheses(rng):
     text = f"({number(rng, int(rng.integers(2, 5)))})"
     return sheet_with(text, rng), text
@@ -97,8 +92,7 @@ def on_security_print(rng):
 
 
 KINDS = {
-    date: 9,
-    in_parentheses: 9,
+    in_parentheses: 4,
     amount: 9,
     monospaced: 9,
     on_a_line: 9,
