@@ -9,14 +9,13 @@ import math
 import os
 import stat
 import sys
-import threading
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from lenet5.imaging.mnist_format import SIDE
-from lenet5.runtime.errors import UserError, reason, without_warnings
+from lenet5.runtime.errors import UserError, other_threads, reason, without_warnings
 
 # Pixels: a JPEG is decoded at a half, a quarter or an eighth while its sides keep so many.
 DRAFT_SIDE = 1024
@@ -191,7 +190,7 @@ def libtiff_silenced():
 
     Not where there are other threads, whose stderr it is too.
     """
-    if sys.stderr is None or threading.active_count() > 1:
+    if sys.stderr is None or other_threads():
         yield
         return
     sys.stderr.flush()

@@ -8,6 +8,7 @@ import threading
 import warnings
 
 LONGEST, HALF = 300, 60  # characters of a word in a message, and of its ends in place of a longer one
+WATCHER = "ends a worker with its parent"  # the name of a thread
 
 
 class UserError(Exception):
@@ -68,10 +69,16 @@ def say(message) -> None:
     print(" ".join(words), file=sys.stderr, flush=True)
 
 
+def other_threads() -> bool:
+    """Whether this is not the only thread, but for the one that ends a worker with its parent."""
+    others = [t for t in threading.enumerate() if t is not threading.current_thread()]
+    return any(thread.name != WATCHER for thread in others)
+
+
 @contextlib.contextmanager
 def without_warnings():
     """A context without Python's warnings, unless there are other threads, which share the filters."""
-    if threading.active_count() > 1:
+    if other_threads():
         yield
         return
     with warnings.catch_warnings():

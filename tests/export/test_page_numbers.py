@@ -40,8 +40,8 @@ OWN = html_page.OWN
 # Gray levels that a strip's pixels may be away on average: the finder's weights have 16 bits here.
 # A few strips may be farther away, where that decides whether a pixel is ink.
 AWAY, FEW = 0.1, 3
-# Of a probability: the weights have 20 bits, and sums are in float32.
-ROUNDED = 1e-3
+# Of a probability: the weights have 14 bits, and sums are in float32.
+ROUNDED = 5e-3
 
 
 @pytest.fixture(scope="module")
