@@ -24,7 +24,7 @@ SIZES = (
 TEXTURES = 15  # one of so many batches has no writing; prime to the number of sizes
 NEAR = np.ones((3, 3), np.uint8)  # a thin stroke may be found a pixel beside
 LEAST_FOUND = 0.8  # of each digit's ink: a strip with less of one is not of that number
-MIX = Mix(plain=0.4, mnist=0.6, zeros=0.1)
+MIX = Mix(plain=0.4, mnist=0.6, digits=120, zeros=0.1)
 GLYPHS = 40_000  # of MNIST's training images; the others are held out
 
 
