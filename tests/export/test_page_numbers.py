@@ -41,7 +41,7 @@ OWN = html_page.OWN
 # A few strips may be farther away, where that decides whether a pixel is ink.
 AWAY, FEW = 0.1, 3
 # Of a probability: the weights have 14 bits, and sums are in float32.
-ROUNDED = 5e-3
+ROUNDED = 2e-3
 
 
 @pytest.fixture(scope="module")

