@@ -10,7 +10,6 @@ name and the seed alone, not on what else is drawn.
 """
 
 import contextlib
-import io
 import itertools
 import os
 import sys
@@ -26,16 +25,15 @@ from lenet5.runtime.signals import quiet_imports
 with quiet_imports():
     import numpy as np
     from PIL import Image, ImageDraw, ImageFilter
-    from PIL.PngImagePlugin import PngInfo
 
     from lenet5.data.drawing_styles import CELL, PAPER, PEN, contact_sheet, noisy, shifted, thinned
     from lenet5.data.font_faces import Face, default_face, find_faces, fitting_font
-    from lenet5.data.picture_files import check_drawn, save_drawn
+    from lenet5.data.picture_files import check_drawn, marked_png, save_drawn
 
 FOLDER = "test_digits"
 SIZE = 128  # pixels, the side of a picture
 OVERSAMPLING = 4  # drawn four times as large and averaged, so that hinting does not matter
-MARK = "digit of the LeNet-5 suite"  # in the files
+MARK = b"digit of the LeNet-5 suite"  # in the files
 DIGIT_HEIGHT = 0.68  # of the picture's side
 # fmt: off
 STYLES = ["plain", "bold", "outline", "rotated", "thin", "thick",
@@ -127,18 +125,10 @@ def plan(faces: list[Face], styles: list[str], per_digit: int | None, seed: int)
     return drawings
 
 
-def png(picture: Image.Image) -> bytes:
-    """A picture as the bytes of a PNG file, with the mark of these digits."""
-    buffer, about = io.BytesIO(), PngInfo()
-    about.add_text("Software", MARK)
-    picture.save(buffer, format="PNG", pnginfo=about)
-    return buffer.getvalue()
-
-
 def check_own(paths: list[str]) -> None:
     """Raise UserError if pictures are there that these scripts did not draw."""
     for path in paths:
-        if is_foreign(path, False, MARK.encode()):
+        if is_foreign(path, False, MARK):
             raise UserError(f"{path} was not drawn by this script: give another --output")
 
 
@@ -181,7 +171,7 @@ def main(argv=None) -> int:
     for drawing, path in zip(drawings, paths, strict=True):
         picture = drawing.draw(arguments.size, arguments.seed)
         with partly_done() if drawing is not drawings[0] else contextlib.nullcontext():
-            write_file(path, png(picture))
+            write_file(path, marked_png(picture, MARK))
         if arguments.sheet:
             cells[drawing] = picture.resize((CELL, CELL), Image.Resampling.LANCZOS)
     with partly_done():

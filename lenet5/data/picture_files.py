@@ -145,15 +145,21 @@ def check_drawn(path) -> None:
 
 def save_drawn(path, picture: Image.Image) -> None:
     """Write a picture that is no digit to read, as PNG or JPEG, with the mark of a figure."""
-    buffer, mark = io.BytesIO(), MARK.decode()
     check_drawn(path)
     if format_of(path) == "jpg":
-        picture.convert("RGB").save(buffer, "JPEG", quality=80, comment=mark)
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, "JPEG", quality=80, comment=MARK)
+        write_file(path, buffer.getvalue())
     else:
-        about = PngInfo()
-        about.add_text("Software", mark)
-        picture.save(buffer, "PNG", pnginfo=about)
-    write_file(path, buffer.getvalue())
+        write_file(path, marked_png(picture, MARK))
+
+
+def marked_png(picture: Image.Image, mark: bytes) -> bytes:
+    """A picture as the bytes of a PNG file that says what drew it."""
+    buffer, about = io.BytesIO(), PngInfo()
+    about.add_text("Software", mark.decode())
+    picture.save(buffer, "PNG", pnginfo=about)
+    return buffer.getvalue()
 
 
 def listed_paths(source: str) -> Iterator[str]:
