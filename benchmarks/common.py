@@ -245,9 +245,10 @@ def seconds_of(work: Callable[[], object], calls: int = 1) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def median_and_range(ratios: list[float]) -> str:
-    """The median of ratios and their range."""
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+def median_and_range(values: list[float], digits: int = 2) -> str:
+    """The median of values and their range."""
+    middle, least, most = (f"{what(values):,.{digits}f}" for what in (median, min, max))
+    return f"{middle} ({least} to {most})"
 
 
 def spread(values: list[float]) -> str:

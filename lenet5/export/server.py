@@ -117,6 +117,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     timeout = MOST_SECONDS  # without a byte
+    # An answer's head and body are two packets. With Nagle's algorithm the second waits until the
+    # client acknowledges the first, 40 ms on Linux: 178 pictures a second in place of 1,000.
+    disable_nagle_algorithm = True
 
     def handle_one_request(self) -> None:
         self.expect_request()
